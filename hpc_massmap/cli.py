@@ -1,0 +1,62 @@
+"""The command line that every job shares: a config, overrides, --site, --force, and one-line errors."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpc_massmap.errors import InputError
+
+if TYPE_CHECKING:
+    from hpc_massmap.config import Config, Site
+
+EXIT_BAD_INPUT = 2
+
+
+def parser(description: str, example: str) -> argparse.ArgumentParser:
+    """A parser with what every job takes; a job adds its own options."""
+    arguments = argparse.ArgumentParser(
+        description=description, epilog=f"example: {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("config", type=Path, help="a file of configs/")
+    arguments.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values in place of the config's")
+    arguments.add_argument("--force", action="store_true", help="redo the step even if it is finished")
+    return arguments
+
+
+def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add --site to a job that submits others."""
+    arguments.add_argument("--site", type=Path, help="a file of configs/sites/: submit to this Slurm cluster")
+    return arguments
+
+
+def parse(arguments: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Parse, with overrides allowed before and after options."""
+    return arguments.parse_intermixed_args(argv)
+
+
+def config_of(args: argparse.Namespace) -> "Config":
+    """The checked config of a parsed command line."""
+    from hpc_massmap.config import load_config
+
+    return load_config(args.config, args.overrides)
+
+
+def site_of(args: argparse.Namespace) -> "Site | None":
+    """The checked site of a parsed command line, or None for this machine."""
+    from hpc_massmap.config import load_site
+
+    return load_site(args.site) if args.site else None
+
+
+def run_job(main: Callable[[], None]) -> None:
+    """Run a job's main; an error of the user's becomes one line and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""The map file, its split, normalisation and batches."""

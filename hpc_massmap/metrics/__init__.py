@@ -1,0 +1,1 @@
+"""What the predictions are worth (section 4)."""

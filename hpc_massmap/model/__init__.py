@@ -1,0 +1,1 @@
+"""The U-Net family (section 3.1)."""

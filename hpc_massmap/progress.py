@@ -1,0 +1,71 @@
+"""Live progress: a rich bar on a terminal, a plain line every few seconds in a log file."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line for the person who watches."""
+    console.print(text, markup=False)
+
+
+class Bar:
+    """What a step tells about itself: how many of `total` are done, and a short note."""
+
+    def __init__(self, title: str, total: int, unit: str, show: bool, rich_bar: Progress | None = None) -> None:
+        self.title, self.total, self.unit, self.done, self.note = title, total, unit, 0, ""
+        self._show = show
+        self._rich = rich_bar
+        self._task = rich_bar.add_task(title, total=total, unit=unit, note="") if rich_bar else None
+        self._start = self._last_line = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        self.update(self.done + steps, note)
+
+    def update(self, done: int, note: str | None = None) -> None:
+        self.done = done
+        self.note = self.note if note is None else note
+        if self._rich is not None and self._task is not None:
+            self._rich.update(self._task, completed=done, note=self.note)
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self.print_line()
+
+    def print_line(self) -> None:
+        if not self._show:
+            return
+        self._last_line = time.monotonic()
+        elapsed = self._last_line - self._start
+        left = f", {elapsed / self.done * (self.total - self.done):.0f} s left" if 0 < self.done < self.total else ""
+        say(f"{self.title}: {self.done}/{self.total} {self.unit}, {elapsed:.0f} s{left}  {self.note}".rstrip())
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str, show: bool = True) -> Iterator[Bar]:
+    """A bar for `total` units of work; `show` is false on every rank but the first."""
+    if show and console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console) as rich_bar:
+            yield Bar(title, total, unit, show, rich_bar)
+        return
+    if show:
+        say(f"{title}: {total} {unit}")
+    bar = Bar(title, total, unit, show)
+    yield bar
+    bar.print_line()

@@ -1,0 +1,170 @@
+"""A run is a folder: what each step wrote, with which settings, from which input.
+
+A step that is finished has `provenance/<step>.json`, written after all its outputs. Running it again says so and
+does nothing; with other settings or inputs it stops, unless forced.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hpc_massmap.config import Config, write_config
+from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
+from hpc_massmap.storage import read_json, write_json, write_text
+
+PACKAGES = ("hpc_massmap", "torch", "numpy", "scipy", "h5py", "hyperopt", "pymongo", "astropy", "mpi4py", "submitit")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run and the config it is used with."""
+
+    config: Config
+    folder: Path
+
+    @classmethod
+    def open(cls, config: Config) -> "Run":
+        """Make the folder if need be and keep the resolved config in it."""
+        run = cls(config, config.runs / config.name)
+        write_text(run.folder / "config.yaml", write_config(config))
+        return run
+
+    @property
+    def maps(self) -> Path:
+        return self.config.maps.file
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "database"
+
+    @property
+    def trials(self) -> Path:
+        return self.folder / "trials"
+
+    @property
+    def trials_export(self) -> Path:
+        return self.folder / "trials.jsonl"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.yaml"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.h5"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.h5"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    def step(self, name: str, settings: dict[str, Any], inputs: dict[str, str], outputs: list[Path]) -> "Step":
+        """One step of this run; `settings` and `inputs` are all that its outputs depend on."""
+        return Step(name, self.folder / "provenance" / f"{name}.json", settings, inputs, outputs)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Whether a step of a run is done, and the record that it is."""
+
+    name: str
+    record: Path
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: list[Path]
+
+    def is_finished(self, force: bool) -> bool:
+        """True if there is nothing to do; says so.
+
+        Raises
+        ------
+        InputError
+            If the step was finished with other settings or from another input.
+        """
+        if force:
+            self.record.unlink(missing_ok=True)
+        if not self.record.exists() or not all(path.exists() for path in self.outputs):
+            return False
+        before = read_json(self.record)
+        for kind, now in (("settings", self.settings), ("inputs", self.inputs)):
+            difference = _first_difference(before.get(kind), now)
+            if difference:
+                raise InputError(
+                    f"{self.record}: {self.name} was done with {difference}; use a new run name, or --force to redo it"
+                )
+        say(f"{self.name}: already done on {before['finished']}; --force redoes it")
+        return True
+
+    def finish(self) -> None:
+        """Record that every output stands."""
+        write_json(
+            self.record,
+            {
+                "step": self.name,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "settings": self.settings,
+                "inputs": self.inputs,
+                "outputs": [str(path) for path in self.outputs],
+                **machine(),
+            },
+        )
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this process runs."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git_commit": git_commit(),
+        "host": platform.node(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "timezone": time.tzname[0],
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with a + if it was changed since; None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _first_difference(before: Any, now: Any, key: str = "") -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            difference = _first_difference(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+            if difference:
+                return difference
+        return ""
+    return "" if before == now else f"{key} = {before}, now {now}"

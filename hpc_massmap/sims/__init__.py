@@ -1,0 +1,1 @@
+"""Halo catalogues, snapshots and the selection of halos (section 2.1)."""

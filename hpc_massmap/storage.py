@@ -1,0 +1,97 @@
+"""Files that are either whole or not there: temporary file, fsync, rename.
+
+Every result of the suite is written through `replacing`, so a crash, a kill or a full disk at any
+instruction leaves the previous version intact.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hpc_massmap.errors import InputError
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Give a temporary path beside `target`; when the block ends well it becomes `target`, else it is removed.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written; `target` is then as it was.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(mode)
+        _sync(temporary)
+        temporary.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        if _is_out_of_space(error):
+            kept = "; the previous file is intact" if target.exists() else ""
+            raise InputError(f"{target}: no space left on the disk{kept}; free some and run again") from error
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise InputError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
+        raise
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def _is_out_of_space(error: OSError) -> bool:
+    # HDF5 raises an OSError without errno and gives it in the text only
+    return error.errno in OUT_OF_SPACE or "No space left on device" in str(error)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(target: Path, text: str, mode: int = 0o644) -> None:
+    """Replace the file `target` by `text`, whole or not at all."""
+    with replacing(target, mode) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(target: Path, value: Any, mode: int = 0o644) -> None:
+    """Replace the file `target` by `value` as JSON; a NaN is refused, since JSON has none."""
+    write_text(target, json.dumps(value, indent=2, default=str, allow_nan=False) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON-able value, the same whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

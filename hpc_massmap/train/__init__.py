@@ -1,0 +1,1 @@
+"""Training: the loop, its ranks and its checkpoints (section 3.2)."""

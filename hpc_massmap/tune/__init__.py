@@ -1,0 +1,1 @@
+"""Tuning: equal workers that share one MongoDB trials database."""

@@ -1,0 +1,57 @@
+"""Checkpoints that are whole, ours and unchanged, or refused.
+
+A file holds the serialised state beside its SHA-256. It is read with `weights_only`, so no code runs on load.
+"""
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpc_massmap.errors import InputError
+from hpc_massmap.storage import replacing
+
+FORMAT = "hpc_massmap checkpoint 1"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint `path` by `state`: tensors, numbers, strings, lists and dicts of them."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    with replacing(path) as temporary:
+        torch.save(
+            {
+                "format": FORMAT,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "state": torch.frombuffer(bytearray(data), dtype=torch.uint8),
+            },
+            temporary,
+        )
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that was saved, on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or not a checkpoint of ours.
+    """
+    try:
+        envelope = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
+            raise InputError(f"{path}: not a checkpoint of this suite")
+        data = envelope["state"].numpy().tobytes()
+        if hashlib.sha256(data).hexdigest() != envelope["sha256"]:
+            raise InputError(f"{path}: damaged checkpoint (its digest does not match); delete it and train again")
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return state
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable checkpoint ({reason[:80]}); delete it and train again") from None

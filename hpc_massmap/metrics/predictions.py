@@ -1,0 +1,124 @@
+"""Reading predictions.h5, the predicted maps of a test set, beside the map file they belong to.
+
+Only the header is read at once; maps come in slices, so memory does not grow with the test set.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray, MapFile
+from hpc_massmap.errors import InputError
+
+AGAIN = "run jobs/predict.py again"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A checked predictions.h5 and the map file that holds the truth.
+
+    Attributes
+    ----------
+    name : of the run that predicted
+    targets : what was predicted, each a name of `maps.maps`
+    rows : (n_test,), row of each prediction in the map file
+    """
+
+    path: Path
+    maps: MapFile
+    name: str
+    targets: list[str]
+    rows: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self, target: str, part: slice) -> tuple[FloatArray, FloatArray]:
+        """Some predicted maps and their truths.
+
+        Returns
+        -------
+        predicted, true : (n, 80, 80) each, float64, physical units
+
+        Raises
+        ------
+        InputError
+            If a pixel is not finite; it names the map and the pixel.
+        """
+        with _readable(self.path), h5py.File(self.path, "r") as file:
+            predicted = file[f"predictions/{target}"][part]
+        true = self.maps.maps[target][self.rows[part]]
+        _refuse_non_finite(f"{self.path}: /predictions/{target}", predicted, np.arange(len(self))[part], AGAIN)
+        _refuse_non_finite(f"{self.maps.path}: /maps/{target}", true, self.rows[part], "make the map file again")
+        return predicted.astype(np.float64), true.astype(np.float64)
+
+    def of_halos(self, column: str) -> npt.NDArray[Any]:
+        """A column of the halo table, one value a prediction: (n_test,)."""
+        return self.maps.halos[column][self.maps.halo[self.rows]]
+
+
+def read_predictions(path: Path, maps: MapFile) -> Predictions:
+    """Open predictions.h5 and check that it is whole and belongs to `maps`.
+
+    Raises
+    ------
+    InputError
+        If it is missing, truncated, empty, of a wrong shape, or was made from other maps.
+    """
+    with _readable(path), h5py.File(path, "r") as file:
+        rows = np.asarray(file["index/row"][:])
+        targets = sorted(file["predictions"])
+        shapes = {
+            target: (file[f"predictions/{target}"].shape, file[f"predictions/{target}"].dtype) for target in targets
+        }
+        digest, made_from = str(file.attrs["maps_digest"]), str(file.attrs["maps"])
+        name = str(file.attrs["name"])
+    if digest != maps.digest:
+        raise InputError(
+            f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
+            f"{maps.digest[:12]}; {AGAIN}"
+        )
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(f"{path}: /index/row is {rows.dtype} {rows.shape}, not a list of rows; {AGAIN}")
+    if len(rows) == 0 or not targets:
+        raise InputError(f"{path}: holds no predictions, so there is nothing to evaluate; check the split's test set")
+    if rows.min() < 0 or rows.max() >= len(maps):
+        raise InputError(f"{path}: /index/row names a map outside the {len(maps)} of {maps.path}; {AGAIN}")
+    for target, (shape, dtype) in shapes.items():
+        if target not in maps.maps:
+            raise InputError(f"{path}: predicts {target!r}, of which {maps.path} holds no maps")
+        if shape != (len(rows), PIXELS, PIXELS) or dtype != np.float32:
+            wanted = f"float32 ({len(rows)}, {PIXELS}, {PIXELS})"
+            raise InputError(f"{path}: /predictions/{target} is {dtype} {shape}, not {wanted}; {AGAIN}")
+    return Predictions(path, maps, name, targets, rows)
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of predictions.h5 as it stands, the identity of an evaluation's input."""
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run jobs/predict.py first") from None
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable file of predictions ({reason}); {AGAIN}") from None
+
+
+def _refuse_non_finite(what: str, block: FloatArray, rows: IntArray, remedy: str) -> None:
+    bad = ~np.isfinite(block)
+    if bad.any():
+        n, i, j = (int(index) for index in np.argwhere(bad)[0])
+        raise InputError(f"{what}[{rows[n]}, {i}, {j}] = {block[n, i, j]} is not finite; {remedy}")

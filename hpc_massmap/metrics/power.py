@@ -1,0 +1,71 @@
+"""Power spectra of maps (section 4.3, eq. 11 to 13), as Pylians' `Pk_library.Pk_plane` without mass-assignment window.
+
+Each pair of modes k and -k counts once and the bins are one fundamental mode wide, so the first ones hold few modes.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import scipy.fft
+
+from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray
+
+N_BINS = int(np.hypot(PIXELS // 2, PIXELS // 2))  # 56: up to the corner of the plane; the constant has no bin
+
+
+@dataclass(frozen=True)
+class Power:
+    """Power spectra of n maps.
+
+    Attributes
+    ----------
+    wavelength : (56,), in R200, falling
+    true, predicted : (n, 56), unit of the map squared times kpc^2
+    difference : (n, 56), relative; NaN where only the true power is 0
+    """
+
+    wavelength: FloatArray
+    true: FloatArray
+    predicted: FloatArray
+    difference: FloatArray
+
+
+@cache
+def _modes() -> tuple[IntArray, FloatArray]:
+    """Bin of every mode of `rfft2` (those that are the mirror of another in bin 0), and the mean |k| of every bin."""
+    nyquist = PIXELS // 2
+    kx = np.arange(PIXELS)
+    kx = np.where(kx > nyquist, kx - PIXELS, kx)[:, None]
+    ky = np.arange(nyquist + 1)[None, :]
+    k = np.sqrt(kx**2 + ky**2)
+    mirrored = ((ky == 0) | (ky == nyquist)) & (kx < 0)
+    bins = np.where(mirrored, 0, k.astype(np.int64)).ravel()
+    return bins, np.bincount(bins, k.ravel())[1:] / np.bincount(bins)[1:]
+
+
+def wavelengths() -> FloatArray:
+    """2 pi over the mean wave number of every bin (eq. 13): (56,), in R200."""
+    return 2 / _modes()[1]
+
+
+def power_spectrum(maps: FloatArray, r200: FloatArray) -> FloatArray:
+    """Mean |FFT|^2 (2 R200/80^2)^2 over the independent modes of every bin (eq. 11, 12).
+
+    Parameters
+    ----------
+    maps : (n, 80, 80)
+    r200 : (n,), kpc
+
+    Returns
+    -------
+    (n, 56), unit of the map squared times kpc^2
+    """
+    bins, _ = _modes()
+    modes = np.bincount(bins)[1:]
+    spectra = np.empty((len(maps), N_BINS))
+    for n, pixels in enumerate(maps):  # one by one: a batched FFT rounds a map differently from one place to another
+        amplitude = scipy.fft.rfft2(pixels)
+        power = (amplitude.real**2 + amplitude.imag**2).ravel()
+        spectra[n] = np.bincount(bins, power)[1:] / modes * (2 * r200[n] / PIXELS**2) ** 2
+    return spectra

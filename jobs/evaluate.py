@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Compare the predicted maps of a run with the true ones: pixels, profiles, power spectra and MMD (section 4)."""
+
+from hpc_massmap.cli import config_of, parse, parser, run_job
+
+EXAMPLE = "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(parser(__doc__ or "", EXAMPLE), argv)
+
+    from hpc_massmap.dataset.mapfile import open_maps
+    from hpc_massmap.metrics.driver import evaluate
+    from hpc_massmap.metrics.mpi import communicator, on_first, share, together
+    from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
+    from hpc_massmap.metrics.results import write_metrics
+    from hpc_massmap.metrics.summary import headline
+    from hpc_massmap.progress import progress, say
+    from hpc_massmap.run import Run
+
+    with communicator() as comm:
+        run = on_first(comm, lambda: Run.open(config_of(args)))
+        inputs = {"predictions": on_first(comm, lambda: digest_of_file(run.predictions))}
+        step = run.step("evaluate", run.config.part("evaluate"), inputs, [run.metrics])
+        if on_first(comm, lambda: step.is_finished(args.force)):
+            return
+        with together(comm):
+            predictions = read_predictions(run.predictions, open_maps(run.maps))
+        first = comm.rank == 0
+        own = share(len(predictions), comm)
+        total = (own.stop - own.start) * len(predictions.targets)
+        with progress(f"evaluating, one of {comm.size} ranks", total, "maps", show=first) as bar:
+            metrics = evaluate(predictions, run.config.evaluate, comm, on_map=bar.advance)
+        if metrics is not None:
+            write_metrics(run.metrics, metrics)
+            step.finish()
+            for line in headline(metrics):
+                say(line)
+
+
+if __name__ == "__main__":
+    run_job(main)

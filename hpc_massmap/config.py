@@ -236,13 +236,16 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
 
 def load_site(path: Path) -> Site:
     """Read a site file; its errors are those of `load_config`."""
-    return validated(Site, _read(path), {}, str(path))
+    return validated(Site, load_yaml(path), {}, str(path))
 
 
-def write_config(config: Config) -> str:
-    """The resolved config as YAML text that `load_config` reads back to the same."""
+def dump_yaml(data: dict[str, Any]) -> str:
+    """Plain data as YAML text, in the order it has."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
-    YAML(typ="safe", pure=True).dump(config.model_dump(mode="json"), text)
+    yaml.dump(data, text)
     return text.getvalue()
 
 
@@ -263,6 +266,8 @@ def _first_problem(
     location = problem["loc"]
     key = ".".join(map(str, location))
     origin = next((origins[k] for k in _ancestors(key) if k in origins), source)
+    if any(where == COMMAND_LINE for k, where in origins.items() if k.startswith(f"{key}.")):
+        origin = COMMAND_LINE
     if problem["type"] == "extra_forbidden":
         known = _known_keys(schema, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
@@ -291,7 +296,8 @@ def _known_keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> lis
     return sorted(fields.model_fields)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; what is wrong with it in one line."""
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -315,7 +321,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     if path.resolve() in children:
         raise InputError(f"{path}: extends itself")
-    own = _read(path)
+    own = load_yaml(path)
     parent = own.pop("extends", None)
     if parent is None:
         data: dict[str, Any] = {}

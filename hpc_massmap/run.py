@@ -6,6 +6,7 @@ does nothing; with other settings or inputs it stops, unless forced.
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hpc_massmap.config import Config, write_config
+from hpc_massmap.config import Config, dump_yaml
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
 from hpc_massmap.storage import read_json, write_json, write_text
@@ -34,7 +35,7 @@ class Run:
     def open(cls, config: Config) -> "Run":
         """Make the folder if need be and keep the resolved config in it."""
         run = cls(config, config.runs / config.name)
-        write_text(run.folder / "config.yaml", write_config(config))
+        write_text(run.folder / "config.yaml", dump_yaml(config.model_dump(mode="json")))
         return run
 
     @property
@@ -93,7 +94,7 @@ class Step:
     outputs: list[Path]
 
     def is_finished(self, force: bool) -> bool:
-        """True if there is nothing to do; says so.
+        """True if there is nothing to do; says so. With `force` what the step wrote is discarded and it is not.
 
         Raises
         ------
@@ -101,7 +102,7 @@ class Step:
             If the step was finished with other settings or from another input.
         """
         if force:
-            self.record.unlink(missing_ok=True)
+            self._discard()
         if not self.record.exists() or not all(path.exists() for path in self.outputs):
             return False
         before = read_json(self.record)
@@ -113,6 +114,14 @@ class Step:
                 )
         say(f"{self.name}: already done on {before['finished']}; --force redoes it")
         return True
+
+    def _discard(self) -> None:
+        self.record.unlink(missing_ok=True)  # first: without it, what remains is merely unfinished
+        for path in self.outputs:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Record that every output stands."""

@@ -98,7 +98,7 @@ def write_map_file(
             for name in names:
                 file[f"maps/{name}"][rows] = stack[name]
         for column, (dtype, unit) in HALO_COLUMNS.items():
-            values = file.create_dataset(f"halo/{column}", data=np.asarray(halos[column]), dtype=dtype)
+            values = file.create_dataset(f"halo/{column}", data=list(halos[column]), dtype=dtype)
             values.attrs["unit"] = unit
         file["index/halo"] = np.repeat(np.arange(n_halos), n_projections)
         file["index/projection"] = np.tile(np.arange(n_projections), n_halos)

@@ -55,7 +55,7 @@ def split_maps(maps: MapFile, split: Split) -> Rows:
 
 
 def _names(maps: MapFile, policy: str) -> list[str]:
-    region = maps.halos["region"][maps.halo].tolist()
+    region: list[str] = maps.halos["region"][maps.halo].tolist()
     if policy == "halo":
         return region
     columns = [maps.halos[key][maps.halo].tolist() for key in ("simulation", "snapshot", "halo_id")]

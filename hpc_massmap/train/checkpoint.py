@@ -34,7 +34,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that was saved, on the CPU.
+    """The state that was saved, on the CPU, and its `digest`.
 
     Raises
     ------
@@ -48,8 +48,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         data = envelope["state"].numpy().tobytes()
         if hashlib.sha256(data).hexdigest() != envelope["sha256"]:
             raise InputError(f"{path}: damaged checkpoint (its digest does not match); delete it and train again")
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return state
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return {**state, "digest": envelope["sha256"]}
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:

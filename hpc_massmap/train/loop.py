@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hpc_massmap.config import Config, Model, Train
+from hpc_massmap.config import Config, Model, Split, Train
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
@@ -81,7 +81,7 @@ def fit(
         If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file.
     """
     callbacks = callbacks or Callbacks()
-    identity = {**config.part("model", "train", "seed"), "maps": maps.digest, "world": ranks.world}
+    identity = {**config.part("model", "train", "split", "seed"), "maps": maps.digest, "world": ranks.world}
     state = load_checkpoint(folder / LAST) if (folder / LAST).exists() else None
     if state is not None and state["identity"] != identity:
         raise InputError(f"{folder / LAST}: a checkpoint of another model, recipe or map file; --force starts anew")
@@ -126,7 +126,8 @@ class Trainer:
         self.training = Batches(maps, rows.train, *data, ranks.rank, ranks.world)
         self.validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
         torch.manual_seed(config.seed)
-        self.model = UNet(config.model).to(ranks.device).to(memory_format=torch.channels_last)
+        self.model = UNet(config.model).to(ranks.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.train.learning_rate)
 
@@ -205,13 +206,34 @@ def autocast(precision: str, device: torch.device) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def load_model(folder: Path) -> tuple[UNet, Model, Normalisation, dict[str, Any]]:
-    """The best model of a training, in evaluation mode, with what it takes and gives, and its identity."""
-    state = load_checkpoint(folder / BEST)
-    description = Model.model_validate(state["identity"]["model"])
-    model = UNet(description)
-    model.load_state_dict(state["model"])
-    return model.eval(), description, Normalisation(**state["normalisation"]), state["identity"]
+@dataclass(frozen=True)
+class TrainedModel:
+    """The best network of a training, in evaluation mode, with all that a prediction needs."""
+
+    network: UNet
+    description: Model
+    normalisation: Normalisation
+    split: Split
+    precision: str
+    digest: str  # SHA-256 of the checkpoint's content
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """The best model in the folder of a training; raises what `load_checkpoint` does."""
+    path = folder / BEST
+    state = load_checkpoint(path)
+    identity = state["identity"]
+    description = Model.model_validate(identity["model"])
+    network = UNet(description)
+    network.load_state_dict(state["model"])
+    return TrainedModel(
+        network.eval(),
+        description,
+        Normalisation(**state["normalisation"]),
+        Split.model_validate(identity["split"]),
+        identity["train"]["precision"],
+        state["digest"],
+    )
 
 
 def _save(folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> None:

@@ -1,0 +1,41 @@
+# make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
+# make test   lint, types and every test; as root on Debian it installs Slurm for the cluster tests
+# make clean  forget the demo run
+
+PYTHON ?= python3
+BIN := .venv/bin
+# keep the numerical libraries of each process to the threads it is given
+export OMP_NUM_THREADS ?= 1
+# mpirun refuses root and more ranks than it counts cores, unless told
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+MPIRUN := $(BIN)/mpirun --oversubscribe
+DEMO := configs/demo.yaml
+
+.PHONY: demo test clean
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12"; exit 2; }
+	@echo "installing into .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+demo: .venv/installed
+	@$(BIN)/python jobs/make_maps.py $(DEMO)
+	@$(BIN)/python jobs/tune.py $(DEMO)
+	@$(BIN)/python jobs/train.py $(DEMO)
+	@$(BIN)/python jobs/predict.py $(DEMO)
+	@$(MPIRUN) -n 2 $(BIN)/python jobs/evaluate.py $(DEMO)
+	@$(BIN)/python jobs/report.py $(DEMO)
+
+test: .venv/installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@tests/cluster/install.sh
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+clean:
+	rm -rf runs/demo

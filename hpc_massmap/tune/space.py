@@ -1,0 +1,59 @@
+"""The search space of table 3 for hyperopt, and what a suggestion means to the U-Net."""
+
+from typing import Any
+
+import numpy as np
+from hyperopt import hp
+
+from hpc_massmap.config import Config, IntegerRange, Range, Space
+from hpc_massmap.errors import InputError
+
+Values = dict[str, list[float]]  # hyperopt's misc.vals: a list of one number a parameter
+
+
+def hyperopt_space(space: Space) -> dict[str, Any]:
+    """Uniform over every range, the integers included at both ends."""
+    return {name: _distribution(name, bounds) for name, bounds in _ranges(space).items()}
+
+
+def _ranges(space: Space) -> dict[str, Range]:
+    return {name: getattr(space, name) for name in Space.model_fields}
+
+
+def _distribution(name: str, bounds: Range) -> Any:
+    if bounds.low == bounds.high:
+        return hp.choice(name, [bounds.low])  # a uniform distribution of no width breaks TPE's estimator
+    if isinstance(bounds, IntegerRange):
+        return hp.uniformint(name, bounds.low, bounds.high)
+    return hp.uniform(name, bounds.low, bounds.high)
+
+
+def hyperparameters(values: Values, space: Space) -> dict[str, float | int]:
+    """The model's hyperparameters of a trial's `misc.vals`, which came from a database and are not trusted.
+
+    Raises
+    ------
+    InputError
+        If a value is missing, of a wrong type or outside the space.
+    """
+    chosen: dict[str, float | int] = {}
+    for name, bounds in _ranges(space).items():
+        value = values.get(name) if isinstance(values, dict) else None
+        if not isinstance(value, list) or len(value) != 1 or type(value[0]) not in (int, float):
+            raise InputError(f"trial: misc.vals.{name} = {value!r} is not a list of one number")
+        number = bounds.low if bounds.low == bounds.high else value[0]
+        if not bounds.low <= number <= bounds.high:
+            raise InputError(f"trial: misc.vals.{name} = {number} is outside {bounds.low} to {bounds.high}")
+        chosen[name] = int(np.rint(number)) if isinstance(bounds, IntegerRange) else float(number)
+    return chosen
+
+
+def with_trial(config: Config, chosen: dict[str, float | int], tid: int) -> Config:
+    """The config that trains one trial: its hyperparameters, its share of the budget, its own seed."""
+    budget = {
+        key: value
+        for key, value in (("epochs", config.tune.epochs), ("maps_per_epoch", config.tune.maps_per_epoch))
+        if value is not None
+    }
+    trial = config.with_values("model", **chosen).with_values("train", ranks=1, **budget)
+    return trial.model_copy(update={"seed": config.seed + tid})

@@ -228,7 +228,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     InputError
         One line: the file (or the command line), the key, and what is allowed.
     """
-    data, origins = _read_with_parents(path, ())
+    origins: dict[str, str] = {}
+    data: dict[str, Any] = Config.model_construct().model_dump(mode="json")  # so that half a range can be overridden
+    _merge(data, _read_with_parents(path, (), origins), {}, "")
     for override in overrides or []:
         _apply_override(data, origins, override)
     return validated(Config, data, origins, str(path))
@@ -318,20 +320,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _read_with_parents(path: Path, children: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str, str]) -> dict[str, Any]:
     if path.resolve() in children:
         raise InputError(f"{path}: extends itself")
     own = load_yaml(path)
     parent = own.pop("extends", None)
-    if parent is None:
-        data: dict[str, Any] = {}
-        origins: dict[str, str] = {}
-    elif isinstance(parent, str):
-        data, origins = _read_with_parents(path.parent / parent, (*children, path.resolve()))
-    else:
+    data: dict[str, Any] = {}
+    if isinstance(parent, str):
+        data = _read_with_parents(path.parent / parent, (*children, path.resolve()), origins)
+    elif parent is not None:
         raise InputError(f"{path}: extends: must be the name of one file")
     _merge(data, own, origins, str(path))
-    return data, origins
+    return data
 
 
 def _merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:

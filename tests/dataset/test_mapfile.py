@@ -1,0 +1,88 @@
+"""What is written is what is read, and no damaged file is taken for a good one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.errors import InputError
+from tests.synthetic import NAMES, cluster_maps
+
+
+def test_roundtrip_through_the_memory_map(map_path: Path) -> None:
+    maps = open_maps(map_path, NAMES, check_values=True)
+    assert len(maps) == 120
+    assert isinstance(maps.maps["mass"], np.memmap)
+    with h5py.File(map_path) as file:
+        for name in NAMES:
+            np.testing.assert_array_equal(maps.maps[name], file[f"maps/{name}"][:])
+            assert maps.units[name] == file[f"maps/{name}"].attrs["unit"]
+    rng = np.random.default_rng(1)
+    m200 = 10 ** rng.uniform(13.5, 15.3, 60)
+    first = cluster_maps(m200[0], maps.halos["r200"][0], 2, rng)
+    np.testing.assert_allclose(maps.maps["sz"][:2], first["sz"], rtol=1e-6)
+    assert (maps.halo[2], maps.projection[3], maps.halos["region"][59]) == (1, 1, "region_0029")
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100_000)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("not HDF5 at all")
+
+
+def edit(change: Callable[[h5py.File], None]) -> Callable[[Path], None]:
+    def apply(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return apply
+
+
+def put(name: str, index: tuple[int, ...], value: float) -> Callable[[Path], None]:
+    return edit(lambda file: file[name].__setitem__(index, value))
+
+
+def compress(file: h5py.File) -> None:
+    data = file["maps/sz"][:]
+    unit = file["maps/sz"].attrs["unit"]
+    del file["maps/sz"]
+    file.create_dataset("maps/sz", data=data, compression="gzip").attrs["unit"] = unit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "no such map file; make it with jobs/make_maps.py"),
+        (truncate, "not a readable map file"),
+        (empty, "not a readable map file"),
+        (text, "not a readable map file"),
+        (put("maps/mass", (7, 3, 4), np.nan), r"/maps/mass\[7, 3, 4\] = nan is not finite"),
+        (put("maps/mass", (7, 3, 4), np.inf), r"/maps/mass\[7, 3, 4\] = inf is not finite"),
+        (put("maps/xray", (119, 79, 79), -1.0), r"/maps/xray\[119, 79, 79\] = -1.0 is negative"),
+        (put("maps/sz", (1, 2, 3), 0.5), "does not match its digest"),
+        (put("halo/redshift", (1,), 0.5), "does not match its digest"),
+        (put("halo/r200", (1,), 0.0), "/halo/r200 has a value that is not positive"),
+        (put("index/halo", (1,), 60), "/index does not fit the 60 halos"),
+        (put("index/projection", (1,), 2), "/index/projection does not fit"),
+        (edit(lambda file: file.attrs.__setitem__("schema", 9)), "schema 9, but this version reads schema 1"),
+        (edit(lambda file: file.__delitem__("maps/star")), "holds no 'star' maps, only mass, sz, xray"),
+        (edit(lambda file: file.__delitem__("halo/m200")), "not a readable map file"),
+        (edit(compress), "/maps/sz is not contiguous and uncompressed"),
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line(map_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(map_path)
+    with pytest.raises(InputError, match=message) as error:
+        open_maps(map_path, NAMES, check_values=True)
+    assert "\n" not in str(error.value)
+    assert str(map_path) in str(error.value)

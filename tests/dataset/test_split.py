@@ -1,0 +1,51 @@
+"""The split leaks nothing, is stable and has the asked shares."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpc_massmap.config import Split
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.split import split_maps, unit_hash
+from hpc_massmap.errors import InputError
+from tests.synthetic import write_synthetic_maps
+
+
+def test_every_map_is_in_one_part_and_every_region_too(map_path: Path) -> None:
+    maps = open_maps(map_path)
+    rows = split_maps(maps, Split())
+    parts = (rows.train, rows.validation, rows.test)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(maps)))
+    regions = [set(maps.halos["region"][maps.halo[part]]) for part in parts]
+    assert not regions[0] & regions[1]
+    assert not regions[0] & regions[2]
+    assert not regions[1] & regions[2]
+
+
+def test_policy_map_splits_projections_of_one_halo(map_path: Path) -> None:
+    maps = open_maps(map_path)
+    rows = split_maps(maps, Split(policy="map"))
+    assert set(maps.halo[rows.train]) & set(maps.halo[rows.test])
+    assert abs(len(rows.train) / len(maps) - 0.8) < 0.1
+
+
+def test_a_halo_stays_on_its_side_when_others_are_added(tmp_path: Path, map_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "more.h5", regions=40, snapshots=2, projections=2)
+    few, many = open_maps(map_path), open_maps(tmp_path / "more.h5")
+    test_before = set(few.halos["region"][few.halo[split_maps(few, Split()).test]])
+    test_after = set(many.halos["region"][many.halo[split_maps(many, Split()).test]])
+    assert test_before == {region for region in test_after if region < "region_0030"}
+
+
+def test_hashes_are_uniform_and_follow_the_seed() -> None:
+    values = np.array([unit_hash(0, f"region_{n}") for n in range(20_000)])
+    counts = np.histogram(values, 10, (0, 1))[0]
+    assert np.abs(counts - 2000).max() < 200
+    assert unit_hash(0, "a") != unit_hash(1, "a")
+
+
+def test_too_few_halos_for_the_split(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "few.h5", regions=2)
+    with pytest.raises(InputError, match=r"few\.h5: its 2 regions leave no .* set with split\.seed = 0; add halos"):
+        split_maps(open_maps(tmp_path / "few.h5"), Split())

@@ -1,0 +1,118 @@
+"""The config: inheritance, overrides, and one line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from hpc_massmap.config import Config, dump_yaml, load_config
+from hpc_massmap.errors import InputError
+
+CONFIGS = sorted(Path("configs").glob("*.yaml"))
+
+MINIMAL = "name: x\nsimulations: [{name: s, folder: f, snapshots: [1]}]\n"
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "x.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem != "paper"], ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_reads_back_the_same(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(dump_yaml(config.model_dump(mode="json")))
+    assert load_config(resolved) == config
+
+
+def test_the_paper_s_recipe_word_for_word() -> None:
+    config = load_config(Path("configs/multi3.yaml"))
+    assert (config.train.learning_rate, config.train.late_learning_rate, config.train.late_after) == (1e-4, 1e-5, 50)
+    assert (config.train.epochs, config.train.patience, config.tune.evaluations) == (100, 5, 100)
+    assert (config.space.filters.low, config.space.filters.high) == (8, 32)
+    assert (config.space.kernel.low, config.space.kernel.high) == (1, 6)
+    assert (config.space.layers.low, config.space.layers.high) == (1, 4)
+    assert (config.space.dropout.low, config.space.dropout.high) == (0.0, 0.5)
+    assert (config.split.train, config.split.validation) == (0.8, 0.1)
+
+
+def test_a_child_overrides_its_parent_key_by_key(minimal: Path) -> None:
+    child = minimal.with_name("child.yaml")
+    child.write_text("extends: x.yaml\nname: child\ntrain: {epochs: 7}\n")
+    grandchild = minimal.with_name("grandchild.yaml")
+    grandchild.write_text("extends: child.yaml\ntrain: {patience: 2}\n")
+    config = load_config(grandchild, ["train.threads=3", "maps.file=elsewhere/m.h5"])
+    assert (config.name, config.train.epochs, config.train.patience, config.train.threads) == ("child", 7, 2, 3)
+    assert config.maps.file == Path("elsewhere/m.h5")
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("train.epoch=2", ["train.epoch", "unknown key", "did you mean epochs?"]),
+        ("frobnicate=1", ["frobnicate", "unknown key", "allowed:"]),
+        ("train.batch_size=0", ["train.batch_size = 0", "greater than or equal to 1"]),
+        ("train.epochs=two", ['train.epochs = "two"', "integer"]),
+        ("train.epochs=2.5", ["train.epochs = 2.5", "integer"]),
+        ("model.kernel=true", ["model.kernel = true", "integer"]),
+        ("model.dropout=.nan", ["model.dropout", "finite"]),
+        ("model.encoders=two", ["model.encoders", "'one' or 'per_view'"]),
+        ("split.train=0.95", ["train + validation must be less than 1"]),
+        ("space.filters.low=40", ["low must not exceed high"]),
+        ("space.layers.high=5", ["less than or equal to 4"]),
+        ("evaluate.mass_intervals=[2,1]", ["must increase"]),
+        ("database.kind=external", ["needs it"]),
+        ("train.epochs.x=1", ["train.epochs has no keys below it"]),
+        ("train", ["not of the form key.sub=value"]),
+        ("train.epochs=[", ["not valid YAML"]),
+        ("name=../escape", ["name", "pattern"]),
+    ],
+)
+def test_a_bad_override_is_one_line_that_names_key_and_remedy(minimal: Path, override: str, parts: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        load_config(minimal, [override])
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith("command line: ")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("name: [", "line 1 not valid YAML"),
+        ("- a\n- b\n", "must be a mapping"),
+        (f"{MINIMAL}train: {{epochs: 1}}\ntrain: {{epochs: 2}}\n", "duplicate key"),
+        ("simulations: [{name: s, folder: f, snapshots: [1]}]\n", "name: missing"),
+        (f"{MINIMAL}extends: nowhere.yaml\n", "no such config file"),
+        (f"{MINIMAL}extends: bad.yaml\n", "extends itself"),
+        (f"{MINIMAL}train: {{lr: 1}}\n", "train.lr: unknown key"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+    assert str(path.parent) in str(error.value)
+    assert part in str(error.value)
+
+
+def test_the_error_names_the_file_that_holds_the_key(minimal: Path) -> None:
+    parent = minimal.with_name("parent.yaml")
+    parent.write_text(f"{MINIMAL}train: {{epochs: -1}}\n")
+    child = minimal.with_name("child.yaml")
+    child.write_text("extends: parent.yaml\nname: child\n")
+    with pytest.raises(InputError, match=r"parent\.yaml: train\.epochs = -1"):
+        load_config(child)
+
+
+def test_with_values_checks_what_it_sets(minimal: Path) -> None:
+    config: Config = load_config(minimal)
+    assert config.with_values("model", filters=9).model.filters == 9
+    with pytest.raises(InputError, match=r"model\.layers = 9"):
+        config.with_values("model", layers=9)

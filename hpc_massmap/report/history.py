@@ -1,0 +1,147 @@
+"""How a run came to its model: the trials of the tuning and the epochs of the final training.
+
+`trials.jsonl` is an export of a database that others may have written to, so nothing in it is taken for granted.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_massmap.errors import InputError
+
+STATES = {0: "new", 1: "running", 2: "done", 3: "error"}  # hyperopt's job states
+HYPERPARAMETERS = ("filters", "kernel", "layers", "dropout")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation of the tuning.
+
+    Attributes
+    ----------
+    values : hyperparameter -> number; those not yet suggested are left out
+    loss : best validation loss; None if the trial is not done
+    history : validation loss of every epoch so far
+    error : one line; empty if there is none
+    """
+
+    tid: int
+    state: str
+    values: dict[str, float]
+    loss: float | None
+    history: list[float]
+    attempts: int
+    worker: str
+    error: str
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The final training, one entry an epoch; losses are mean absolute errors of normalised pixels."""
+
+    epoch: list[int]
+    train_loss: list[float]
+    validation_loss: list[float]
+    learning_rate: list[float]
+    seconds: list[float]
+
+    @property
+    def best(self) -> int:
+        """Index of the epoch whose weights are the model's."""
+        return min(range(len(self.epoch)), key=lambda n: self.validation_loss[n])
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """The trials of a run by number; none if it was not tuned.
+
+    Raises
+    ------
+    InputError
+        If a line is not a trial; names the file and the line.
+    """
+    if not path.exists():
+        return []
+    trials = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                with _refusing(f"{path}: line {number}", "trial", "run jobs/tune.py again, which rewrites the file"):
+                    trials.append(_trial(json.loads(line)))
+    return sorted(trials, key=lambda trial: trial.tid)
+
+
+def _trial(document: Any) -> Trial:
+    result, error = document["result"], document.get("error")
+    state = STATES[document["state"]]
+    loss = _number(result["loss"]) if state == "done" else None
+    suggested = document["misc"]["vals"]
+    return Trial(
+        tid=int(document["tid"]),
+        state=state,
+        values={name: _number(suggested[name][0]) for name in HYPERPARAMETERS if suggested.get(name)},
+        loss=loss,
+        history=[_number(loss) for loss in result.get("history") or []],
+        attempts=int(document.get("attempts") or 1),
+        worker=str((document.get("worker") or {}).get("host", "")),
+        error=" ".join(f"{error['type']}: {error['message']}".split()) if error else "",
+    )
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def best_trial(trials: list[Trial]) -> Trial | None:
+    """The finished trial with the lowest loss, the earliest of equals; None if none finished."""
+    done = [trial for trial in trials if trial.loss is not None and math.isfinite(trial.loss)]
+    return min(done, key=lambda trial: (trial.loss, trial.tid), default=None)
+
+
+def best_so_far(trials: list[Trial]) -> list[tuple[int, float]]:
+    """Number and loss of every trial that was better than all with lower numbers."""
+    steps: list[tuple[int, float]] = []
+    for trial in trials:
+        if trial.loss is not None and math.isfinite(trial.loss) and (not steps or trial.loss < steps[-1][1]):
+            steps.append((trial.tid, trial.loss))
+    return steps
+
+
+def read_training_log(path: Path) -> TrainingLog:
+    """The log of the final training.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty or damaged.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run jobs/train.py first") from None
+    with _refusing(str(path), "training log", "run jobs/train.py again"):
+        rows = list(csv.DictReader(text.splitlines()))
+        if not rows:
+            raise ValueError("it has no epochs")
+        return TrainingLog(
+            epoch=[int(row["epoch"]) for row in rows],
+            train_loss=[float(row["train_loss"]) for row in rows],
+            validation_loss=[float(row["validation_loss"]) for row in rows],
+            learning_rate=[float(row["learning_rate"]) for row in rows],
+            seconds=[float(row["seconds"]) for row in rows],
+        )
+
+
+@contextmanager
+def _refusing(where: str, what: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise InputError(f"{where}: not a {what} ({reason}); {remedy}") from None

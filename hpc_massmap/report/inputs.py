@@ -1,0 +1,92 @@
+"""All that a report is made from, read and checked to belong together."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.predictions import Predictions, read_predictions
+from hpc_massmap.metrics.results import Metrics, read_metrics
+from hpc_massmap.report.history import TrainingLog, Trial, read_training_log, read_trials
+from hpc_massmap.run import Run
+from hpc_massmap.storage import read_json
+
+TRAINING_LOG = "log.csv"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A run, read.
+
+    Attributes
+    ----------
+    trials : by number; empty if the run was not tuned
+    records : provenance of the finished steps, in the order they finished
+    """
+
+    run: Run
+    predictions: Predictions
+    metrics: Metrics
+    trials: list[Trial]
+    training: TrainingLog
+    records: list[dict[str, Any]]
+
+    @property
+    def test_halos(self) -> int:
+        return len(np.unique(self.metrics.maps["halo"]))
+
+
+def input_digests(run: Run) -> dict[str, str]:
+    """SHA-256 of every file that the report shows.
+
+    Raises
+    ------
+    InputError
+        If one is missing; names the job that makes it.
+    """
+    files = {
+        "training": (run.model / TRAINING_LOG, "train"),
+        "predictions": (run.predictions, "predict"),
+        "metrics": (run.metrics, "evaluate"),
+    }
+    if run.trials_export.exists():  # a run may be trained without tuning
+        files["trials"] = (run.trials_export, "tune")
+    return {name: _digest(path, job) for name, (path, job) in files.items()}
+
+
+def _digest(path: Path, job: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run jobs/{job}.py first") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run jobs/{job}.py again") from None
+
+
+def read_inputs(run: Run) -> Inputs:
+    """Read what the jobs before this one wrote.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or the metrics are of other predictions; names the job to run.
+    """
+    training = read_training_log(run.model / TRAINING_LOG)
+    maps = open_maps(run.maps, [*run.config.model.views, *run.config.model.targets])
+    predictions = read_predictions(run.predictions, maps)
+    metrics = read_metrics(run.metrics)
+    same_maps = metrics.maps_digest == maps.digest and np.array_equal(metrics.maps["row"], predictions.rows)
+    if not same_maps or sorted(metrics.targets) != predictions.targets:
+        raise InputError(f"{run.metrics}: not the metrics of {run.predictions}; run jobs/evaluate.py again")
+    return Inputs(run, predictions, metrics, read_trials(run.trials_export), training, _records(run))
+
+
+def _records(run: Run) -> list[dict[str, Any]]:
+    records = [read_json(path) for path in (run.folder / "provenance").glob("*.json")]
+    steps = [record for record in records if isinstance(record, dict) and record.get("step") != "report"]
+    return sorted(steps, key=lambda record: (str(record.get("finished")), str(record.get("step"))))

@@ -1,0 +1,189 @@
+"""The report: draws the figures, writes the tables, and puts all of it into one HTML page that needs no other file."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from hpc_massmap.metrics import summary
+from hpc_massmap.report import contents, curves, figures, paper, style
+from hpc_massmap.report.examples import RULE, read_examples
+from hpc_massmap.report.gallery import example_figure
+from hpc_massmap.report.history import best_trial
+from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.tables import Measured, Table, to_html, write_table
+from hpc_massmap.storage import write_text
+
+INDEX = "index.html"
+PIXELS = "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6)."
+BIAS = "Bias of the mass inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
+POWER = (
+    "Power spectra of true and predicted maps and their relative difference (fig. 8): medians, 16th to 84th percentile."
+)
+MMD = (
+    "Squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9): median, and "
+    "16th to 84th percentile. Dashed: truth against truth with noise of α times its maximum."
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and what to say about it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number to see first; `value` is HTML."""
+
+    label: str
+    value: Markup
+    note: str
+
+
+def write_report(inputs: Inputs, folder: Path) -> Path:
+    """Write figures/, tables/ and index.html; returns the path of the page."""
+    metrics = inputs.metrics
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    text = template.render(
+        name=metrics.name,
+        model=_model_sentence(inputs),
+        data=inputs.run.config.data,
+        intervals=[label.replace("<=", "≤") for label in summary.interval_labels(metrics)],
+        n_maps=len(metrics),
+        n_halos=inputs.test_halos,
+        cards=list(_cards(inputs)),
+        results=[
+            (
+                style.name_of(target),
+                [_embedded(drawing, folder) for drawing in _result_figures(inputs, target)],
+                [_written(table, folder) for table in _result_tables(inputs, target)],
+            )
+            for target in metrics.targets
+        ],
+        history=[_embedded(drawing, folder) for drawing in _history_figures(inputs)],
+        tuning=[_written(table, folder) for table in _tuning_tables(inputs)],
+        provenance=[_written(table, folder) for table in _provenance_tables(inputs)],
+    )
+    write_text(folder / INDEX, text)
+    return folder / INDEX
+
+
+def closing_lines(inputs: Inputs) -> Iterator[str]:
+    """What a person wants to know when all is done: the best trial and the headline metrics."""
+    best = best_trial(inputs.trials)
+    if best is not None:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
+        yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.loss:.4f}"
+    yield from summary.headline(inputs.metrics)
+
+
+def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:
+    image = style.write_figure(drawing.figure, folder / "figures" / drawing.name)
+    return {"name": drawing.name, "caption": drawing.caption, "png": base64.b64encode(image).decode()}
+
+
+def _written(table: Table, folder: Path) -> dict[str, str | Markup | int]:
+    write_table(table, folder / "tables")
+    return {"name": table.name, "title": table.title, "html": Markup(to_html(table)), "rows": len(table.rows)}
+
+
+def _model_sentence(inputs: Inputs) -> str:
+    model = inputs.run.config.model
+    views = ", ".join(style.name_of(view) for view in model.views)
+    targets = ", ".join(style.name_of(target) for target in model.targets)
+    key = style.model_key(model)
+    like = f"; the paper's {paper.NAMES[key]}" if key else ""
+    encoders = "one encoder" if model.encoders == "one" or len(model.views) == 1 else "one encoder a view"
+    return f"A U-Net that predicts {targets} from {views} with {encoders}{like}."
+
+
+def _cards(inputs: Inputs) -> Iterator[Card]:
+    metrics = inputs.metrics
+    for target, result in metrics.targets.items():
+        b200 = summary.b200_by_mass(metrics, target)
+        for label, value in zip(summary.interval_labels(metrics), b200, strict=True):
+            number = contents.measured(value)
+            yield Card(f"b200, {style.name_of(target)}", _shown(number), label.replace("<=", "≤"))
+        pixels = result.pixels["whole"]
+        number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)
+        yield Card(f"pixels, {style.name_of(target)}", _shown(number), "relative difference, whole map")
+    best = best_trial(inputs.trials)
+    if best is not None:
+        yield Card("best trial", Markup(best.tid), f"of {len(inputs.trials)}, validation loss {best.loss:.4f}")
+    log = inputs.training
+    yield Card("final training", Markup(len(log.epoch)), f"epochs, the best is {log.epoch[log.best]}")
+
+
+def _shown(number: Measured | None) -> Markup:
+    if number is None:
+        return Markup("no test halos")
+    median, plus, minus = (part.replace("-", "−") for part in number.parts())
+    return Markup('{}<span class="error"><span>{}</span><span>{}</span></span>').format(median, plus, minus)
+
+
+def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
+    metrics, model = inputs.metrics, inputs.run.config.model
+    result, colour = metrics.targets[target], style.colour_of(model)
+    of_run = f" Model {metrics.name}, {style.name_of(target)}; data: {inputs.run.config.data}."
+    examples = read_examples(inputs.predictions, metrics, model.views, target)
+    if examples:
+        caption = (
+            "What the model sees, the truth, its prediction, and prediction minus truth (fig. 5). Which maps: "
+            f"{RULE}. Truth and prediction share one scale; dashed circles are R500."
+        )
+        figure = example_figure(examples, target, inputs.predictions.maps.units)
+        yield Drawing(f"fig5_examples_{target}", caption + of_run, figure)
+    yield Drawing(f"fig6_pixels_{target}", PIXELS + of_run, figures.pixel_figure(result.pixels, colour))
+    bias = figures.bias_figure(
+        result.profiles.radii,
+        summary.bias_by_mass(metrics, target),
+        summary.interval_labels(metrics),
+        contents.halos_by_mass(metrics),
+        colour,
+    )
+    yield Drawing(f"fig7_bias_{target}", BIAS + of_run, bias)
+    spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
+    power = figures.power_figure(result.power.wavelength, spectra, difference, colour)
+    yield Drawing(f"fig8_power_{target}", POWER + of_run, power)
+    value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
+    mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)
+    yield Drawing(f"fig9_mmd_{target}", MMD + of_run, mmd)
+
+
+def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
+    key, data = style.model_key(inputs.run.config.model), inputs.run.config.data
+    yield contents.b200_table(inputs.metrics, target, key, data)
+    yield contents.pixel_table(inputs.metrics, target, key, data)
+
+
+def _history_figures(inputs: Inputs) -> Iterator[Drawing]:
+    config = inputs.run.config
+    colour = style.colour_of(config.model)
+    if inputs.trials:
+        figure = curves.trials_figure(inputs.trials, config.tune.startup, colour)
+        yield Drawing("trials", "Best validation loss of every trial of the tuning, by evaluation.", figure)
+    yield Drawing("training", "The final training.", curves.training_figure(inputs.training, colour))
+
+
+def _tuning_tables(inputs: Inputs) -> Iterator[Table]:
+    if inputs.trials:
+        yield contents.space_table(inputs.run.config.space, inputs.trials)
+        yield contents.trials_table(inputs.trials)
+
+
+def _provenance_tables(inputs: Inputs) -> Iterator[Table]:
+    yield contents.steps_table(inputs.records)
+    yield contents.data_table(inputs.predictions.maps)
+    yield contents.versions_table(inputs.records)
+    yield contents.settings_table(inputs.records)

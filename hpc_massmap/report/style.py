@@ -1,0 +1,125 @@
+"""How figures look: one colour for a model everywhere, colour-blind safe (Okabe & Ito), units in every label."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hpc_massmap.config import Model
+from hpc_massmap.storage import replacing
+
+COLOURS = {
+    "star": "#E69F00",
+    "sz": "#0072B2",
+    "xray": "#D55E00",
+    "multi1": "#CC79A7",
+    "multi3": "#009E73",
+    "gas2": "#56B4E9",
+}
+OTHER_MODEL = "#7F5FA8"
+TRUTH = "#333333"
+GUIDE = "#999999"
+
+NAMES = {"star": "stars", "sz": "SZ", "xray": "X-ray", "mass": "total mass", "gas": "gas"}
+SYMBOLS = {"sz": "Compton-$y$", "xray": "surface brightness", "star": r"$\Sigma_\star$", "mass": r"$\Sigma$"}
+MAP_COLOURS = {"star": "cividis", "sz": "viridis", "xray": "inferno"}
+OTHER_MAP = "magma"
+RESIDUAL = "RdBu_r"
+
+WIDTH = 7.1  # inches, two columns of a journal page
+DPI = 200
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,  # text stays text
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def model_key(model: Model) -> str | None:
+    """Which of the paper's models has these views and encoders; None if none has."""
+    views = set(model.views)
+    if len(views) == 1:
+        return next((name for name in ("star", "sz", "xray") if views == {name}), None)
+    if views == {"star", "sz", "xray"}:
+        return "multi1" if model.encoders == "one" else "multi3"
+    return "gas2" if views == {"sz", "xray"} and model.encoders == "per_view" else None
+
+
+def colour_of(model: Model) -> str:
+    """The colour of a model's lines, bands and markers."""
+    return COLOURS.get(model_key(model) or "", OTHER_MODEL)
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw and save in this style; the settings of the process are as before afterwards."""
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def canvas(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of `width` x `height` inches that belongs to nobody else."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG image."""
+    image = io.BytesIO()
+    with applied():
+        figure.savefig(image, format="png", dpi=DPI)
+    return image.getvalue()
+
+
+def write_figure(figure: Figure, stem: Path) -> bytes:
+    """Write `stem`.png and `stem`.pdf, the same bytes for the same figure; returns the PNG."""
+    image = png(figure)
+    with replacing(stem.with_name(f"{stem.name}.png")) as temporary:
+        temporary.write_bytes(image)
+    with applied(), replacing(stem.with_name(f"{stem.name}.pdf")) as temporary:
+        figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None})
+    return image
+
+
+def name_of(quantity: str) -> str:
+    """A view or target as a title."""
+    return NAMES.get(quantity, quantity)
+
+
+def label_of(quantity: str, unit: str) -> str:
+    """A view or target with its unit, for a colour bar."""
+    symbol = SYMBOLS.get(quantity, quantity)
+    return symbol if unit == "1" else f"{symbol} [{unit_label(unit)}]"
+
+
+def unit_label(unit: str) -> str:
+    """A unit of the map file (`1e40 erg s^-1 kpc^-2`) in mathtext."""
+    text = re.sub(r"\b1e(\d+)\b", r"$10^{\1}$", unit)
+    text = re.sub(r"(\w+)\^(-?\d+)", r"\1$^{\2}$", text)
+    return text.replace("Msun", r"M$_\odot$").replace("h$^", "$h^")

@@ -1,0 +1,175 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_massmap.cli import EXIT_BAD_INPUT
+from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.driver import evaluate
+from hpc_massmap.metrics.mmd import calibration_maps, mmd_squared
+from hpc_massmap.metrics.mpi import communicator
+from hpc_massmap.metrics.pixels import inside_apertures, relative_difference
+from hpc_massmap.metrics.power import power_spectrum
+from hpc_massmap.metrics.profiles import enclosed_mass
+from hpc_massmap.metrics.results import Metrics, read_metrics, write_metrics
+from hpc_massmap.storage import read_json
+
+from .conftest import JOB, Launch
+from .made_up import Folder, write_folder
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    """Every dataset and attribute of an HDF5 file."""
+    found = {}
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        found.update({f"{name}@{key}": np.asarray(value) for key, value in item.attrs.items()})
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        visit("", file)
+        file.visititems(visit)
+    return found
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def in_process(folder: Folder) -> Metrics:
+    """The evaluation by this process alone."""
+    with communicator() as comm:
+        metrics = evaluate(folder.predictions, folder.config.evaluate, comm, on_map=lambda: None)
+    assert metrics is not None
+    return metrics
+
+
+def test_any_number_of_ranks_gives_the_same_file(folder: Folder, evaluate_job: Launch) -> None:
+    files = {}
+    for ranks in (0, 2, 3):
+        done = evaluate_job(ranks, "--force")
+        assert done.returncode == 0, done.stderr
+        files[ranks] = contents(folder.run.metrics)
+    assert len(files[0]) > 60
+    for ranks in (2, 3):
+        assert files[ranks].keys() == files[0].keys()
+        for name, value in files[0].items():
+            np.testing.assert_array_equal(files[ranks][name], value, err_msg=name)
+
+
+def test_fewer_maps_than_ranks(folder: Folder, evaluate_job: Launch) -> None:
+    write_folder(folder.path, n_test=2)
+    done = evaluate_job(3)
+    assert done.returncode == 0, done.stderr
+    among_ranks = contents(folder.run.metrics)
+    assert len(among_ranks["maps/row"]) == 2
+    write_metrics(folder.run.metrics, in_process(folder))
+    for name, value in contents(folder.run.metrics).items():
+        np.testing.assert_array_equal(among_ranks[name], value, err_msg=name)
+
+
+def test_metrics_are_what_each_of_them_says_of_all_maps_at_once(folder: Folder) -> None:
+    write_metrics(folder.run.metrics, in_process(folder))
+    metrics = read_metrics(folder.run.metrics)
+    predictions, maps = folder.predictions, folder.maps
+    assert (metrics.name, metrics.maps_digest) == ("made_up", maps.digest)
+    assert metrics.mass_intervals == folder.config.evaluate.mass_intervals
+    assert list(metrics.targets) == ["mass", "star"]
+    np.testing.assert_array_equal(metrics.maps["row"], predictions.rows)
+    np.testing.assert_array_equal(metrics.maps["halo"], predictions.rows // 2)
+    np.testing.assert_array_equal(metrics.maps["projection"], predictions.rows % 2)
+    np.testing.assert_array_equal(metrics.maps["m200"], maps.halos["m200"][predictions.rows // 2])
+    np.testing.assert_array_equal(metrics.maps["redshift"], maps.halos["redshift"][predictions.rows // 2])
+    assert metrics.maps["simulation"].tolist() == ["made_up"] * 7
+    for target in metrics.targets:
+        check_target(folder, metrics, target)
+
+
+def check_target(folder: Folder, metrics: Metrics, target: str) -> None:
+    """Each metric of the whole test set at once, in one process."""
+    predictions, result, settings = folder.predictions, metrics.targets[target], folder.config.evaluate
+    predicted, true = predictions.block(target, slice(0, 7))
+    r200, r500 = predictions.of_halos("r200"), predictions.of_halos("r500")
+    for name, inside in inside_apertures(r200, r500).items():
+        values = relative_difference(predicted, true)[inside]
+        values = values[~np.isnan(values)]
+        found = result.pixels[name]
+        assert found.count == len(values)
+        np.testing.assert_allclose(
+            [found.p16, found.median, found.p84], np.percentile(values, [16, 50, 84]), rtol=1e-6, atol=1e-9
+        )
+    mass_true, mass_predicted = enclosed_mass(true, r200), enclosed_mass(predicted, r200)
+    np.testing.assert_array_equal(result.profiles.mass_true, mass_true)
+    np.testing.assert_array_equal(result.profiles.mass_predicted, mass_predicted)
+    np.testing.assert_allclose(result.profiles.bias, mass_predicted / mass_true - 1, atol=1e-14)
+    power_true, power_predicted = power_spectrum(true, r200), power_spectrum(predicted, r200)
+    np.testing.assert_array_equal(result.power.true, power_true)
+    np.testing.assert_array_equal(result.power.predicted, power_predicted)
+    np.testing.assert_allclose(result.power.difference, power_predicted / power_true - 1, atol=1e-13)
+    assert result.mmd.calibration.shape == (7, 4)
+    for n, row in enumerate(predictions.rows):
+        noisy = calibration_maps(true[n], settings.mmd_noise, int(row))
+        values = mmd_squared(true[n], [predicted[n], *noisy], settings.mmd_scales, settings.mmd_kernel)
+        assert result.mmd.value[n] == values[0]
+        np.testing.assert_array_equal(result.mmd.calibration[n], values[1:])
+
+
+def test_the_job_says_the_headline_once_and_is_done(folder: Folder, evaluate_job: Launch) -> None:
+    done = evaluate_job(2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mass: 7 test maps") == 1
+    assert "b200, 13.5 <= log10 M200 < 14: " in done.stdout
+    assert "(0 maps)" in done.stdout  # no cluster is that heavy
+    record = read_json(folder.run.folder / "provenance" / "evaluate.json")
+    assert record["settings"] == folder.config.part("evaluate")
+    written = folder.run.metrics.stat().st_mtime_ns
+    again = evaluate_job(2)
+    assert (again.returncode, again.stdout.count("already done")) == (0, 1)
+    assert folder.run.metrics.stat().st_mtime_ns == written
+    other = evaluate_job(0, "evaluate.mmd_kernel=printed")
+    assert other.returncode == EXIT_BAD_INPUT
+    assert len(errors(other)) == 1
+    assert "evaluate.mmd_kernel = gaussian, now printed" in errors(other)[0]
+
+
+def test_a_nan_on_the_last_rank_is_one_line_and_leaves_no_file(folder: Folder, evaluate_job: Launch) -> None:
+    with h5py.File(folder.run.predictions, "r+") as file:
+        file["predictions/star"][6, 1, 2] = np.nan
+    done = evaluate_job(2)
+    assert done.returncode == EXIT_BAD_INPUT
+    assert len(errors(done)) == 1
+    assert "/predictions/star[6, 1, 2] = nan is not finite" in errors(done)[0]
+    assert "Traceback" not in done.stderr
+    assert not list(folder.run.folder.glob("*metrics*"))
+
+
+@pytest.mark.parametrize(("missing", "ranks"), [("maps.h5", 2), ("runs/made_up/predictions.h5", 0), ("config.yaml", 2)])
+def test_what_is_missing_is_one_line(folder: Folder, evaluate_job: Launch, missing: str, ranks: int) -> None:
+    (folder.path / missing).unlink()
+    done = evaluate_job(ranks)
+    assert done.returncode == EXIT_BAD_INPUT
+    assert len(errors(done)) == 1
+    assert missing.split("/")[-1] in errors(done)[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_help_comes_at_once() -> None:
+    def took() -> float:
+        start = time.monotonic()
+        subprocess.run([sys.executable, str(JOB), "--help"], check=True, capture_output=True)
+        return time.monotonic() - start
+
+    assert min(took() for _ in range(3)) < 0.5
+
+
+def test_a_damaged_metrics_file_is_refused(folder: Folder) -> None:
+    with pytest.raises(InputError, match=r"no such file; run jobs/evaluate\.py first"):
+        read_metrics(folder.run.metrics)
+    folder.run.metrics.write_bytes(b"not HDF5")
+    with pytest.raises(InputError, match="not a readable file of metrics"):
+        read_metrics(folder.run.metrics)

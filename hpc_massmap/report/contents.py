@@ -14,7 +14,8 @@ from hpc_massmap.report import paper
 from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial
 from hpc_massmap.report.tables import Cell, Measured, Table
 
-PAPER_DATA = "the paper's numbers are of The Three Hundred simulations, which are other data, and no target to meet"
+SPREAD = "Median, and its distances to the 84th and 16th percentile."
+PAPER_DATA = "The paper's numbers are of other data, The Three Hundred simulations, so they need not agree."
 APERTURES = {"whole": "whole map", "r500": "R < R500", "half_r500": "R < R500/2"}
 DIGITS = 12  # shown of a digest or a commit
 
@@ -41,7 +42,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title = f"Mass bias b200 inside R200 ({target}) by mass interval: median, distances to the 84th and 16th percentile"
+    title, note = f"Mass bias b200 inside R200, {target}, by mass interval (table 4)", SPREAD
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
@@ -49,8 +50,8 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
             rows.setdefault(interval, [label, None, None, None]).append(number)
         rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in rows.items()}
         columns.append(f"paper's {paper.NAMES[model]}")
-        title += f"; {PAPER_DATA}"
-    return Table(f"b200_{target}", f"{title}. Data of this run: {data}.", columns, list(rows.values()))
+        note += f" {PAPER_DATA}"
+    return Table(f"b200_{target}", title, f"{note} Data of this run: {data}.", columns, list(rows.values()))
 
 
 def _readable(label: str) -> str:
@@ -59,7 +60,7 @@ def _readable(label: str) -> str:
 
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
-    title = f"Relative difference of pixels ({target}): median, distances to the 84th and 16th percentile"
+    title, note = f"Relative difference of pixels, {target} (legend of fig. 6)", SPREAD
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
     for name, pixels in metrics.targets[target].pixels.items():
         number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)
@@ -68,8 +69,8 @@ def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> 
         plus, minus = paper.PIXEL_SCATTER[model]
         columns.append(f"paper's {paper.NAMES[model]}, scatter")
         rows = [[*row, f"+{plus} −{minus}" if row[0] == APERTURES["whole"] else None] for row in rows]
-        title += f"; {PAPER_DATA}"
-    return Table(f"pixels_{target}", f"{title}. Data of this run: {data}.", columns, rows)
+        note += f" {PAPER_DATA}"
+    return Table(f"pixels_{target}", title, f"{note} Data of this run: {data}.", columns, rows)
 
 
 def trials_table(trials: list[Trial]) -> Table:
@@ -88,7 +89,7 @@ def trials_table(trials: list[Trial]) -> Table:
         ]
         for trial in trials
     ]
-    return Table("trials", "Every trial of the tuning; loss is the best validation loss, normalised.", columns, rows)
+    return Table("trials", "Every trial of the tuning", "Loss: the best validation loss, normalised.", columns, rows)
 
 
 def _value(name: str, value: float | None) -> Cell:
@@ -105,7 +106,7 @@ def space_table(space: config.Space, trials: list[Trial]) -> Table:
         rows.append([name, paper.SEARCH_SPACE[name], f"{bounds.low:g} to {bounds.high:g}", found])
     rows.append(["evaluations", str(paper.EVALUATIONS), str(len(trials)), None])
     columns = ["hyperparameter", "paper", "this run", f"best (trial {best.tid})" if best else "best"]
-    return Table("search_space", "The search space of the hyperparameters (table 3) and the best trial.", columns, rows)
+    return Table("search_space", "Search space (table 3) and best trial", "", columns, rows)
 
 
 def settings_table(records: list[dict[str, Any]]) -> Table:
@@ -122,7 +123,8 @@ def settings_table(records: list[dict[str, Any]]) -> Table:
     ]
     return Table(
         "settings",
-        "What the steps of this run were done with; the default is given where it differs.",
+        "Settings of the steps",
+        "The default, which is the paper's where it states one, is given where it differs.",
         ["setting", "this run", "default", "steps"],
         rows,
     )
@@ -146,7 +148,7 @@ def steps_table(records: list[dict[str, Any]]) -> Table:
         cells: list[Cell] = [None if text is None else str(text) for text in texts]
         cells[2] = cells[2] and _short_commit(str(cells[2]))
         rows.append([*cells, "; ".join(f"{name} {str(digest)[:DIGITS]}" for name, digest in inputs)])
-    return Table("steps", "The steps of this run; a commit with a + was changed since.", columns, rows)
+    return Table("steps", "Steps", "The source was changed after a commit with a +.", columns, rows)
 
 
 def _short_commit(commit: str) -> str:
@@ -160,7 +162,7 @@ def versions_table(records: list[dict[str, Any]]) -> Table:
         for package, version in (record.get("versions") or {}).items():
             found.setdefault(str(package), set()).update([str(version)] if version else [])
     rows: list[list[Cell]] = [[package, ", ".join(sorted(versions))] for package, versions in found.items()]
-    return Table("versions", "Versions of the packages.", ["package", "version"], rows)
+    return Table("versions", "Packages", "", ["package", "version"], rows)
 
 
 def data_table(maps: MapFile) -> Table:
@@ -174,4 +176,4 @@ def data_table(maps: MapFile) -> Table:
         ["simulations", ", ".join(sorted(set(maps.halos["simulation"].tolist())))],
         *attributes,
     ]
-    return Table("data", "The map file.", ["", "value"], rows)
+    return Table("data", "Map file", "", ["", "value"], rows)

@@ -71,5 +71,5 @@ def training_figure(log: TrainingLog, colour: str) -> Figure:
                 panel.axvline(epoch + 0.5, color=style.GUIDE, ls=":", lw=1, label=f"learning rate {after:g}")
         panel.set(xlabel="epoch", ylabel="mean absolute error, normalised")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside right center")
+        panel.legend(loc="upper right")
     return figure

@@ -14,6 +14,7 @@ from hpc_massmap.metrics.summary import Spread
 from hpc_massmap.report import style
 
 APERTURE_TITLES = {"whole": "whole map", "r500": r"$R < R_{500}$", "half_r500": r"$R < R_{500}/2$"}
+CUT = 1.5  # of relative differences of power: all of one missing is -1
 BAND = 0.25  # opacity of the 16th to 84th percentile
 LOG_MASS = r"$\log_{10}\,M_{200}\,/\,(h^{-1}\,\mathrm{M}_\odot)$"
 
@@ -74,21 +75,24 @@ def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], ha
     return figure
 
 
-def power_figure(wavelength: FloatArray, spectra: tuple[Spread, Spread], difference: Spread, colour: str) -> Figure:
+def power_figure(
+    wavelength: FloatArray, spectra: tuple[Spread, Spread], difference: Spread, unit: str, colour: str
+) -> Figure:
     """True and predicted power spectrum, and their relative difference, against wavelength (fig. 8).
 
     Parameters
     ----------
     wavelength : (56,), in R200
     spectra : true, predicted, (56,) each
-    difference : (56,)
+    difference : (56,); drawn up to `CUT`
+    unit : of the maps
     """
     with style.applied():
         figure = style.canvas(3.9, width=style.WIDTH * 0.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for spectrum, tone, label in zip(spectra, (style.TRUTH, colour), ("ground truth", "prediction"), strict=True):
             _band(top, wavelength, spectrum, tone, label, marker="")
-        top.set(xscale="log", yscale="log", ylabel=r"$P(k)$ [(unit of the map)$^2$ kpc$^2$]")
+        top.set(xscale="log", yscale="log", ylabel=rf"$P(k)$ [({style.unit_label(unit)})$^2$ kpc$^2$]")
         top.legend(loc="upper left")
         _band(bottom, wavelength, difference, colour, marker="")
         bottom.axhline(0, color=style.TRUTH, ls="--", lw=0.8)
@@ -99,7 +103,7 @@ def power_figure(wavelength: FloatArray, spectra: tuple[Spread, Spread], differe
         bottom.set_xlim(wavelength.min(), wavelength.max())
         bottom.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         bottom.xaxis.set_minor_formatter(NullFormatter())
-        _symmetric(bottom)
+        _symmetric(bottom, CUT)
         figure.align_ylabels([top, bottom])
     return figure
 
@@ -124,18 +128,18 @@ def mmd_figure(edges: FloatArray, value: Spread, calibration: Spread, noise: Flo
             panel.plot(centre[some], line, color=style.GUIDE, ls="--", lw=1, label=f"calibration {alpha:g}")
             panel.annotate(
                 rf"$\alpha = {alpha:g}$",
-                (centre[some][-1], line[-1]),
-                (5, 0),
-                textcoords="offset points",
+                (1.02, line[-1]),
+                xycoords=panel.get_yaxis_transform(),
                 va="center",
                 fontsize=7,
+                color=style.TRUTH,
             )
         _band(panel, centre, value, colour, "prediction")
         panel.set(xlabel=LOG_MASS, ylabel=r"MMD$^2$ of truth and prediction")
         drawn = np.concatenate([value.median[some], calibration.median[some].ravel()])
         if (drawn > 0).all():  # the unbiased estimate may be negative
             panel.set_yscale("log")
-        panel.margins(x=0.12)
+        panel.set_xlim(edges[0], edges[-1])
     return figure
 
 
@@ -156,6 +160,6 @@ def _say(panel: Axes, text: str, corner: bool = False) -> None:
     panel.text(x, y, text, transform=panel.transAxes, ha=across, va=up, color=style.TRUTH)
 
 
-def _symmetric(panel: Axes) -> None:
-    reach = max(map(abs, panel.get_ylim()))
+def _symmetric(panel: Axes, cut: float = np.inf) -> None:
+    reach = min(max(map(abs, panel.get_ylim())), cut)
     panel.set_ylim(-reach, reach)

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Circle
+from matplotlib.ticker import FuncFormatter
 
 from hpc_massmap.dataset.mapfile import FloatArray
 from hpc_massmap.report import style
@@ -19,6 +21,7 @@ from hpc_massmap.report.examples import Example
 EXTENT = (-1.0, 1.0, -1.0, 1.0)  # in R200
 Panels = npt.NDArray[Any]  # of Axes
 
+CUT = 99.5  # percentile of the residual at the ends of its scale
 DECADES = 4  # that a logarithmic scale shows at most
 
 
@@ -31,15 +34,15 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
         views = list(examples[0].views)
         columns = len(views) + 3
         size = style.WIDTH / columns
-        figure = style.canvas(height=len(examples) * size * 1.02 + 0.85)
+        figure = style.canvas(len(examples) * size + 0.9, square_panels=True)
         panels = figure.subplots(len(examples), columns, sharex=True, sharey=True, squeeze=False)
         for n, view in enumerate(views):
             stack = [example.views[view] for example in examples]
             colours = colormaps[style.MAP_COLOURS.get(view, style.OTHER_MAP)]
             image = _column(panels[:, n], stack, colours, _log_scale(stack))
             panels[0, n].set_title(style.name_of(view))
-            _bar(figure, image, panels[:, n], style.label_of(view, units[view]))
-        _target_columns(figure, panels[:, -3:], examples, style.label_of(target, units[target]))
+            _bar(figure, image, panels[:, n], style.symbol_of(view), style.unit_label(units[view]))
+        _target_columns(figure, panels[:, -3:], examples, style.symbol_of(target), style.unit_label(units[target]))
         panels[0, -3].set_title(f"{style.name_of(target)}: truth")
         panels[0, -2].set_title("prediction")
         panels[0, -1].set_title("residual")
@@ -51,18 +54,19 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
     return figure
 
 
-def _target_columns(figure: Figure, panels: Panels, examples: list[Example], label: str) -> None:
+def _target_columns(figure: Figure, panels: Panels, examples: list[Example], symbol: str, unit: str) -> None:
     true = [example.true for example in examples]
     predicted = [example.predicted for example in examples]
     residual = [p - t for p, t in zip(predicted, true, strict=True)]
-    scale = _log_scale(true)
-    colours = colormaps[style.OTHER_MAP]
+    colours, scale = colormaps[style.OTHER_MAP], _log_scale(true)
     image = _column(panels[:, 0], true, colours, scale)
     _column(panels[:, 1], predicted, colours, scale)
-    _bar(figure, image, panels[:, :2], label)
-    reach = float(np.percentile(np.abs(residual), 99.5)) or 1.0
+    _bar(figure, image, panels[:, :2], symbol, unit)
+    reach = float(np.percentile(np.abs(residual), CUT)) or 1.0
     image = _column(panels[:, 2], residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
-    _bar(figure, image, panels[:, 2], label.replace(r"$\Sigma$", r"$\Delta\Sigma$"), extend="both")
+    power = int(np.floor(np.log10(reach)))
+    bar = _bar(figure, image, panels[:, 2], "prediction − truth", rf"$10^{{{power}}}$ {unit}", extend="both")
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:g}".replace("-", "−")))
 
 
 def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colormap, scale: Normalize) -> AxesImage:
@@ -88,10 +92,14 @@ def _log_scale(stack: Sequence[FloatArray]) -> LogNorm:
     return LogNorm(max(float(np.percentile(pixels, 1)), high / 10**DECADES), high)
 
 
-def _bar(figure: Figure, image: AxesImage, panels: object, label: str, extend: str = "neither") -> None:
-    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.92, pad=0.02, aspect=18, extend=extend)  # type: ignore[arg-type]
-    bar.set_label(label, fontsize=6.5)
+def _bar(figure: Figure, image: AxesImage, panels: Panels, symbol: str, unit: str, extend: str = "neither") -> Colorbar:
+    aspect = 9 * (panels.size // len(panels))  # as thick under two columns as under one
+    bar = figure.colorbar(
+        image, ax=panels.ravel().tolist(), location="bottom", shrink=0.9, pad=0.02, aspect=aspect, extend=extend
+    )
+    bar.set_label(f"{symbol}\n[{unit}]" if unit else f"{symbol}\n", fontsize=6.5)
     bar.ax.tick_params(labelsize=6, which="both", top=False)
+    return bar
 
 
 def _describe(row: Iterable[Axes], example: Example) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from hpc_massmap.metrics import summary
 from hpc_massmap.report import contents, curves, figures, paper, style
 from hpc_massmap.report.examples import RULE, read_examples
-from hpc_massmap.report.gallery import example_figure
+from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
@@ -23,7 +23,8 @@ INDEX = "index.html"
 PIXELS = "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6)."
 BIAS = "Bias of the mass inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
 POWER = (
-    "Power spectra of true and predicted maps and their relative difference (fig. 8): medians, 16th to 84th percentile."
+    "Power spectra of true and predicted maps and their relative difference (fig. 8): median, and 16th to 84th "
+    f"percentile; the difference is drawn up to ±{figures.CUT:g}."
 )
 MMD = (
     "Squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9): median, and "
@@ -93,9 +94,9 @@ def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:
     return {"name": drawing.name, "caption": drawing.caption, "png": base64.b64encode(image).decode()}
 
 
-def _written(table: Table, folder: Path) -> dict[str, str | Markup | int]:
+def _written(table: Table, folder: Path) -> dict[str, Table | Markup]:
     write_table(table, folder / "tables")
-    return {"name": table.name, "title": table.title, "html": Markup(to_html(table)), "rows": len(table.rows)}
+    return {"table": table, "html": Markup(to_html(table))}
 
 
 def _model_sentence(inputs: Inputs) -> str:
@@ -140,7 +141,8 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     if examples:
         caption = (
             "What the model sees, the truth, its prediction, and prediction minus truth (fig. 5). Which maps: "
-            f"{RULE}. Truth and prediction share one scale; dashed circles are R500."
+            f"{RULE}. Truth and prediction share one scale; the residual's ends at the {CUT:g}th percentile of its "
+            "size. Dashed circles: R500."
         )
         figure = example_figure(examples, target, inputs.predictions.maps.units)
         yield Drawing(f"fig5_examples_{target}", caption + of_run, figure)
@@ -153,8 +155,9 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         colour,
     )
     yield Drawing(f"fig7_bias_{target}", BIAS + of_run, bias)
+    unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
-    power = figures.power_figure(result.power.wavelength, spectra, difference, colour)
+    power = figures.power_figure(result.power.wavelength, spectra, difference, unit, colour)
     yield Drawing(f"fig8_power_{target}", POWER + of_run, power)
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)

@@ -82,9 +82,9 @@ def applied() -> Iterator[None]:
         yield
 
 
-def canvas(height: float, width: float = WIDTH) -> Figure:
+def canvas(height: float, width: float = WIDTH, square_panels: bool = False) -> Figure:
     """An empty figure of `width` x `height` inches that belongs to nobody else."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="compressed" if square_panels else "constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -112,14 +112,15 @@ def name_of(quantity: str) -> str:
     return NAMES.get(quantity, quantity)
 
 
-def label_of(quantity: str, unit: str) -> str:
-    """A view or target with its unit, for a colour bar."""
-    symbol = SYMBOLS.get(quantity, quantity)
-    return symbol if unit == "1" else f"{symbol} [{unit_label(unit)}]"
+def symbol_of(quantity: str) -> str:
+    """A view or target as a label."""
+    return SYMBOLS.get(quantity, quantity)
 
 
 def unit_label(unit: str) -> str:
-    """A unit of the map file (`1e40 erg s^-1 kpc^-2`) in mathtext."""
+    """A unit of the map file (`1e40 erg s^-1 kpc^-2`) in mathtext; nothing for a number."""
+    if unit == "1":
+        return ""
     text = re.sub(r"\b1e(\d+)\b", r"$10^{\1}$", unit)
     text = re.sub(r"(\w+)\^(-?\d+)", r"\1$^{\2}$", text)
     return text.replace("Msun", r"M$_\odot$").replace("h$^", "$h^")

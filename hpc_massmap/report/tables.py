@@ -35,13 +35,19 @@ class Table:
     Attributes
     ----------
     name : of the files
-    title : what it shows, with all that a reader needs to read it
+    title : what it shows
+    note : all that a reader needs to read it
     """
 
     name: str
     title: str
+    note: str
     columns: list[str]
     rows: list[list[Cell]]
+
+    @property
+    def caption(self) -> str:
+        return f"{self.title}. {self.note}".strip()
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers, and so is aligned to the right."""
@@ -83,7 +89,7 @@ def to_markdown(table: Table) -> str:
         _markdown_line(rule),
         *(_markdown_line([_markdown_cell(cell) for cell in row]) for row in table.rows),
     ]
-    return f"{_markdown_text(table.title)}\n\n" + "\n".join(lines) + "\n"
+    return f"{_markdown_text(table.caption)}\n\n" + "\n".join(lines) + "\n"
 
 
 def to_latex(table: Table) -> str:
@@ -94,7 +100,7 @@ def to_latex(table: Table) -> str:
         [
             r"% needs \usepackage{booktabs}",
             r"\begin{table}",
-            rf"\caption{{{_latex_text(table.title)}}}",
+            rf"\caption{{{_latex_text(table.caption)}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             _latex_line([_latex_text(name) for name in table.columns]),
@@ -109,7 +115,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A table element without its title."""
+    """A table element without its caption."""
     head = "".join(f"<th{_html_class(table, n)}>{escape(name)}</th>" for n, name in enumerate(table.columns))
     body = "".join(
         "<tr>"
@@ -123,7 +129,9 @@ def to_html(table: Table) -> str:
 def _number(value: int | float) -> str:
     if isinstance(value, int):
         return str(value)
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
 
 
 def _markdown_line(cells: list[str]) -> str:

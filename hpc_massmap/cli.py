@@ -37,17 +37,21 @@ def parse(arguments: argparse.ArgumentParser, argv: list[str] | None) -> argpars
 
 
 def config_of(args: argparse.Namespace) -> "Config":
-    """The checked config of a parsed command line."""
+    """The checked config of a parsed command line; a site's database takes the place of the config's."""
     from hpc_massmap.config import load_config
 
-    return load_config(args.config, args.overrides)
+    config = load_config(args.config, args.overrides)
+    site = site_of(args)
+    if site and site.database:
+        config = config.model_copy(update={"database": site.database})
+    return config
 
 
 def site_of(args: argparse.Namespace) -> "Site | None":
     """The checked site of a parsed command line, or None for this machine."""
     from hpc_massmap.config import load_site
 
-    return load_site(args.site) if args.site else None
+    return load_site(args.site) if getattr(args, "site", None) else None
 
 
 def run_job(main: Callable[[], None]) -> None:

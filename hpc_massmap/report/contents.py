@@ -42,13 +42,13 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title, note = f"Mass bias b200 inside R200, {target}, by mass interval (table 4)", SPREAD
+    title, note = f"Mass bias b200 inside R200 by mass interval, {target} maps (table 4)", SPREAD
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
             label = f"{interval[0]:g} ≤ log10 M200 {sign} {interval[1]:g}"
             rows.setdefault(interval, [label, None, None, None]).append(number)
-        rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in rows.items()}
+        rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in sorted(rows.items())}
         columns.append(f"paper's {paper.NAMES[model]}")
         note += f" {PAPER_DATA}"
     return Table(f"b200_{target}", title, f"{note} Data of this run: {data}.", columns, list(rows.values()))
@@ -60,7 +60,7 @@ def _readable(label: str) -> str:
 
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
-    title, note = f"Relative difference of pixels, {target} (legend of fig. 6)", SPREAD
+    title, note = f"Relative difference of pixels, {target} maps (legend of fig. 6)", SPREAD
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
     for name, pixels in metrics.targets[target].pixels.items():
         number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)

@@ -54,7 +54,7 @@ def training_figure(log: TrainingLog, colour: str) -> Figure:
     with style.applied():
         figure = style.canvas(2.6, width=style.WIDTH * 0.6)
         panel = figure.subplots()
-        panel.plot(log.epoch, log.train_loss, color=style.GUIDE, label="training (with dropout)")
+        panel.plot(log.epoch, log.train_loss, color=style.GUIDE, label="training")
         panel.plot(log.epoch, log.validation_loss, color=colour, marker="o", ms=3, label="validation")
         best = log.best
         panel.plot(
@@ -71,5 +71,5 @@ def training_figure(log: TrainingLog, colour: str) -> Figure:
                 panel.axvline(epoch + 0.5, color=style.GUIDE, ls=":", lw=1, label=f"learning rate {after:g}")
         panel.set(xlabel="epoch", ylabel="mean absolute error, normalised")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.legend(loc="upper right")
+        panel.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
     return figure

@@ -71,12 +71,14 @@ def read_trials(path: Path) -> list[Trial]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 with _refusing(f"{path}: line {number}", "trial", "run jobs/tune.py again, which rewrites the file"):
-                    trials.append(_trial(json.loads(line)))
+                    trials.append(_trial(json.loads(line.strip())))
     return sorted(trials, key=lambda trial: trial.tid)
 
 
 def _trial(document: Any) -> Trial:
     result, error = document["result"], document.get("error")
+    if document["state"] not in STATES:
+        raise ValueError(f"state {document['state']} is none of {', '.join(map(str, STATES))}")
     state = STATES[document["state"]]
     loss = _number(result["loss"]) if state == "done" else None
     suggested = document["misc"]["vals"]

@@ -27,7 +27,7 @@ TRUTH = "#333333"
 GUIDE = "#999999"
 
 NAMES = {"star": "stars", "sz": "SZ", "xray": "X-ray", "mass": "total mass", "gas": "gas"}
-SYMBOLS = {"sz": "Compton-$y$", "xray": "surface brightness", "star": r"$\Sigma_\star$", "mass": r"$\Sigma$"}
+SYMBOLS = {"sz": "Compton-$y$", "xray": "surface brightness", "star": r"$\Sigma_\mathrm{star}$", "mass": r"$\Sigma$"}
 MAP_COLOURS = {"star": "cividis", "sz": "viridis", "xray": "inferno"}
 OTHER_MAP = "magma"
 RESIDUAL = "RdBu_r"
@@ -100,6 +100,7 @@ def png(figure: Figure) -> bytes:
 def write_figure(figure: Figure, stem: Path) -> bytes:
     """Write `stem`.png and `stem`.pdf, the same bytes for the same figure; returns the PNG."""
     image = png(figure)
+    figure.set_layout_engine("none")  # as it is: to lay it out takes longer than to draw it
     with replacing(stem.with_name(f"{stem.name}.png")) as temporary:
         temporary.write_bytes(image)
     with applied(), replacing(stem.with_name(f"{stem.name}.pdf")) as temporary:

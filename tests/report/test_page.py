@@ -1,0 +1,232 @@
+"""The page stands alone, holds the headline, escapes what it was given, and names the job that is missing."""
+
+import json
+import re
+import shutil
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import h5py
+import pytest
+from matplotlib.figure import Figure
+
+from hpc_massmap.errors import InputError
+from hpc_massmap.metrics import summary
+from hpc_massmap.report import style
+from hpc_massmap.report.history import best_trial, read_training_log, read_trials
+from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
+from hpc_massmap.report.page import closing_lines, write_report
+from hpc_massmap.run import Run
+from tests.report.run_folder import make_run, run_job, trial
+
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, references and text of a page; refuses tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.ids: set[str] = set()
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
+        self.ids |= {value or "" for key, value in attrs if key == "id"}
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def source(report: Path) -> str:
+    return (report / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(source: str) -> Page:
+    return Page(source)
+
+
+@pytest.fixture
+def own_run(finished_run: Run, tmp_path: Path) -> Run:
+    """A copy of the run that a test may damage."""
+    shutil.copytree(finished_run.folder, tmp_path / "runs" / "demo", ignore=shutil.ignore_patterns("report"))
+    return Run(finished_run.config.model_copy(update={"runs": tmp_path / "runs"}), tmp_path / "runs" / "demo")
+
+
+def test_page_refers_to_nothing_outside_itself(source: str, page: Page) -> None:
+    assert page.references
+    for reference in page.references:
+        assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
+    assert "@import" not in source
+    assert "url(" not in source
+    assert "script" not in page.tags
+
+
+def test_page_holds_the_headline(page: Page, inputs: Inputs) -> None:
+    for b200 in summary.b200_by_mass(inputs.metrics, "mass")[:3]:
+        shown = f"{b200.median:+.3f} +{b200.p84 - b200.median:.3f} -{b200.median - b200.p16:.3f}"
+        assert page.text.count(shown.replace("-", "−")) == 2  # above, and in the table
+    pixels = inputs.metrics.targets["mass"].pixels["whole"]
+    assert f"{pixels.median:+.3f}".replace("-", "−") in page.text
+    assert "no test halos" in page.text
+    assert "best trial 4 of 8, validation loss 0.1000" in page.text
+    assert "48 maps of" in page.text
+
+
+def test_page_says_which_data_and_intervals(page: Page, inputs: Inputs) -> None:
+    data = inputs.run.config.data
+    assert f"Data {data} Mass intervals 13.5 ≤ log10 M200 < 14.02" in page.text
+    captions = [word for word in page.words if "(fig. " in word and "Model demo" in word]
+    assert len(captions) == 5
+    assert all(data in caption for caption in captions)
+    assert "other data" in page.text
+
+
+def test_what_was_given_is_escaped(source: str, page: Page) -> None:
+    assert "<script>" not in source
+    assert "<script>alert('x')</script>" in page.text
+    assert "<b>clumps</b>" in page.text
+
+
+def test_every_figure_and_table_is_written(report: Path) -> None:
+    stems = ["fig5_examples_mass", "fig6_pixels_mass", "fig7_bias_mass", "fig8_power_mass", "fig9_mmd_mass"]
+    for stem in [*stems, "trials", "training"]:
+        assert (report / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (report / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+    for stem in ("b200_mass", "pixels_mass", "search_space", "trials", "steps", "data", "versions", "settings"):
+        assert {path.suffix for path in (report / "tables").glob(f"{stem}.*")} == {".csv", ".md", ".tex"}
+
+
+def test_provenance_is_shown(page: Page, inputs: Inputs) -> None:
+    assert inputs.predictions.maps.digest in page.text
+    for record in inputs.records:
+        assert record["versions"]["numpy"] in page.text
+    assert [record["step"] for record in inputs.records] == ["evaluate", "predict", "train", "tune"]
+
+
+def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def note(figure: Figure, stem: Path) -> bytes:
+        written.append(stem.name)
+        return b""
+
+    monkeypatch.setattr(style, "write_figure", note)
+    run = make_run(tmp_path, ["mass", "star"], views=["sz", "xray"])
+    run.trials_export.unlink()  # and not tuned
+    report = write_report(read_inputs(run), run.report).parent
+    kinds = ("fig5_examples", "fig6_pixels", "fig7_bias", "fig8_power", "fig9_mmd")
+    assert written == [*(f"{kind}_{target}" for target in ("mass", "star") for kind in kinds), "training"]
+    page = Page((report / "index.html").read_text())
+    assert "the paper's gas" in page.text
+    assert "was not tuned" in page.text
+    assert "paper's" not in (report / "tables" / "b200_star.md").read_text()
+
+
+def test_closing_lines(inputs: Inputs) -> None:
+    first, *others = closing_lines(inputs)
+    assert first == "best of 8 trials: 4 (filters 12, kernel 3, layers 2, dropout 0.2), validation loss 0.1000"
+    assert others == summary.headline(inputs.metrics)
+
+
+@pytest.mark.parametrize(
+    ("path", "job"), [("model/log.csv", "train"), ("predictions.h5", "predict"), ("metrics.h5", "evaluate")]
+)
+def test_missing_input_names_its_job(own_run: Run, path: str, job: str) -> None:
+    (own_run.folder / path).unlink()
+    with pytest.raises(InputError, match=rf"{path}: no such file; run jobs/{job}.py first"):
+        input_digests(own_run)
+    with pytest.raises(InputError, match=rf"{path}: no such file; run jobs/{job}.py first"):
+        read_inputs(own_run)
+
+
+def test_metrics_of_other_predictions_are_refused(own_run: Run) -> None:
+    with h5py.File(own_run.metrics, "r+") as file:
+        file["maps/row"][0] += 1
+    with pytest.raises(
+        InputError, match=r"metrics.h5: not the metrics of .*predictions.h5; run jobs/evaluate.py again"
+    ):
+        read_inputs(own_run)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"tid": 1, "sta', "Unterminated string"),
+        ("[]", "list indices"),
+        (json.dumps({**trial(1), "state": 9}), "state 9 is none of 0, 1, 2, 3"),
+        (json.dumps({**trial(1), "result": {}}), "'loss' is missing"),
+        (json.dumps({**trial(1), "result": {"loss": "low"}}), "'low' is not a number"),
+        (json.dumps({**trial(1), "misc": {"vals": {"filters": 3}}}), "not subscriptable"),
+        (json.dumps({**trial(2), "error": "text"}), "must be"),
+    ],
+)
+def test_broken_trial_is_one_line_with_its_number(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "trials.jsonl"
+    path.write_text(f"{json.dumps(trial(0))}\n{line}\n")
+    with pytest.raises(InputError) as error:
+        read_trials(path)
+    assert re.fullmatch(
+        rf".*trials.jsonl: line 2: not a trial \(.*{reason}.*\); run jobs/tune.py again.*", str(error.value)
+    )
+
+
+def test_best_trial_is_the_earliest_of_equals(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    path.write_text("".join(json.dumps(trial(tid)) + "\n" for tid in (5, 3)))  # equal losses
+    best = best_trial(read_trials(path))
+    assert best is not None
+    assert best.tid == 3
+    diverged = replace(best, loss=float("nan"))
+    assert best_trial([diverged]) is None
+
+
+def test_broken_training_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,train_loss\n1,0.5\n")
+    with pytest.raises(InputError, match=r"log.csv: not a training log \('validation_loss' is missing\)"):
+        read_training_log(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="it has no epochs"):
+        read_training_log(path)
+
+
+def test_job_writes_once_and_always_ends_with_the_headline(first_output: str, inputs: Inputs) -> None:
+    ending = [*closing_lines(inputs), f"report: {inputs.run.report / 'index.html'}"]
+    assert first_output.splitlines()[-len(ending) :] == ending
+    again = run_job(str(inputs.run.folder / "config.yaml")).stdout.splitlines()
+    assert again[0].startswith("report: already done")
+    assert again[1:] == ending
+
+
+def test_job_tells_what_is_missing_in_one_line(own_run: Run) -> None:
+    config = Run.open(own_run.config).folder / "config.yaml"
+    own_run.metrics.unlink()
+    missing = run_job(str(config))
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "run jobs/evaluate.py first" in missing.stderr
+
+
+def test_help_is_quick() -> None:
+    start = time.perf_counter()
+    assert run_job("--help").returncode == 0
+    assert time.perf_counter() - start < 2  # half a second on an idle machine

@@ -1,0 +1,123 @@
+"""The tables say what numpy says about the data, in three formats that a parser can read back."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+
+from hpc_massmap.report.contents import b200_table, pixel_table, settings_table, trials_table
+from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.paper import B200
+from hpc_massmap.report.tables import Cell, Measured, Table, to_csv, to_html, to_latex, to_markdown
+from tests.report.run_folder import INTERVALS
+
+NASTY = r"50% of $HOME_DIR & a|b \x {y} #1 ~ ^ <script>alert(1)</script> *[z]_"
+TABLE = Table(
+    "t", f"Title {NASTY}", "Note.", ["a_b", "n", "m"], [[NASTY, 3, Measured(-0.0123, 0.05, 0.04)], ["[x", 0.5, None]]
+)
+
+
+def test_b200_is_numpys_median_of_the_data(inputs: Inputs) -> None:
+    metrics = inputs.metrics
+    table = b200_table(metrics, "mass", "multi3", "made up")
+    bias, mass = metrics.targets["mass"].profiles.bias[:, -1], np.log10(metrics.maps["m200"])
+    for row, low, high in zip(table.rows, INTERVALS, [*INTERVALS[1:]], strict=False):
+        inside = (low <= mass) & (mass < high)
+        p16, median, p84 = np.percentile(bias[inside], (16, 50, 84))
+        assert row[1:3] == [len(set(metrics.maps["halo"][inside])), inside.sum()]
+        cell = row[3]
+        assert isinstance(cell, Measured)
+        assert (cell.median, cell.plus, cell.minus) == pytest.approx((median, p84 - median, median - p16))
+    assert table.rows[-1][1:4] == [0, 0, None]  # nothing above the paper's intervals
+
+
+def test_paper_stands_beside_its_own_intervals_only(inputs: Inputs) -> None:
+    rows = b200_table(inputs.metrics, "mass", "multi3", "made up").rows
+    # the first two intervals are the paper's; its third is closed above, this run's is not, but the edges agree
+    assert [row[4] for row in rows] == [*B200["multi3"], None]
+    assert len(b200_table(inputs.metrics, "mass", "gas2", "made up").columns) == 4
+    assert len(b200_table(inputs.metrics, "mass", None, "made up").columns) == 4
+
+
+def test_other_intervals_than_the_papers_get_rows_of_their_own(inputs: Inputs) -> None:
+    from dataclasses import replace
+
+    other = replace(inputs.metrics, mass_intervals=[13.0, 14.02, 15.5])
+    rows = b200_table(other, "mass", "star", "made up").rows
+    of_run = [row for row in rows if row[1] is not None]
+    of_paper = [row for row in rows if row[4] is not None]
+    assert len(of_run) == 2
+    assert [row[4] for row in of_paper] == B200["star"]
+    assert not any(row in of_run for row in of_paper)
+
+
+def test_pixels_are_the_evaluations(inputs: Inputs) -> None:
+    table = pixel_table(inputs.metrics, "mass", "sz", "made up")
+    for row, pixels in zip(table.rows, inputs.metrics.targets["mass"].pixels.values(), strict=True):
+        assert row[1:3] == [
+            pixels.count,
+            Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16),
+        ]
+    assert [row[3] for row in table.rows] == ["+0.44 −0.29", None, None]
+
+
+def test_trials_of_every_state_are_listed(inputs: Inputs) -> None:
+    rows = trials_table(inputs.trials).rows
+    assert [row[1] for row in rows] == ["done", "done", "error", "done", "done", "done", "running", "new"]
+    assert rows[7][2:7] == [None] * 5  # no suggestion yet
+    assert rows[2][-1] == "Diverged: <script>alert('x')</script> | 50% of $HOME_DIR line 2"
+
+
+def test_settings_show_what_differs_from_the_default() -> None:
+    records = [
+        {"step": "tune", "settings": {"train": {"epochs": 3, "patience": 5}}},
+        {"step": "train", "settings": {"train": {"epochs": 4, "patience": 5}}},
+    ]
+    assert settings_table(records).rows == [
+        ["train.epochs", "3", "100", "tune"],
+        ["train.patience", "5", None, "tune, train"],
+        ["train.epochs", "4", "100", "train"],
+    ]
+
+
+def test_csv_reads_back_with_all_digits() -> None:
+    header, *rows = csv.reader(io.StringIO(to_csv(TABLE)))
+    assert header == ["a_b", "n", "m: median", "m: plus", "m: minus"]
+    assert rows == [[NASTY, "3", "-0.0123", "0.05", "0.04"], ["[x", "0.5", "", "", ""]]
+
+
+def test_markdown_has_the_same_cells_in_every_row() -> None:
+    lines = to_markdown(TABLE).strip().splitlines()[2:]
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)\|", line)) == len(TABLE.columns) + 1
+    assert lines[1] == "| :--- | ---: | ---: |"
+    assert "-0.012 (+0.050, -0.040)" in lines[2]
+    assert "<script>" not in to_markdown(TABLE)
+
+
+def test_latex_is_balanced_and_escaped() -> None:
+    text = to_latex(TABLE)
+    plain = re.sub(r"\\[&%$#_{}]", "", text)  # without what is escaped
+    assert plain.count("{") == plain.count("}")
+    assert "$-0.012^{+0.050}_{-0.040}$" in text
+    body = plain.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert [line.count("&") for line in body] == [2, 2]
+    assert all(line.endswith(r"\\") for line in body)
+    assert not re.search(r"[%#~|<>]", plain.split("\n", 1)[1])  # after the comment about booktabs
+    for environment in ("table", "tabular"):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
+
+
+def test_html_escapes_texts() -> None:
+    assert "<script>" not in to_html(TABLE)
+    assert "&lt;script&gt;" in to_html(TABLE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 1e-7, 1234567.0])
+def test_any_number_can_be_shown(value: float) -> None:
+    cells: list[Cell] = [value, Measured(value, value, value)]
+    table = Table("t", "T", "", ["x", "y"], [cells])
+    for text in (to_csv(table), to_markdown(table), to_latex(table), to_html(table)):
+        assert text

@@ -14,6 +14,8 @@ from hpc_massmap.metrics.summary import Spread
 from hpc_massmap.report import style
 
 APERTURE_TITLES = {"whole": "whole map", "r500": r"$R < R_{500}$", "half_r500": r"$R < R_{500}/2$"}
+PANELS_IN_A_ROW = 4
+LINE_HEIGHT = 0.055  # of small text, in heights of a panel
 CUT = 1.5  # of relative differences of power: all of one missing is -1
 BAND = 0.25  # opacity of the 16th to 84th percentile
 LOG_MASS = r"$\log_{10}\,M_{200}\,/\,(h^{-1}\,\mathrm{M}_\odot)$"
@@ -59,11 +61,16 @@ def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], ha
     halos : how many test halos are in each interval
     """
     with style.applied():
-        figure = style.canvas(2.4)
-        panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(profiles), sharex=True, sharey=True)))
-        for panel, profile, label, n_halos in zip(panels, profiles, labels, halos, strict=True):
+        columns = min(len(profiles), PANELS_IN_A_ROW)
+        rows = -(-len(profiles) // columns)
+        figure = style.canvas(2.4 * rows)
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for unused in panels[len(profiles) :]:
+            unused.remove()
+        for panel, profile, label, n_halos in zip(panels[: len(profiles)], profiles, labels, halos, strict=True):
             panel.set_title(interval_title(label))
             panel.set_xlabel(r"$R\,/\,R_{200}$")
+            panel.tick_params(labelbottom=True)
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
             if not n_halos:
                 _say(panel, "no test halos")
@@ -121,26 +128,30 @@ def mmd_figure(edges: FloatArray, value: Spread, calibration: Spread, noise: Flo
     with style.applied():
         figure = style.canvas(3.0, width=style.WIDTH * 0.6)
         panel = figure.subplots()
+        panel.set(xlabel=LOG_MASS, ylabel=r"MMD$^2$ of truth and prediction", xlim=(edges[0], edges[-1]))
         some = value.count > 0
+        if not some.any():
+            _say(panel, "no test halos")
+            return figure
         centre = (edges[1:] + edges[:-1]) / 2
-        for n, alpha in enumerate(noise):
-            line = calibration.median[some, n]
-            panel.plot(centre[some], line, color=style.GUIDE, ls="--", lw=1, label=f"calibration {alpha:g}")
-            panel.annotate(
-                rf"$\alpha = {alpha:g}$",
-                (1.02, line[-1]),
-                xycoords=panel.get_yaxis_transform(),
-                va="center",
-                fontsize=7,
-                color=style.TRUTH,
-            )
-        _band(panel, centre, value, colour, "prediction")
-        panel.set(xlabel=LOG_MASS, ylabel=r"MMD$^2$ of truth and prediction")
+        for line in calibration.median[some].T:
+            panel.plot(centre[some], line, color=style.GUIDE, ls="--", lw=1)
+        _band(panel, centre, value, colour)
         drawn = np.concatenate([value.median[some], calibration.median[some].ravel()])
         if (drawn > 0).all():  # the unbiased estimate may be negative
             panel.set_yscale("log")
-        panel.set_xlim(edges[0], edges[-1])
+        _label_ends(panel, calibration.median[some][-1], [rf"$\alpha = {alpha:g}$" for alpha in noise])
     return figure
+
+
+def _label_ends(panel: Axes, ends: FloatArray, labels: list[str]) -> None:
+    """Name lines right of the panel, at the height of their ends or as little above as keeps the names apart."""
+    heights = panel.transAxes.inverted().transform(panel.transData.transform([(0, end) for end in ends]))[:, 1]
+    lowest = -np.inf
+    for n in np.argsort(heights, kind="stable"):
+        height = max(float(heights[n]), lowest)
+        panel.text(1.02, height, labels[n], transform=panel.transAxes, va="center", fontsize=7, color=style.TRUTH)
+        lowest = height + LINE_HEIGHT
 
 
 def interval_title(label: str) -> str:

@@ -136,7 +136,9 @@ def _shown(number: Measured | None) -> Markup:
 def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     metrics, model = inputs.metrics, inputs.run.config.model
     result, colour = metrics.targets[target], style.colour_of(model)
-    of_run = f" Model {metrics.name}, {style.name_of(target)}; data: {inputs.run.config.data}."
+    edges = ", ".join(f"{edge:g}" for edge in metrics.mass_intervals)
+    data = inputs.run.config.data.rstrip(".")
+    of_run = f" Model {metrics.name}, {style.name_of(target)}; data: {data}; log10 M200 intervals: {edges}."
     examples = read_examples(inputs.predictions, metrics, model.views, target)
     if examples:
         caption = (
@@ -165,7 +167,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
 
 
 def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
-    key, data = style.model_key(inputs.run.config.model), inputs.run.config.data
+    key, data = style.model_key(inputs.run.config.model), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
     yield contents.pixel_table(inputs.metrics, target, key, data)
 

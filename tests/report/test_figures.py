@@ -96,6 +96,24 @@ def test_mmd_with_empty_bins(inputs: Inputs) -> None:
     assert panel.get_yscale() == "log"
 
 
+def test_names_of_close_calibration_lines_are_apart(inputs: Inputs) -> None:
+    metrics = inputs.metrics
+    value, calibration = summary.mmd_by_mass(metrics, "mass"), summary.calibration_by_mass(metrics, "mass")
+    same = replace(calibration, median=np.full_like(calibration.median, 0.1))
+    noise = metrics.targets["mass"].mmd.noise
+    (panel,) = figures.mmd_figure(summary.mass_bins(metrics), value, same, noise, COLOUR).axes
+    assert [text.get_text() for text in panel.texts] == [rf"$\alpha = {alpha:g}$" for alpha in noise]
+    assert np.diff([text.get_position()[1] for text in panel.texts]).min() > 0.05
+
+
+def test_run_whose_test_halos_are_in_no_interval(inputs: Inputs) -> None:
+    metrics = replace(inputs.metrics, mass_intervals=[10.0, 11.0, 12.0])
+    value, calibration = summary.mmd_by_mass(metrics, "mass"), summary.calibration_by_mass(metrics, "mass")
+    noise = metrics.targets["mass"].mmd.noise
+    assert texts(figures.mmd_figure(summary.mass_bins(metrics), value, calibration, noise, COLOUR)) == ["no test halos"]
+    assert texts(bias(replace(inputs, metrics=metrics))) == ["no test halos"] * 2
+
+
 def test_mmd_below_zero_is_drawn_on_a_linear_axis(inputs: Inputs) -> None:
     metrics = inputs.metrics
     value = summary.mmd_by_mass(metrics, "mass")

@@ -97,7 +97,7 @@ def test_page_says_which_data_and_intervals(page: Page, inputs: Inputs) -> None:
     assert f"Data {data} Mass intervals 13.5 ≤ log10 M200 < 14.02" in page.text
     captions = [word for word in page.words if "(fig. " in word and "Model demo" in word]
     assert len(captions) == 5
-    assert all(data in caption for caption in captions)
+    assert all(data in caption and "13.5, 14.02, 14.63, 15.38, 15.9" in caption for caption in captions)
     assert "other data" in page.text
 
 

@@ -15,7 +15,7 @@ from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial
 from hpc_massmap.report.tables import Cell, Measured, Table
 
 SPREAD = "Median, and its distances to the 84th and 16th percentile."
-PAPER_DATA = "The paper's numbers are of other data, The Three Hundred simulations, so they need not agree."
+PAPER_DATA = "The paper's numbers are of its own sample of The Three Hundred simulations; other data need not agree."
 APERTURES = {"whole": "whole map", "r500": "R < R500", "half_r500": "R < R500/2"}
 DIGITS = 12  # shown of a digest or a commit
 

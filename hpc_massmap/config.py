@@ -45,7 +45,6 @@ class Selection(Section):
     m200_min: Positive = 10**13.5  # Msun/h
     m200_max: Positive = 10**15.5
     uncontaminated: bool = True  # fMhires == 1
-    centred_within: Positive | None = None  # kpc/h comoving from the region's middle; None: every halo of the region
 
 
 class Maps(Section):

@@ -1,0 +1,232 @@
+"""Snapshots in GADGET's HDF5 layout (GADGET-2/3/4, GIZMO), in one file each.
+
+Units are converted here, once, and nowhere else:
+
+position, smoothing length   comoving kpc/h              -> physical kpc, without h
+mass                         1e10 Msun/h                 -> Msun/h
+density                      1e10 Msun/h (comoving kpc/h)^-3 -> physical Msun kpc^-3, without h
+internal energy              (km/s)^2, physical already
+electron abundance           electrons per hydrogen nucleus
+
+GADGET's smoothing length is the radius at which the kernel reaches zero, and so is ours. Boundary particles of
+zoom-in runs (types 2 and 3) are not read: the sample has none inside its halos.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy.spatial import cKDTree
+
+from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.errors import InputError
+
+HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
+FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen, with helium
+MASS_UNIT = 1e10  # Msun/h
+CODE_UNITS = {"UnitLength_in_cm": 3.0857e21, "UnitMass_in_g": 1.989e43, "UnitVelocity_in_cm_per_s": 1e5}
+
+GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
+
+
+@dataclass(frozen=True)
+class Header:
+    """The cosmology and time of a snapshot."""
+
+    redshift: float
+    a: float
+    h: float
+    omega_m: float
+    omega_l: float
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Dark matter, stars or black holes.
+
+    Attributes
+    ----------
+    positions : (n, 3), physical kpc
+    masses : (n,), Msun/h
+    """
+
+    positions: FloatArray
+    masses: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.masses)
+
+    @cached_property
+    def tree(self) -> Any:
+        """The k-d tree of the positions, built when first asked for."""
+        return cKDTree(self.positions)
+
+
+@dataclass(frozen=True)
+class Gas(Particles):
+    """Gas.
+
+    Attributes
+    ----------
+    density : (n,), physical Msun kpc^-3
+    smoothing_length : (n,), physical kpc, where the kernel reaches zero
+    internal_energy : (n,), (km/s)^2
+    electron_abundance : (n,), electrons per hydrogen nucleus
+    star_formation_rate : (n,), in any unit: what is positive is star-forming
+    """
+
+    density: FloatArray
+    smoothing_length: FloatArray
+    internal_energy: FloatArray
+    electron_abundance: FloatArray
+    star_formation_rate: FloatArray
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All particles of one region at one time."""
+
+    path: Path
+    header: Header
+    gas: Gas
+    dark_matter: Particles
+    stars: Particles
+    black_holes: Particles
+
+
+def read_header(path: Path) -> Header:
+    """The header alone; its errors are those of `read_snapshot`."""
+    with _Reader(path) as reader:
+        return reader.header
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read a snapshot and convert its units.
+
+    Raises
+    ------
+    InputError
+        One line that names the file, and the block that is missing, incomplete or not finite.
+    """
+    with _Reader(path) as reader:
+        return Snapshot(
+            path,
+            reader.header,
+            reader.gas(),
+            Particles(*reader.positions_and_masses(DARK_MATTER)),
+            Particles(*reader.positions_and_masses(STARS)),
+            Particles(*reader.positions_and_masses(BLACK_HOLES)),
+        )
+
+
+class _Reader:
+    """An open snapshot; every way in which it can be broken becomes an InputError when the block is left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> "_Reader":
+        try:
+            self._file = h5py.File(self.path, "r")
+        except FileNotFoundError:
+            raise InputError(f"{self.path}: no such snapshot") from None
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.path}: not a readable HDF5 file, or truncated ({reason})") from None
+        try:
+            self._read_header()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._file.close()
+
+    def _read_header(self) -> None:
+        if "Header" not in self._file:
+            raise InputError(f"{self.path}: has no Header; expected a snapshot in GADGET's HDF5 layout")
+        # GADGET-4 keeps the cosmology and the units under Parameters
+        parameters = self._file["Parameters"].attrs if "Parameters" in self._file else {}
+        attributes = {**parameters, **self._file["Header"].attrs}
+        redshift, h = self._number(attributes, "Redshift"), self._number(attributes, "HubbleParam")
+        self.header = Header(
+            redshift,
+            1 / (1 + redshift),
+            h,
+            self._number(attributes, "Omega0", "Omega_Matter"),
+            self._number(attributes, "OmegaLambda", "Omega_Lambda"),
+        )
+        for name, expected in CODE_UNITS.items():
+            if name in attributes and abs(attributes[name] / expected - 1) > 0.01:
+                raise InputError(
+                    f"{self.path}: {name} = {attributes[name]:g}; only kpc/h, 1e10 Msun/h and km/s are understood"
+                )
+        files = int(attributes.get("NumFilesPerSnapshot", 1))
+        if files != 1:
+            raise InputError(f"{self.path}: one of {files} files of a snapshot; join them into one first")
+        try:
+            self._counts = [int(n) for n in attributes["NumPart_ThisFile"]]
+            self._mass_table = [float(m) for m in attributes["MassTable"]]
+        except KeyError as error:
+            raise InputError(f"{self.path}: Header has no {error.args[0]}") from None
+        self._length = self.header.a / h
+
+    def _number(self, attributes: Mapping[str, Any], *names: str) -> float:
+        for name in names:
+            if name in attributes:
+                value = float(attributes[name])
+                if not np.isfinite(value):
+                    raise InputError(f"{self.path}: {name} = {value} in the Header")
+                return value
+        raise InputError(f"{self.path}: Header has no {' or '.join(names)}")
+
+    def positions_and_masses(self, kind: int) -> tuple[FloatArray, FloatArray]:
+        count = self._count(kind)
+        positions = self._block(kind, "Coordinates", (count, 3)) * self._length
+        table = self._mass_table[kind] if kind < len(self._mass_table) else 0.0
+        masses = np.full(count, table) if table > 0 else self._block(kind, "Masses", (count,), positive=True)
+        return positions, masses * MASS_UNIT
+
+    def gas(self) -> Gas:
+        shape = (self._count(GAS),)
+        positions, masses = self.positions_and_masses(GAS)
+        if f"PartType{GAS}/ElectronAbundance" in self._file:
+            electrons = self._block(GAS, "ElectronAbundance", shape)
+        else:
+            electrons = np.full(shape, FULLY_IONISED)
+        return Gas(
+            positions,
+            masses,
+            density=self._block(GAS, "Density", shape, positive=True) * MASS_UNIT / self.header.h / self._length**3,
+            smoothing_length=self._block(GAS, "SmoothingLength", shape, positive=True) * self._length,
+            internal_energy=self._block(GAS, "InternalEnergy", shape, positive=True),
+            electron_abundance=electrons,
+            star_formation_rate=self._block(GAS, "StarFormationRate", shape),
+        )
+
+    def _count(self, kind: int) -> int:
+        return self._counts[kind] if kind < len(self._counts) else 0
+
+    def _block(self, kind: int, name: str, shape: tuple[int, ...], positive: bool = False) -> FloatArray:
+        """One block as float64, complete and finite."""
+        block = f"PartType{kind}/{name}"
+        if shape[0] == 0:
+            return np.zeros(shape)
+        if block not in self._file:
+            raise InputError(f"{self.path}: has no {block}")
+        if self._file[block].shape != shape:
+            raise InputError(f"{self.path}: {block} is {self._file[block].shape}, but the Header counts {shape}")
+        try:
+            values: FloatArray = self._file[block][:].astype(np.float64)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{self.path}: {block} cannot be read ({str(error).splitlines()[0]})") from None
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"{self.path}: {block} has values that are not finite")
+        if positive and not np.all(values > 0):
+            raise InputError(f"{self.path}: {block} has values that are not positive")
+        return values

@@ -1,0 +1,200 @@
+"""From snapshots to the map file: four maps of every halo along every line of sight (section 2.2).
+
+Each worker thread holds one snapshot at a time and draws all its halos, so a snapshot is read once and memory grows
+with the number of threads, not with the sample. The kernels release the GIL.
+"""
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_massmap.config import Maps
+from hpc_massmap.dataset.mapfile import PIXELS, UNITS, FloatArray, write_map_file
+from hpc_massmap.errors import InputError
+from hpc_massmap.maps.deposit import project
+from hpc_massmap.maps.emission import bremsstrahlung_luminosity, integrated_compton_y
+from hpc_massmap.maps.lines_of_sight import rotations
+from hpc_massmap.maps.reference import FWHM
+from hpc_massmap.maps.smoothing import neighbour_radius
+from hpc_massmap.run import machine
+from hpc_massmap.sims.selection import Halo
+from hpc_massmap.sims.snapshot import Particles, Snapshot, read_snapshot
+
+FEWEST_PARTICLES = 10  # inside R200
+LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut
+
+Stacks = dict[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The particles of one type about a halo, ready to be projected.
+
+    Attributes
+    ----------
+    positions : (n, 3), from the centre, R200
+    radii : (n,), of the kernels, R200; 0 for nearest grid point
+    quantities : name of the map -> (n,), what each particle adds to it
+    """
+
+    positions: FloatArray
+    radii: FloatArray
+    quantities: dict[str, FloatArray]
+
+
+def halo_maps(snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray) -> Stacks:
+    """All maps of one halo.
+
+    Parameters
+    ----------
+    views : (p, 3, 3), rotations of `lines_of_sight`
+
+    Returns
+    -------
+    name -> (p, 80, 80) float32, in the units of `mapfile.UNITS`
+
+    Raises
+    ------
+    InputError
+        If the particles about the centre cannot be the halo of the catalogue.
+    """
+    layers = _layers(snapshot, halo, config)
+    _check_mass(snapshot, halo, layers)
+    pixel_area = (2 * halo.r200 / PIXELS) ** 2
+    maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in UNITS}
+    for layer in layers:
+        quantities = np.stack(list(layer.quantities.values()))
+        for p, view in enumerate(views):
+            images = project(layer.positions, layer.radii, quantities, view, config.kernel)
+            for name, image in zip(layer.quantities, images, strict=True):
+                maps[name][p] += image / pixel_area
+    return {name: stack.astype(np.float32) for name, stack in maps.items()}
+
+
+def _layers(snapshot: Snapshot, halo: Halo, config: Maps) -> list[Layer]:
+    gas, dark_matter, stars, black_holes = (
+        (particles, _near(particles, halo))
+        for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
+    )
+    h, near = snapshot.header.h, gas[1]
+    of_gas = {
+        "sz": integrated_compton_y(snapshot.gas, h)[near],
+        "xray": bremsstrahlung_luminosity(snapshot.gas, h)[near],
+    }
+    no_kernel = np.zeros(len(black_holes[1]))
+    return [
+        _layer(*gas, halo, snapshot.gas.smoothing_length[near], of_gas),
+        _layer(*dark_matter, halo, _radii(*dark_matter, config), {}),
+        _layer(*stars, halo, _radii(*stars, config), {"star": stars[0].masses[stars[1]]}),
+        _layer(*black_holes, halo, no_kernel, {}),
+    ]
+
+
+def _near(particles: Particles, halo: Halo) -> Any:
+    """Indices of the particles that some rotation brings into the cube of half-side R200."""
+    distance2 = np.sum((particles.positions - halo.centre) ** 2, axis=1)
+    return np.flatnonzero(distance2 <= 3 * halo.r200**2)
+
+
+def _radii(particles: Particles, near: Any, config: Maps) -> FloatArray:
+    if config.adaptive_smoothing is None:
+        return np.zeros(len(near))
+    return neighbour_radius(particles, near, config.adaptive_smoothing)
+
+
+def _layer(particles: Particles, near: Any, halo: Halo, radii: FloatArray, quantities: dict[str, FloatArray]) -> Layer:
+    positions = (particles.positions[near] - halo.centre) / halo.r200
+    return Layer(positions, radii / halo.r200, {**quantities, "mass": particles.masses[near]})
+
+
+def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
+    inside = [np.sum(layer.positions**2, axis=1) <= 1 for layer in layers]
+    number = sum(int(layer.sum()) for layer in inside)
+    mass = sum(float(layer.quantities["mass"][within].sum()) for layer, within in zip(layers, inside, strict=True))
+    which = f"{halo.source.catalogue_file}: halo {halo.halo_id}"
+    if number < FEWEST_PARTICLES:
+        raise InputError(
+            f"{which} has {number} particles of {snapshot.path} inside R200 = {halo.r200:.0f} kpc; "
+            f"do the two files belong together?"
+        )
+    if mass < LEAST_MASS * halo.m200:
+        raise InputError(
+            f"{which} has M200 = {halo.m200:.3g} Msun/h, but {snapshot.path} only {mass:.3g} inside R200 = "
+            f"{halo.r200:.0f} kpc; check units and centre of both"
+        )
+
+
+def make_maps(path: Path, halos: list[Halo], config: Maps, on_halo: Callable[[], None]) -> None:
+    """Draw every halo and write the map file, whole or not at all; `on_halo` is called after each.
+
+    Raises
+    ------
+    InputError
+        If a snapshot is broken or does not fit its catalogue, or the simulations differ in cosmology.
+    """
+    views = rotations(config.lines_of_sight)
+    h, omega_m = _cosmology(halos)
+    attributes = {
+        "h": h,
+        "omega_m": omega_m,
+        "fwhm": FWHM,
+        "kernel": config.kernel,
+        "adaptive_smoothing": config.adaptive_smoothing or 0,
+        "provenance": json.dumps(machine()),
+    }
+
+    def stacks() -> Iterator[Stacks]:
+        for stack in _in_order(halos, config, views):
+            yield stack
+            on_halo()
+
+    write_map_file(path, list(UNITS), halo_table(halos), views, stacks(), attributes)
+
+
+def halo_table(halos: list[Halo]) -> dict[str, list[Any]]:
+    """The columns of `mapfile.HALO_COLUMNS`."""
+    of_source = ("simulation", "region", "snapshot")
+    of_halo = ("redshift", "halo_id", "m200", "r200", "r500", "f_gas", "f_star")
+    table = {column: [getattr(halo.source, column) for halo in halos] for column in of_source}
+    return table | {column: [getattr(halo, column) for halo in halos] for column in of_halo}
+
+
+def _cosmology(halos: list[Halo]) -> tuple[float, float]:
+    first = halos[0]
+    for halo in halos:
+        if not np.allclose((halo.h, halo.omega_m), (first.h, first.omega_m), rtol=1e-4):
+            raise InputError(
+                f"{halo.source.snapshot_file}: h = {halo.h:g}, Omega_m = {halo.omega_m:g}, but "
+                f"{first.source.snapshot_file} has {first.h:g}, {first.omega_m:g}; one map file holds one cosmology"
+            )
+    return first.h, first.omega_m
+
+
+def _in_order(halos: list[Halo], config: Maps, views: FloatArray) -> Iterator[Stacks]:
+    """The maps of each halo in the order of the table, snapshots drawn ahead by as many threads as cores."""
+    workers = len(os.sched_getaffinity(0))
+    groups = [list(group) for _, group in groupby(halos, lambda halo: halo.source.snapshot_file)]
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque[Future[list[Stacks]]] = deque()
+        try:
+            for group in groups:
+                under_way.append(pool.submit(_snapshot_maps, group, config, views))
+                if len(under_way) > workers:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _snapshot_maps(halos: list[Halo], config: Maps, views: FloatArray) -> list[Stacks]:
+    snapshot = read_snapshot(halos[0].source.snapshot_file)
+    return [halo_maps(snapshot, halo, config, views) for halo in halos]

@@ -1,0 +1,26 @@
+"""Kernel radii of particles that the simulation stores none for."""
+
+import numpy as np
+
+from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.sims.snapshot import Particles
+
+
+def neighbour_radius(particles: Particles, which: FloatArray, k: int) -> FloatArray:
+    """Distance to the k-th neighbour of the same type, in three dimensions: the same for every line of sight.
+
+    Parameters
+    ----------
+    particles : all of one type in the region, so that a halo's edge has its neighbours beyond it
+    which : (m,) indices of those that are asked for
+    k : neighbours, without the particle itself; all others where there are fewer
+
+    Returns
+    -------
+    (m,), kpc; 0 for a particle that is alone
+    """
+    k = min(k, len(particles) - 1)
+    if k < 1:
+        return np.zeros(len(which))
+    distances, _ = particles.tree.query(particles.positions[which], k=[k + 1])  # the first is the particle itself
+    return np.asarray(distances[:, 0])

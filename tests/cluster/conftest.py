@@ -1,0 +1,24 @@
+"""One cluster for all tests of this folder, which therefore run in one process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster, missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    lacking = missing()
+    if lacking:
+        pytest.skip(f"no virtual Slurm cluster: this machine lacks {', '.join(lacking)} (tests/cluster/install.sh)")
+    with Cluster.start(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster

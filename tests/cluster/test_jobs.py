@@ -1,0 +1,75 @@
+"""`--site` sends the same jobs to Slurm: tuning by an array of workers, training by DDP ranks, evaluation by MPI."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.polling import wait_until
+from tests.synthetic import write_synthetic_maps
+from tests.test_jobs import CONFIG
+
+SITE = "partition: batch\ncpus_per_task: 1\nmem_gb: 1.5\nminutes: 10\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
+    (tmp_path / "site.yaml").write_text(SITE)
+    path = tmp_path / "small.yaml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+def job(slurm: Cluster, name: str, config: Path, *overrides: str) -> str:
+    site = config.parent / "site.yaml"
+    return slurm.run(sys.executable, f"jobs/{name}.py", str(config), *overrides, "--site", str(site), timeout=250)
+
+
+def test_tuned_trained_and_evaluated_on_slurm(slurm: Cluster, config: Path) -> None:
+    folder = config.parent / "runs" / "small"
+    assert "3/3 trials" in job(slurm, "tune", config, "train.epochs=2")
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert [trial["state"] for trial in trials] == [2, 2, 2]
+    assert all(trial["worker"]["slurm_job"] for trial in trials)
+    assert {trial["worker"]["host"] for trial in trials} <= set(slurm.nodes)
+
+    job(slurm, "train", config, "train.epochs=2")
+    assert len((folder / "model" / "log.csv").read_text().splitlines()) == 3
+    slurm.run(sys.executable, "jobs/predict.py", str(config))
+    command = (sys.executable, "jobs/evaluate.py", str(config))
+    slurm.run("srun", "--mpi=pmix", "-N2", "-n2", *command, timeout=120)
+    with h5py.File(folder / "metrics.h5") as metrics:
+        assert len(metrics["mass/profiles/bias"]) > 0
+
+
+def test_worlds_of_one_are_refused(slurm: Cluster, config: Path) -> None:
+    command = ("srun", "--mpi=none", "-n2", sys.executable, "jobs/evaluate.py", str(config))
+    with pytest.raises(RuntimeError, match=r"--mpi=pmix"):
+        slurm.run(*command)
+
+
+def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, config: Path) -> None:
+    folder = config.parent / "runs" / "small"
+    overrides = ("train.patience=80", "tune.epochs=80", "tune.lease=5", "tune.workers=1", "tune.evaluations=1")
+    command = [sys.executable, "jobs/tune.py", str(config), *overrides, "--site", str(config.parent / "site.yaml")]
+    launcher = subprocess.Popen(command, env=slurm.env, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: list((folder / "trials").glob("*/last.pt")), "a first epoch", 120)
+    running = slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%A").split()
+    slurm.run("scancel", *running)
+    output, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, output
+    assert "a worker died" in output
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert [(trial["state"], trial["attempts"]) for trial in trials] == [(2, 2)]
+    assert len(trials[0]["result"]["history"]) == 80
+
+
+def test_a_partition_that_is_not_there_is_told_in_one_line(slurm: Cluster, config: Path) -> None:
+    (config.parent / "site.yaml").write_text(SITE.replace("batch", "nowhere"))
+    with pytest.raises(RuntimeError, match=r"error: Slurm refused the job: .*Invalid partition"):
+        job(slurm, "tune", config)

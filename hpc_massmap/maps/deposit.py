@@ -9,7 +9,9 @@ Two things make it fast.
    interpolation U_l, which conserves the sum, keeps it positive, and is never carried out: it is folded into
    S_l = S @ U_l. Linear interpolation widens a kernel by a known variance, which is taken off its radius first.
 
-MEASURED
+Against the reference, on the halos and all four maps of examples/gadget4_L50: 0.06 to 0.14 % of a map's total is moved
+between pixels on average, 0.2 % at worst; one pixel is wrong by 0.9 % of the peak at worst; the total is the same to
+rounding. Without coarse grids (`SAMPLES` infinite) the two agree to rounding.
 """
 
 from functools import cache

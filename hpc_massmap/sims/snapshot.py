@@ -12,7 +12,8 @@ GADGET's smoothing length is the radius at which the kernel reaches zero, and so
 zoom-in runs (types 2 and 3) are not read: the sample has none inside its halos.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +101,7 @@ class Snapshot:
 
 def read_header(path: Path) -> Header:
     """The header alone; its errors are those of `read_snapshot`."""
-    with _Reader(path) as reader:
+    with _opened(path) as reader:
         return reader.header
 
 
@@ -112,7 +113,7 @@ def read_snapshot(path: Path) -> Snapshot:
     InputError
         One line that names the file, and the block that is missing, incomplete or not finite.
     """
-    with _Reader(path) as reader:
+    with _opened(path) as reader:
         return Snapshot(
             path,
             reader.header,
@@ -123,29 +124,26 @@ def read_snapshot(path: Path) -> Snapshot:
         )
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator["_Reader"]:
+    """A reader of an open file; whatever HDF5 makes of a damaged one becomes an InputError."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield _Reader(path, file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such snapshot") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable HDF5 snapshot, or truncated ({reason})") from None
+
+
 class _Reader:
-    """An open snapshot; every way in which it can be broken becomes an InputError when the block is left."""
+    """An open snapshot, whose header has been read and whose blocks are checked as they are read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
-
-    def __enter__(self) -> "_Reader":
-        try:
-            self._file = h5py.File(self.path, "r")
-        except FileNotFoundError:
-            raise InputError(f"{self.path}: no such snapshot") from None
-        except OSError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.path}: not a readable HDF5 file, or truncated ({reason})") from None
-        try:
-            self._read_header()
-        except BaseException:
-            self._file.close()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._file.close()
+        self._file = file
+        self._read_header()
 
     def _read_header(self) -> None:
         if "Header" not in self._file:
@@ -169,11 +167,11 @@ class _Reader:
         files = int(attributes.get("NumFilesPerSnapshot", 1))
         if files != 1:
             raise InputError(f"{self.path}: one of {files} files of a snapshot; join them into one first")
-        try:
-            self._counts = [int(n) for n in attributes["NumPart_ThisFile"]]
-            self._mass_table = [float(m) for m in attributes["MassTable"]]
-        except KeyError as error:
-            raise InputError(f"{self.path}: Header has no {error.args[0]}") from None
+        for name in ("NumPart_ThisFile", "MassTable"):
+            if name not in attributes:
+                raise InputError(f"{self.path}: Header has no {name}")
+        self._counts = [int(n) for n in attributes["NumPart_ThisFile"]]
+        self._mass_table = [float(m) for m in attributes["MassTable"]]
         self._length = self.header.a / h
 
     def _number(self, attributes: Mapping[str, Any], *names: str) -> float:
@@ -221,10 +219,7 @@ class _Reader:
             raise InputError(f"{self.path}: has no {block}")
         if self._file[block].shape != shape:
             raise InputError(f"{self.path}: {block} is {self._file[block].shape}, but the Header counts {shape}")
-        try:
-            values: FloatArray = self._file[block][:].astype(np.float64)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{self.path}: {block} cannot be read ({str(error).splitlines()[0]})") from None
+        values: FloatArray = self._file[block][:].astype(np.float64)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{self.path}: {block} has values that are not finite")
         if positive and not np.all(values > 0):

@@ -1,0 +1,110 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hpc_massmap.config import Selection, Simulation
+from hpc_massmap.errors import InputError
+from hpc_massmap.sims.selection import find_sources, select_halos, sources_digest
+from tests.sims.files import EXAMPLE, write_catalogue, write_snapshot
+
+REDSHIFTS = {7: 1.0, 9: 0.0}
+
+
+def simulation(folder: Path, **other: str) -> Simulation:
+    return Simulation(name="made-up", folder=folder, region="region_*", snapshots=[9, 7], **other)
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Path:
+    """Two regions with snapshots 9 and 7, of one and two halos."""
+    for region in ("region_2", "region_1"):
+        for snapshot, redshift in REDSHIFTS.items():
+            write_snapshot(tmp_path / region / f"snap_{snapshot:03d}.hdf5", redshift)
+            halos: list[dict[str, str]] = [{"ID": f"{snapshot}1", "Mvir": "4e13"}]
+            if region == "region_1":
+                halos.append({"ID": f"{snapshot}2", "Mvir": "8e13"})
+            write_catalogue(tmp_path / region / f"{region}.snap_{snapshot:03d}.z{redshift:.3f}.AHF_halos", *halos)
+    return tmp_path
+
+
+def test_the_order_is_region_then_snapshot_then_catalogue(regions: Path) -> None:
+    halos = select_halos(find_sources([simulation(regions)]), Selection())
+    rows = [(halo.source.region, halo.source.snapshot, halo.halo_id) for halo in halos]
+    assert rows[:4] == [("region_1", 9, 91), ("region_1", 9, 92), ("region_1", 7, 71), ("region_1", 7, 72)]
+    assert rows[4:] == [("region_2", 9, 91), ("region_2", 7, 71)]
+    assert {halo.source.simulation for halo in halos} == {"made-up"}
+
+
+def test_lengths_become_physical_and_lose_h(regions: Path) -> None:
+    today, _, early = select_halos(find_sources([simulation(regions)]), Selection())[:3]
+    assert (today.r200, today.r500, early.r200) == (1400, 900, 700)  # h = 0.5, a = 1 and 0.5
+    assert today.centre.tolist() == [200, 200, 200]
+    assert early.centre.tolist() == [100, 100, 100]
+    assert (early.redshift, early.m200) == (1.0, 4e13)
+    assert (today.f_gas, today.f_star) == (0.125, 0.0125)
+
+
+def test_the_mass_cuts_and_contamination(regions: Path) -> None:
+    sources = find_sources([simulation(regions)])
+    heavy = select_halos(sources, Selection(m200_min=5e13))
+    assert {halo.m200 for halo in heavy} == {8e13}
+    assert {halo.m200 for halo in select_halos(sources, Selection(m200_max=5e13))} == {4e13}
+    write_catalogue(sources[0].catalogue_file, {"fMhires": "0.999"}, {"ID": "3"})
+    assert [halo.halo_id for halo in select_halos(sources[:1], Selection())] == [3]
+    assert len(select_halos(sources[:1], Selection(uncontaminated=False))) == 2
+
+
+def test_an_empty_sample_says_which_cut_removed_how_many(regions: Path) -> None:
+    sources = find_sources([simulation(regions)])
+    write_catalogue(sources[0].catalogue_file, {"fMhires": "0.9", "Mvir": "6e13"})
+    with pytest.raises(InputError) as error:
+        select_halos(sources, Selection(m200_min=5e13, m200_max=7e13))
+    assert str(error.value) == (
+        "selection: none of the 5 halos in 4 catalogues is left: m200_min = 5e+13 removed 3, "
+        "uncontaminated (fMhires == 1) removed 1, m200_max = 7e+13 removed 1"
+    )
+
+
+def test_a_region_may_lack_a_whole_snapshot_but_not_half_of_it(regions: Path) -> None:
+    snapshot = regions / "region_2" / "snap_007.hdf5"
+    catalogue = regions / "region_2" / "region_2.snap_007.z1.000.AHF_halos"
+    snapshot.rename(regions / "kept")
+    with pytest.raises(InputError, match=f"^{catalogue}: its snapshot snap_007.hdf5 is missing$"):
+        find_sources([simulation(regions)])
+    catalogue.unlink()
+    assert [(s.region, s.snapshot) for s in find_sources([simulation(regions)])] == [
+        ("region_1", 9),
+        ("region_1", 7),
+        ("region_2", 9),
+    ]
+    (regions / "kept").rename(snapshot)
+    with pytest.raises(InputError, match=rf"^{snapshot}: its halo catalogue \*snap_007.z\*.AHF_halos is missing$"):
+        find_sources([simulation(regions)])
+
+
+def test_patterns_that_fit_nothing_or_too_much(regions: Path) -> None:
+    with pytest.raises(InputError, match=rf"^{regions}/none: no folder named region_\*"):
+        find_sources([simulation(regions / "none")])
+    with pytest.raises(InputError, match="hold none of the snapshots"):
+        find_sources([simulation(regions, snapshot="s{snapshot}.h5", catalogue="c{snapshot}")])
+    with pytest.raises(InputError, match="is no file pattern"):
+        find_sources([simulation(regions, snapshot="s{number}.h5")])
+    write_catalogue(regions / "region_1" / "copy.snap_009.z0.000.AHF_halos", {})
+    with pytest.raises(InputError, match=r"both copy\.snap_009\.z0\.000\.AHF_halos and region_1\.snap_009"):
+        find_sources([simulation(regions)])
+
+
+def test_the_digest_knows_a_changed_file(regions: Path) -> None:
+    sources = find_sources([simulation(regions)])
+    before = sources_digest(sources)
+    assert sources_digest(find_sources([simulation(regions)])) == before
+    os.utime(sources[1].snapshot_file, ns=(0, 0))
+    assert sources_digest(sources) != before
+
+
+def test_the_example_sample() -> None:
+    gadget = Simulation(name="g", folder=EXAMPLE, region="region_*", snapshots=[101, 102, 103, 104, 105, 106])
+    sources = find_sources([gadget])  # 101 is not there
+    assert len(sources) == 36 * 5
+    assert len(select_halos(sources, Selection(m200_min=1e13))) == 171

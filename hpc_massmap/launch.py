@@ -43,7 +43,10 @@ def submit(
 def _executor(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
     if site is None:
         executor: Any = submitit.LocalExecutor(logs)
-        executor.update_parameters(timeout_min=LOCAL_MINUTES, tasks_per_node=ranks)
+        gpus = _local_gpus()
+        executor.update_parameters(
+            timeout_min=LOCAL_MINUTES, tasks_per_node=ranks, gpus_per_node=len(gpus), visible_gpus=gpus
+        )
         return executor
     executor = submitit.SlurmExecutor(logs, python=sys.executable)
     wanted: dict[str, Any] = {
@@ -61,6 +64,14 @@ def _executor(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
     }
     executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
     return executor
+
+
+def _local_gpus() -> tuple[int, ...]:
+    """The GPUs of this machine that we may use; submitit hides them from local jobs unless it is told."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return tuple(int(index) for index in allowed.split(",") if index.strip().isdigit())
+    return tuple(sorted(int(device.name.removeprefix("nvidia")) for device in Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _as_rank(function: Callable[..., Any], *arguments: Any) -> Any:

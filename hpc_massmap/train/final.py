@@ -1,8 +1,12 @@
 """The final training of a run: what each of its ranks does, and how the launcher follows it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
@@ -36,11 +40,31 @@ def notes(path: Path) -> Callbacks:
 
 
 def train_rank(config: Config, maps_path: Path, folder: Path) -> None:
-    """Train the model of `config` into `folder`; run by every rank."""
-    with join_ranks(config.train.threads) as ranks:
+    """Train the model of `config` into `folder`; run by every rank.
+
+    Raises
+    ------
+    InputError
+        If another training writes into the folder, one whose launcher was killed for instance.
+    """
+    with join_ranks(config.train.threads) as ranks, _sole_writer(folder) if ranks.is_first else nullcontext():
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
         callbacks = notes(folder / NOTES) if ranks.is_first else Callbacks()
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
+
+
+@contextmanager
+def _sole_writer(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another process trains here; wait for it to end, or end it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def follow(job: Job, config: Config, folder: Path, bar: Bar) -> None:

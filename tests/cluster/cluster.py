@@ -1,8 +1,8 @@
 """Start and stop a private Slurm on one machine: controller, accounting and four virtual nodes, in some seconds.
 
 It needs root and Debian's packages (install.sh beside this file) but no systemd, touches nothing outside its folder,
-listens on loopback only, and several can run side by side. Everything it starts lives in a namespace that ends with
-the process that started it, see namespace.py.
+listens on loopback (srun outside: where it must), and several can run side by side. Everything it starts lives in a
+namespace that ends with the process that started it, see namespace.py.
 """
 
 import os
@@ -53,7 +53,7 @@ class Cluster:
         self.folder = folder.resolve()
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         self.settings = {
-            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "SLURM_CONF": str(self.folder / "client.conf"),
             "OMPI_MCA_btl_tcp_if_include": "lo",  # Open MPI shuns loopback, where all our nodes are
             "GLOO_SOCKET_IFNAME": "lo",
         }
@@ -97,7 +97,13 @@ class Cluster:
     def run(self, *command: str, timeout: float = 60, cwd: Path | None = None) -> str:
         """What a command of Slurm prints; a RuntimeError with all it printed if it fails."""
         done = subprocess.run(
-            command, env=self.env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+            ["setpriv", "--pdeathsig", "KILL", *command],  # an srun without its cluster would wait for ever
+            env=self.env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -167,10 +173,15 @@ class Cluster:
             "megabytes_per_cpu": str(_MEGABYTES_PER_CPU),
             "gres": f"Gres=gpu:{self._gpus}" if self._gpus else "",
         }
-        for name in ("slurm.conf", "slurmdbd.conf"):
+        inside, outside = "NoCtldInAddrAny,NoInAddrAny", "NoInAddrAny" if _called_loopback() else ""
+        for name, template, listen in (
+            ("slurm.conf", "slurm.conf.in", inside),
+            ("client.conf", "slurm.conf.in", outside),
+            ("slurmdbd.conf", "slurmdbd.conf.in", ""),
+        ):
             file = self.folder / name
             file.touch(mode=0o600)  # slurmdbd refuses its password in a file that others can read
-            file.write_text(Template((_HERE / f"{name}.in").read_text()).substitute(values))
+            file.write_text(Template((_HERE / template).read_text()).substitute(values, listen=listen))
         gpus = [f"NodeName=n[1-{len(self.nodes)}] Name=gpu File={device}\n" for device in _FAKE_GPUS[: self._gpus]]
         (self.folder / "gres.conf").write_text("".join(gpus))
         names = ("localhost", "head", *self.nodes, socket.gethostname())
@@ -213,7 +224,8 @@ class Cluster:
 
     def _daemon(self, name: str, *command: str, node: str | None = None) -> None:
         with (self._log / f"{name}.log").open("wb") as log:
-            self._daemons[name] = self._namespace.spawn(command, self.env, log, node)
+            env = self.env | {"SLURM_CONF": str(self.folder / "slurm.conf")}
+            self._daemons[name] = self._namespace.spawn(command, env, log, node)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a step of the start, but not for a daemon that has given up; its own words are the message."""
@@ -229,3 +241,14 @@ class Cluster:
                 return False
 
         wait_until(reached, what)
+
+
+def _called_loopback() -> bool:
+    """Whether this machine's own name means loopback: an srun told to listen only where its name is would be deaf else.
+
+    The daemons have a hosts file that says so; srun outside reads the machine's, and waits for nodes that never call.
+    """
+    try:
+        return socket.gethostbyname(socket.gethostname()).startswith("127.")
+    except OSError:
+        return False

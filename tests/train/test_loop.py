@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from hpc_massmap.config import Config, Train
@@ -19,6 +20,7 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.checkpoint import load_checkpoint
+from hpc_massmap.train.final import train_rank
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Diverged, Epoch, Fit, fit, is_over, learning_rate, load_model
 from hpc_massmap.train.ranks import Ranks
 
@@ -140,6 +142,13 @@ def test_kill_9_of_a_real_process_then_resume(map_path: Path, config: Config, tm
     assert all(map(torch.equal, weights(tmp_path / "a"), weights(tmp_path / "b")))
     after = load_checkpoint(tmp_path / "b" / LAST)["history"]
     assert [e["validation_loss"] for e in after] == [e.validation_loss for e in undisturbed.history]
+
+
+def test_two_trainings_do_not_write_into_one_folder(map_path: Path, config: Config, tmp_path: Path) -> None:
+    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another process trains here"):
+        train_rank(config, map_path, tmp_path)
+    train_rank(config, map_path, tmp_path)
+    assert (tmp_path / LAST).exists()
 
 
 def test_a_loss_that_is_no_number_ends_the_training(map_path: Path, config: Config, tmp_path: Path) -> None:

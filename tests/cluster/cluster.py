@@ -173,10 +173,10 @@ class Cluster:
             "megabytes_per_cpu": str(_MEGABYTES_PER_CPU),
             "gres": f"Gres=gpu:{self._gpus}" if self._gpus else "",
         }
-        inside, outside = "NoCtldInAddrAny,NoInAddrAny", "NoInAddrAny" if _called_loopback() else ""
+        everywhere, by_name = "NoCtldInAddrAny", "NoCtldInAddrAny,NoInAddrAny"
         for name, template, listen in (
-            ("slurm.conf", "slurm.conf.in", inside),
-            ("client.conf", "slurm.conf.in", outside),
+            ("slurm.conf", "slurm.conf.in", by_name),
+            ("client.conf", "slurm.conf.in", by_name if _called_loopback() else everywhere),
             ("slurmdbd.conf", "slurmdbd.conf.in", ""),
         ):
             file = self.folder / name

@@ -14,18 +14,21 @@ COMMANDS = [
     for page in PAGES
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)
     for line in block.splitlines()
-    if re.match(r"(python|mpirun|make) ", line)
+    if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", line)
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_documented_command_names_a_job_a_config_and_keys_that_exist(command: str) -> None:
     program, *words = command.split()
+    if program.startswith("SITE="):
+        load_site(Path(program.removeprefix("SITE=")))
+        program, *words = words
     if program == "make":
         assert f"\n{words[0]}:" in Path("Makefile").read_text()
         return
     words = words[words.index("python") + 1 :] if program == "mpirun" else words
-    job, config, *rest = words
+    job, config, *rest = words if len(words) > 1 else [*words, "configs/multi3.yaml"]
     assert Path(job).is_file()
     if "--site" in rest:
         at = rest.index("--site")

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Train the final model of a config by the ranks that SITE describes, then predict the test set.
+#   SITE=configs/sites/mine.yaml sbatch slurm/train.sh [CONFIG [key=value ...]]
+#SBATCH --job-name=train
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4G
+#SBATCH --time=24:00:00
+set -euo pipefail
+[ $# -gt 0 ] || set -- configs/multi3.yaml
+"${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" train "$@" --site "${SITE:?names a file of configs/sites/}"
+exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" predict "$@"

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Tune multi1: this job holds the database and submits the workers that SITE describes.
+#   SITE=configs/sites/mine.yaml sbatch slurm/tune_multi1.sh [key=value ...]
+#SBATCH --job-name=tune_multi1
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4G
+#SBATCH --time=24:00:00
+exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" tune configs/multi1.yaml "$@" --site "${SITE:?names a file of configs/sites/}"

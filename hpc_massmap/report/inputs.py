@@ -10,6 +10,7 @@ import numpy as np
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
+from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.report.history import TrainingLog, Trial, read_training_log, read_trials
 from hpc_massmap.run import Run
@@ -80,10 +81,28 @@ def read_inputs(run: Run) -> Inputs:
     maps = open_maps(run.maps, [*run.config.model.views, *run.config.model.targets])
     predictions = read_predictions(run.predictions, maps)
     metrics = read_metrics(run.metrics)
-    same_maps = metrics.maps_digest == maps.digest and np.array_equal(metrics.maps["row"], predictions.rows)
-    if not same_maps or sorted(metrics.targets) != predictions.targets:
+    if not _belong_together(metrics, predictions):
         raise InputError(f"{run.metrics}: not the metrics of {run.predictions}; run jobs/evaluate.py again")
     return Inputs(run, predictions, metrics, read_trials(run.trials_export), training, _records(run))
+
+
+def _belong_together(metrics: Metrics, predictions: Predictions) -> bool:
+    """Same maps, same rows, and the masses of the first prediction: metrics of an older model's differ in them."""
+    same_rows = np.array_equal(metrics.maps["row"], predictions.rows)
+    if (
+        metrics.maps_digest != predictions.maps.digest
+        or not same_rows
+        or sorted(metrics.targets) != predictions.targets
+    ):
+        return False
+    r200 = predictions.of_halos("r200")[:1]
+    return all(
+        np.allclose(
+            enclosed_mass(predictions.block(target, slice(0, 1))[0], r200),
+            metrics.targets[target].profiles.mass_predicted[:1],
+        )
+        for target in predictions.targets
+    )
 
 
 def _records(run: Run) -> list[dict[str, Any]]:

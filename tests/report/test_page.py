@@ -159,9 +159,10 @@ def test_missing_input_names_its_job(own_run: Run, path: str, job: str) -> None:
         read_inputs(own_run)
 
 
-def test_metrics_of_other_predictions_are_refused(own_run: Run) -> None:
-    with h5py.File(own_run.metrics, "r+") as file:
-        file["maps/row"][0] += 1
+@pytest.mark.parametrize(("file", "dataset"), [("metrics.h5", "maps/row"), ("predictions.h5", "predictions/mass")])
+def test_metrics_of_other_predictions_are_refused(own_run: Run, file: str, dataset: str) -> None:
+    with h5py.File(own_run.folder / file, "r+") as opened:
+        opened[dataset][0] = opened[dataset][0] * 2 + 1
     with pytest.raises(
         InputError, match=r"metrics.h5: not the metrics of .*predictions.h5; run jobs/evaluate.py again"
     ):

@@ -7,8 +7,9 @@ import h5py
 import numpy as np
 import torch
 
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.batches import Batches
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray, MapFile
+from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.loop import TrainedModel, autocast
 

@@ -8,8 +8,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(parser(__doc__, "python jobs/make_maps.py configs/demo.yaml maps.lines_of_sight=5"), argv)
     config = config_of(args)
 
+    from hpc_massmap.dataset.build import make_maps
     from hpc_massmap.dataset.mapfile import describe, open_maps
-    from hpc_massmap.maps.make import make_maps
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.sims.selection import find_sources, select_halos, sources_digest

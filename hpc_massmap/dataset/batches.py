@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hpc_massmap.dataset.mapfile import IntArray, MapFile
+from hpc_massmap.arrays import IntArray
+from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 
 

@@ -17,17 +17,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
 from hpc_massmap.storage import replacing
 
 SCHEMA = 1
-PIXELS = 80
 MAPS_PER_BLOCK = 512  # 13 MB of one map: what a check or a digest holds at a time
-
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.integer[Any]]
-
-UNITS = {"sz": "1", "xray": "1e40 erg s^-1 kpc^-2", "star": "h^-1 Msun kpc^-2", "mass": "h^-1 Msun kpc^-2"}
 
 HALO_COLUMNS: dict[str, tuple[Any, str]] = {
     "simulation": (h5py.string_dtype(), "1"),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpc_massmap.dataset.mapfile import MAPS_PER_BLOCK, IntArray, MapFile
+from hpc_massmap.arrays import IntArray
+from hpc_massmap.dataset.mapfile import MAPS_PER_BLOCK, MapFile
 from hpc_massmap.errors import InputError
 
 FLOOR_OF_MEAN = 1e-3

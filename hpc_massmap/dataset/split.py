@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_massmap.arrays import IntArray
 from hpc_massmap.config import Split
-from hpc_massmap.dataset.mapfile import IntArray, MapFile
+from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 
 

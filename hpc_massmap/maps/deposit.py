@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.maps.kernels import projected_kernel
 from hpc_massmap.maps.reference import BLOCK, FINE_PIXELS, SIGMA, TRUNCATE
 

@@ -11,7 +11,7 @@ import numpy as np
 from astropy import constants as const
 from astropy import units as u
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.sims.snapshot import HYDROGEN_FRACTION, Gas
 
 GAMMA = 5 / 3

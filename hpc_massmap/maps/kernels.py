@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from scipy.integrate import quad
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 
 TABLE_SIZE = 4096  # linear interpolation in q^2 is then good to 1e-6 of the peak
 

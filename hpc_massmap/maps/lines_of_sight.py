@@ -7,7 +7,7 @@ neighbours are 26.5 to 28.2 degrees apart; a hexagonal lattice of that density, 
 
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 RELAXATION_STEPS = 400

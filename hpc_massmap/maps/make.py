@@ -1,30 +1,26 @@
-"""From snapshots to the map file: four maps of every halo along every line of sight (section 2.2).
+"""From snapshots to maps: four of every halo along every line of sight (section 2.2).
 
 Each worker thread holds one snapshot at a time and draws all its halos, so a snapshot is read once and memory grows
 with the number of threads, not with the sample. The kernels release the GIL.
 """
 
-import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.config import Maps
-from hpc_massmap.dataset.mapfile import PIXELS, UNITS, FloatArray, write_map_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.deposit import project
 from hpc_massmap.maps.emission import bremsstrahlung_luminosity, integrated_compton_y
-from hpc_massmap.maps.lines_of_sight import rotations
-from hpc_massmap.maps.reference import FWHM
 from hpc_massmap.maps.smoothing import neighbour_radius
-from hpc_massmap.run import machine
+from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.selection import Halo
 from hpc_massmap.sims.snapshot import Particles, Snapshot, read_snapshot
 
@@ -132,53 +128,7 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
         )
 
 
-def make_maps(path: Path, halos: list[Halo], config: Maps, on_halo: Callable[[], None]) -> None:
-    """Draw every halo and write the map file, whole or not at all; `on_halo` is called after each.
-
-    Raises
-    ------
-    InputError
-        If a snapshot is broken or does not fit its catalogue, or the simulations differ in cosmology.
-    """
-    views = rotations(config.lines_of_sight)
-    h, omega_m = _cosmology(halos)
-    attributes = {
-        "h": h,
-        "omega_m": omega_m,
-        "fwhm": FWHM,
-        "kernel": config.kernel,
-        "adaptive_smoothing": config.adaptive_smoothing or 0,
-        "provenance": json.dumps(machine()),
-    }
-
-    def stacks() -> Iterator[Stacks]:
-        for stack in _in_order(halos, config, views):
-            yield stack
-            on_halo()
-
-    write_map_file(path, list(UNITS), halo_table(halos), views, stacks(), attributes)
-
-
-def halo_table(halos: list[Halo]) -> dict[str, list[Any]]:
-    """The columns of `mapfile.HALO_COLUMNS`."""
-    of_source = ("simulation", "region", "snapshot")
-    of_halo = ("redshift", "halo_id", "m200", "r200", "r500", "f_gas", "f_star")
-    table = {column: [getattr(halo.source, column) for halo in halos] for column in of_source}
-    return table | {column: [getattr(halo, column) for halo in halos] for column in of_halo}
-
-
-def _cosmology(halos: list[Halo]) -> tuple[float, float]:
-    first = halos[0]
-    for halo in halos:
-        if not np.allclose((halo.h, halo.omega_m), (first.h, first.omega_m), rtol=1e-4):
-            raise InputError(
-                f"{halo.source.snapshot_file}: h = {halo.h:g}, Omega_m = {halo.omega_m:g}, but "
-                f"{first.source.snapshot_file} has {first.h:g}, {first.omega_m:g}; one map file holds one cosmology"
-            )
-    return first.h, first.omega_m
-
-
-def _in_order(halos: list[Halo], config: Maps, views: FloatArray) -> Iterator[Stacks]:
+def draw(halos: list[Halo], config: Maps, views: FloatArray) -> Iterator[Stacks]:
     """The maps of each halo in the order of the table, snapshots drawn ahead by as many threads as cores."""
     workers = len(os.sched_getaffinity(0))
     groups = [list(group) for _, group in groupby(halos, lambda halo: halo.source.snapshot_file)]

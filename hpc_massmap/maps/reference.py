@@ -10,7 +10,7 @@ reflected at the edges, and summed in blocks to 80 x 80: nothing is lost at any 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray
+from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.maps.kernels import KERNELS, ProjectedKernel, projected_kernel
 
 FINE_PIXELS = 640

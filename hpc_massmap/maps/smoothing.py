@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.sims.snapshot import Particles
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap import config
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.mmd import Mmd, calibration_maps, mmd_squared
 from hpc_massmap.metrics.mpi import share, together
 from hpc_massmap.metrics.pixels import (

@@ -14,7 +14,7 @@ import math
 import numba
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 
 WIDTH = 0.5  # of a box, in units of sqrt(2) sigma; a power of 2, so that centres of far boxes are not rounded away
 TERMS = 24  # the first neglected one is below WIDTH^24 2^12 / sqrt(24!) = 3e-16

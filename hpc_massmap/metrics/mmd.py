@@ -10,7 +10,7 @@ from typing import Literal
 import numba
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 
 Kernel = Literal["gaussian", "printed"]

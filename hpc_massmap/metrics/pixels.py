@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray
+from hpc_massmap.arrays import PIXELS, FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import scipy.fft
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 
 N_BINS = int(np.hypot(PIXELS // 2, PIXELS // 2))  # 56: up to the corner of the plane; the constant has no bin
 

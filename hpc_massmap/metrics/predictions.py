@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray, IntArray, MapFile
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 
 AGAIN = "run jobs/predict.py again"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import PIXELS, FloatArray
+from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.metrics.pixels import squared_radii
 
 RADII = np.arange(1, 11) / 10  # in R200

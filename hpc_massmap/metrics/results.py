@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics

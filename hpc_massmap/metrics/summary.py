@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray, IntArray
+from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.metrics.pixels import PERCENTILES, BoolArray
 from hpc_massmap.metrics.results import Metrics
 

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Circle
 from matplotlib.ticker import FuncFormatter
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 
 NAMES = {

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Selection, Simulation
-from hpc_massmap.dataset.mapfile import FloatArray
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.catalogue import Catalogue, read_catalogue
 from hpc_massmap.sims.snapshot import read_header

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from scipy.spatial import cKDTree
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 
 HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,18 +33,6 @@ class Ranks:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return list(map(float, total.tolist()))
-
-    def from_first(self, value: Any) -> Any:
-        """The first rank's value, on all ranks."""
-        if self.world == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
-
-    def any(self, value: bool) -> bool:
-        """True on all ranks if it is on one."""
-        return self.sum(float(value))[0] > 0
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_massmap.arrays import IntArray
 from hpc_massmap.dataset.batches import Batches
-from hpc_massmap.dataset.mapfile import IntArray, MapFile, open_maps
+from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.normalisation import fit_normalisation
 
 VIEWS, TARGETS = ["star", "sz"], ["mass"]

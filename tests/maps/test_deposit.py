@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.maps import deposit, reference
 from hpc_massmap.maps.lines_of_sight import rotations
 

@@ -10,8 +10,8 @@ from astropy import constants as const
 from astropy import units as u
 from scipy.integrate import quad
 
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
-from hpc_massmap.dataset.mapfile import FloatArray
 from hpc_massmap.maps.emission import (
     BREMSSTRAHLUNG,
     bremsstrahlung_luminosity,

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 from hpc_massmap.metrics.mmd import Kernel, calibration_maps, mean_distance, median_distance, mmd_squared
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.profiles import RADII, enclosed_mass
 
 from .made_up import cluster

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpc_massmap.dataset.mapfile import FloatArray
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths

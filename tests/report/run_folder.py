@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config, validated
-from hpc_massmap.dataset.mapfile import FloatArray, MapFile, open_maps
+from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics, differences_by_aperture, relative_difference
 from hpc_massmap.metrics.power import Power, power_spectrum, wavelengths

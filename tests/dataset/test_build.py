@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from hpc_massmap.config import Maps, Selection, Simulation
+from hpc_massmap.dataset.build import make_maps
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
-from hpc_massmap.maps.make import halo_maps, make_maps
+from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.sims.selection import Halo, find_sources, select_halos
 from hpc_massmap.sims.snapshot import read_snapshot
 

@@ -1,6 +1,7 @@
 """The command line that every job shares: a config, overrides, --site, --force, and one-line errors."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from hpc_massmap.config import Config, Site
 
 EXIT_BAD_INPUT = 2
+EXIT_TERMINATED = 143
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -55,7 +57,11 @@ def site_of(args: argparse.Namespace) -> "Site | None":
 
 
 def run_job(main: Callable[[], None]) -> None:
-    """Run a job's main; an error of the user's becomes one line and exit code 2."""
+    """Run a job's main; an error of the user's becomes one line and exit code 2.
+
+    A TERM, which Slurm sends before it kills, ends the job as an exception would: what it started is shut down.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         main()
     except InputError as error:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -75,6 +76,26 @@ def test_the_chain_from_maps_to_report(tmp_path: Path) -> None:
     for step in ("tune", "train", "predict", "evaluate", "report"):
         assert f"{step}: already done" in job(step, config)
     assert "train was done with train.epochs = 15, now 3" in job("train", config, "train.epochs=3", expect=2)
+
+
+def test_a_terminated_launcher_shuts_its_database_down_and_its_rerun_goes_on(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    overrides = ("tune.lease=3", "tune.epochs=30", "tune.workers=1")
+    endpoint = tmp_path / "runs" / "small" / "database" / "endpoint.json"
+    launcher = subprocess.Popen([sys.executable, "jobs/tune.py", str(config), *overrides])
+    while not list((tmp_path / "runs" / "small" / "trials").glob("*/last.pt")):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    mongod = Path(f"/proc/{json.loads(endpoint.read_text())['pid']}/cmdline")
+    launcher.terminate()
+    assert launcher.wait(60) == 143
+    assert not endpoint.exists()
+    assert not mongod.exists() or not mongod.read_text()  # gone, or dead and not yet buried
+    assert "3/3 trials" in job("tune", config, *overrides)
+    trials = [json.loads(line) for line in (tmp_path / "runs" / "small" / "trials.jsonl").read_text().splitlines()]
+    assert [trial["state"] for trial in trials] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

@@ -217,9 +217,9 @@ def _terminate(pid: int, folder: Path) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while _command_line(pid) and time.monotonic() < deadline:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
         time.sleep(0.05)
+    with suppress(ChildProcessError):  # ours to bury only if we started it
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _command_line(pid: int) -> str:

@@ -97,7 +97,7 @@ def test_a_uniform_sphere_of_gas_in_sz_and_x_rays() -> None:
 def test_what_is_left_out_of_sz_and_x_rays() -> None:
     hot = {"internal_energy": 1e6}
     star_forming = gas(np.zeros((1, 3)), 1e9, 1e4, 1.0, **hot, star_formation_rate=0.1)
-    cool = gas(np.zeros((1, 3)), 1e9, 1e4, 1.0, internal_energy=2e4)  # 3e5 K... with mu = 0.6: 9.5e5 K
+    cool = gas(np.zeros((1, 3)), 1e9, 1e4, 1.0, internal_energy=2e4)  # 9.5e5 K
     warm = gas(np.zeros((1, 3)), 1e9, 1e4, 1.0, **hot)
     assert temperature(cool)[0] < 1e6 < temperature(warm)[0]
     assert integrated_compton_y(star_forming, H)[0] == 0 < integrated_compton_y(cool, H)[0]

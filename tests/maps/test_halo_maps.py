@@ -1,0 +1,53 @@
+"""Which particles a map counts, and with which kernels: against the reference, type by type."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpc_massmap.arrays import FloatArray
+from hpc_massmap.config import Maps, Selection, Simulation
+from hpc_massmap.maps import reference
+from hpc_massmap.maps.lines_of_sight import rotations
+from hpc_massmap.maps.make import halo_maps
+from hpc_massmap.sims.selection import find_sources, select_halos
+from hpc_massmap.sims.snapshot import Particles, read_snapshot
+
+NEIGHBOURS = 32
+EXAMPLES = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])
+
+
+def radii_by_sorting(particles: Particles) -> FloatArray:
+    every = particles.positions
+    return np.array([np.sort(np.linalg.norm(every - one, axis=1))[NEIGHBOURS] for one in every])
+
+
+@pytest.mark.parametrize("adaptive", [NEIGHBOURS, None])
+def test_each_type_counts_with_its_own_masses_and_kernels(adaptive: int | None) -> None:
+    (halo,) = select_halos(find_sources([EXAMPLES]), Selection(m200_min=1e13))
+    real, rng = read_snapshot(halo.source.snapshot_file), np.random.default_rng(0)
+    gas = replace(real.gas, masses=rng.lognormal(25, 1, len(real.gas)))
+    dark_matter, stars = (replace(p, masses=rng.lognormal(25, 1, len(p))) for p in (real.dark_matter, real.stars))
+    black_holes = Particles(halo.centre + rng.normal(0, 0.3 * halo.r200, (7, 3)), rng.lognormal(28, 1, 7))
+    changed = replace(real, gas=gas, dark_matter=dark_matter, stars=stars, black_holes=black_holes)
+    view, config = rotations(29)[4], Maps(kernel="cubic_spline", adaptive_smoothing=adaptive)
+    maps = halo_maps(changed, halo, config, view[None])
+
+    def image(particles: Particles, radii: FloatArray) -> FloatArray:
+        positions = (particles.positions - halo.centre) / halo.r200
+        sums = reference.project(positions, radii / halo.r200, particles.masses[None], view, config.kernel)
+        return np.asarray(sums[0] / (halo.r200 / 40) ** 2)
+
+    def kernels(particles: Particles) -> FloatArray:
+        return radii_by_sorting(particles) if adaptive else np.zeros(len(particles))
+
+    star = image(stars, kernels(stars))
+    others = [
+        image(gas, gas.smoothing_length),
+        image(dark_matter, kernels(dark_matter)),
+        image(black_holes, np.zeros(7)),
+    ]
+    mass = np.sum([star, *others], axis=0)
+    for name, expected in (("star", star), ("mass", mass)):
+        assert np.abs(maps[name][0] - expected).sum() < 2e-3 * expected.sum()

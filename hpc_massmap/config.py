@@ -1,23 +1,15 @@
-"""The typed configuration: YAML with `extends`, `key.sub=value` overrides, one-line errors.
+"""The typed configuration of a run and of a site.
 
 The classes below are the reference of every key. Their defaults are the paper's where it states one.
 Relative paths are relative to the folder the command runs in.
 """
 
-import difflib
-import json
-from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hpc_massmap.errors import InputError
-
-COMMAND_LINE = "command line"
-T = TypeVar("T", bound=BaseModel)
+from hpc_massmap.yamlfile import apply_override, load_yaml, merge, read_with_parents, validated
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -132,17 +124,27 @@ class Space(Section):
         return self
 
 
+class Pruning(Section):
+    """Asynchronous successive halving: at epochs `first` x `reduction`^n only the best 1/`reduction` go on."""
+
+    first: Count = 1
+    reduction: Annotated[int, Field(ge=2)] = 3
+
+
 class Tune(Section):
     """TPE over the space, by equal workers that share one database (section 3.2)."""
 
     evaluations: Count = 100
     workers: Count = 4
+    ranks: Count = 1  # of each worker, where the site does not say how many
     startup: Count = 20  # random trials before TPE's first suggestion
     epochs: Count | None = None  # of a trial, where it differs from train.epochs
     maps_per_epoch: Count | None = None  # of a trial, where it differs from train.maps_per_epoch
     lease: Annotated[float, Field(ge=1)] = 120.0  # seconds without a heartbeat before others may take a trial over
-    attempts: Count = 3  # before a trial is given up
-    failures: Count = 5  # in a row, before a worker stops
+    attempts: Count = 3  # in a row without a finished epoch, before a trial is given up
+    failures: Count = 5  # trials in a row, before the study stops
+    wait: Positive = 900.0  # seconds that a worker waits for a database that does not answer
+    pruning: Pruning | None = None  # end bad trials early; None: every trial trains to its end, as in the paper
 
 
 class Database(Section):
@@ -150,8 +152,12 @@ class Database(Section):
 
     kind: Literal["embedded", "mongod", "external"] = "embedded"
     mongod: Path = Path("mongod")  # of kind `mongod`: the program
-    uri: str | None = None  # of kind `external`
+    image: Path | None = None  # of kind `mongod`: the Apptainer image that has the program
+    data: Path | None = None  # of a server of ours: where its data are; None: in the folder of the run
     bind: str = "127.0.0.1"  # what a server of ours listens on
+    tls: bool = False  # encrypt the connections; a server of ours makes its own certificate
+    uri: str | None = None  # of kind `external`: without a password
+    credentials: Path | None = None  # of kind `external`: a JSON file {"user": ..., "password": ...} of mode 0600
 
     @model_validator(mode="after")
     def _external_needs_a_uri(self) -> Self:
@@ -205,17 +211,21 @@ class Config(Section):
 
 
 class Site(Section):
-    """One cluster: what a job asks Slurm for, and what its shell needs first."""
+    """One cluster: what a worker or a training asks Slurm for, and what its shell needs first."""
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    nodes: Count = 1  # of each worker or training
+    tasks_per_node: Count | None = None  # ranks on each node; None: tune.ranks or train.ranks of the config, spread
     gpus_per_task: Annotated[int, Field(ge=0)] = 0
     cpus_per_task: Count = 1
-    mem_gb: Positive = 4
+    mem_gb: Positive = 4  # on each node
     minutes: Count = 60
+    signal_seconds: Count = 120  # before the end of its time that a job is told
     setup: list[str] = []  # shell lines: modules, environment
+    container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
 
 
@@ -229,140 +239,12 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """
     origins: dict[str, str] = {}
     data: dict[str, Any] = Config.model_construct().model_dump(mode="json")  # so that half a range can be overridden
-    _merge(data, _read_with_parents(path, (), origins), {}, "")
+    merge(data, read_with_parents(path, (), origins), {}, "")
     for override in overrides or []:
-        _apply_override(data, origins, override)
+        apply_override(data, origins, override)
     return validated(Config, data, origins, str(path))
 
 
 def load_site(path: Path) -> Site:
     """Read a site file; its errors are those of `load_config`."""
     return validated(Site, load_yaml(path), {}, str(path))
-
-
-def dump_yaml(data: dict[str, Any]) -> str:
-    """Plain data as YAML text, in the order it has."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    text = StringIO()
-    yaml.dump(data, text)
-    return text.getvalue()
-
-
-def validated(schema: type[T], data: dict[str, Any], origins: dict[str, str], source: str) -> T:
-    """Check plain data against a schema; the first problem becomes one line."""
-    try:
-        # JSON mode is the strict mode that still reads a path from a string
-        return schema.model_validate_json(json.dumps(data, default=str))
-    except ValidationError as error:
-        raise InputError(_first_problem(error, schema, data, origins, source)) from None
-
-
-def _first_problem(
-    error: ValidationError, schema: type[BaseModel], data: dict[str, Any], origins: dict[str, str], source: str
-) -> str:
-    # an unknown key first: it is often why another is missing
-    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    location = problem["loc"]
-    key = ".".join(map(str, location))
-    origin = next((origins[k] for k in _ancestors(key) if k in origins), source)
-    if any(where == COMMAND_LINE for k, where in origins.items() if k.startswith(f"{key}.")):
-        origin = COMMAND_LINE
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(schema, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
-        return f"{origin}: {key}: unknown key; {hint}"
-    if problem["type"] == "missing":
-        return f"{origin}: {key}: missing; it has no default"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").replace("String should", "must")
-    shown = json.dumps(problem["input"], default=str)
-    return f"{origin}: {key} = {shown[:100]}: {message}" if key else f"{origin}: {message}"
-
-
-def _ancestors(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
-
-
-def _known_keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    fields: Any = schema
-    for part in location:
-        if isinstance(part, str) and part in fields.model_fields:
-            annotation = fields.model_fields[part].annotation
-            candidates = [annotation, *getattr(annotation, "__args__", ())]
-            fields = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), fields)
-    return sorted(fields.model_fields)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; what is wrong with it in one line."""
-    try:
-        data = YAML(typ="safe", pure=True).load(path.read_text())
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise InputError(f"{path}: no such config file") from None
-    except PermissionError:
-        raise InputError(f"{path}: cannot be read; check its permissions") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
-    except MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}:{line} not valid YAML: {(error.problem or error.context or '').strip()}") from None
-    except (YAMLError, ValueError) as error:
-        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if data is None:
-        data = {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise InputError(f"{path}: must be a mapping of keys to values")
-    return data
-
-
-def _read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str, str]) -> dict[str, Any]:
-    if path.resolve() in children:
-        raise InputError(f"{path}: extends itself")
-    own = load_yaml(path)
-    parent = own.pop("extends", None)
-    data: dict[str, Any] = {}
-    if isinstance(parent, str):
-        data = _read_with_parents(path.parent / parent, (*children, path.resolve()), origins)
-    elif parent is not None:
-        raise InputError(f"{path}: extends: must be the name of one file")
-    _merge(data, own, origins, str(path))
-    return data
-
-
-def _merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:
-    for key, value in extra.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value, origins, source, f"{name}.")
-            continue
-        base[key] = value
-        origins[name] = source
-        for stale in [k for k in origins if k.startswith(f"{name}.")]:
-            del origins[stale]
-
-
-def _apply_override(data: dict[str, Any], origins: dict[str, str], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise InputError(f"{COMMAND_LINE}: {override}: not of the form key.sub=value")
-    try:
-        value = YAML(typ="safe", pure=True).load(text) if text else None
-    except YAMLError:
-        raise InputError(f"{COMMAND_LINE}: {override}: the value is not valid YAML") from None
-    nested: Any = value
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    for parent in _ancestors(key)[1:]:
-        if not isinstance(_lookup(data, parent), dict | None):
-            raise InputError(f"{COMMAND_LINE}: {key}: {parent} has no keys below it")
-    _merge(data, nested, origins, COMMAND_LINE)
-
-
-def _lookup(data: Any, key: str) -> Any:
-    for part in key.split("."):
-        data = data.get(part) if isinstance(data, dict) else None
-    return data

@@ -16,10 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hpc_massmap.config import Config, dump_yaml
+from hpc_massmap.config import Config
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
 from hpc_massmap.storage import read_json, write_json, write_text
+from hpc_massmap.yamlfile import dump_yaml
 
 PACKAGES = ("hpc_massmap", "torch", "numpy", "scipy", "h5py", "hyperopt", "pymongo", "astropy", "mpi4py", "submitit")
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from hyperopt import STATUS_OK
 
-from hpc_massmap.config import Config, dump_yaml, load_yaml
+from hpc_massmap.config import Config
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
 from hpc_massmap.tune.space import hyperparameters
+from hpc_massmap.yamlfile import dump_yaml, load_yaml
 
 PARAMETERS = ("filters", "kernel", "layers", "dropout")
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.config import Config, validated
+from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics, differences_by_aperture, relative_difference
@@ -19,6 +19,7 @@ from hpc_massmap.metrics.profiles import RADII, Profiles, enclosed_mass
 from hpc_massmap.metrics.results import Metrics, TargetMetrics, write_metrics
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
+from hpc_massmap.yamlfile import validated
 from tests.synthetic import write_synthetic_maps
 
 REPOSITORY = Path(__file__).parents[2]

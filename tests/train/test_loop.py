@@ -125,7 +125,7 @@ train_rank(load_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
 
 
 def test_kill_9_of_a_real_process_then_resume(map_path: Path, config: Config, tmp_path: Path) -> None:
-    from hpc_massmap.config import dump_yaml
+    from hpc_massmap.yamlfile import dump_yaml
 
     config = config.with_values("train", epochs=6)
     (tmp_path / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hpc_massmap.config import Config, dump_yaml
+from hpc_massmap.config import Config
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import LAST
+from hpc_massmap.yamlfile import dump_yaml
 from tests.train.test_loop import SCRIPT
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from hpc_massmap.config import Config, dump_yaml, load_config
+from hpc_massmap.config import Config, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.tune.best import best_of, with_best, write_best
 from hpc_massmap.tune.database import database
 from hpc_massmap.tune.worker import open_study, work
+from hpc_massmap.yamlfile import dump_yaml
 from tests.synthetic import write_synthetic_maps
 
 WORKER = """

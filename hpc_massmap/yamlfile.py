@@ -1,0 +1,147 @@
+"""YAML into checked classes: `extends`, `key.sub=value` overrides, and whatever is wrong in one line.
+
+Nothing here knows which keys there are; hpc_massmap/config.py does.
+"""
+
+import difflib
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from hpc_massmap.errors import InputError
+
+COMMAND_LINE = "command line"
+T = TypeVar("T", bound=BaseModel)
+
+
+def dump_yaml(data: dict[str, Any]) -> str:
+    """Plain data as YAML text, in the order it has."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    text = StringIO()
+    yaml.dump(data, text)
+    return text.getvalue()
+
+
+def validated(schema: type[T], data: dict[str, Any], origins: dict[str, str], source: str) -> T:
+    """Check plain data against a schema; the first problem becomes one line."""
+    try:
+        # JSON mode is the strict mode that still reads a path from a string
+        return schema.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise InputError(_first_problem(error, schema, data, origins, source)) from None
+
+
+def _first_problem(
+    error: ValidationError, schema: type[BaseModel], data: dict[str, Any], origins: dict[str, str], source: str
+) -> str:
+    # an unknown key first: it is often why another is missing
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    location = problem["loc"]
+    key = ".".join(map(str, location))
+    origin = next((origins[k] for k in _ancestors(key) if k in origins), source)
+    if any(where == COMMAND_LINE for k, where in origins.items() if k.startswith(f"{key}.")):
+        origin = COMMAND_LINE
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(schema, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
+        return f"{origin}: {key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{origin}: {key}: missing; it has no default"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be").replace("String should", "must")
+    shown = json.dumps(problem["input"], default=str)
+    return f"{origin}: {key} = {shown[:100]}: {message}" if key else f"{origin}: {message}"
+
+
+def _ancestors(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def _known_keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    fields: Any = schema
+    for part in location:
+        if isinstance(part, str) and part in fields.model_fields:
+            annotation = fields.model_fields[part].annotation
+            candidates = [annotation, *getattr(annotation, "__args__", ())]
+            fields = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), fields)
+    return sorted(fields.model_fields)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; what is wrong with it in one line."""
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text())
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise InputError(f"{path}: no such config file") from None
+    except PermissionError:
+        raise InputError(f"{path}: cannot be read; check its permissions") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file") from None
+    except MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}:{line} not valid YAML: {(error.problem or error.context or '').strip()}") from None
+    except (YAMLError, ValueError) as error:
+        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(f"{path}: must be a mapping of keys to values")
+    return data
+
+
+def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str, str]) -> dict[str, Any]:
+    if path.resolve() in children:
+        raise InputError(f"{path}: extends itself")
+    own = load_yaml(path)
+    parent = own.pop("extends", None)
+    data: dict[str, Any] = {}
+    if isinstance(parent, str):
+        data = read_with_parents(path.parent / parent, (*children, path.resolve()), origins)
+    elif parent is not None:
+        raise InputError(f"{path}: extends: must be the name of one file")
+    merge(data, own, origins, str(path))
+    return data
+
+
+def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:
+    for key, value in extra.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value, origins, source, f"{name}.")
+            continue
+        base[key] = value
+        origins[name] = source
+        for stale in [k for k in origins if k.startswith(f"{name}.")]:
+            del origins[stale]
+
+
+def apply_override(data: dict[str, Any], origins: dict[str, str], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise InputError(f"{COMMAND_LINE}: {override}: not of the form key.sub=value")
+    try:
+        value = YAML(typ="safe", pure=True).load(text) if text else None
+    except YAMLError:
+        raise InputError(f"{COMMAND_LINE}: {override}: the value is not valid YAML") from None
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    for parent in _ancestors(key)[1:]:
+        if not isinstance(_lookup(data, parent), dict | None):
+            raise InputError(f"{COMMAND_LINE}: {key}: {parent} has no keys below it")
+    merge(data, nested, origins, COMMAND_LINE)
+
+
+def _lookup(data: Any, key: str) -> Any:
+    for part in key.split("."):
+        data = data.get(part) if isinstance(data, dict) else None
+    return data

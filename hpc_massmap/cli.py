@@ -28,8 +28,9 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
 
 
 def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add --site to a job that submits others."""
+    """Add --site and --dry-run to a job that submits others."""
     arguments.add_argument("--site", type=Path, help="a file of configs/sites/: submit to this Slurm cluster")
+    arguments.add_argument("--dry-run", action="store_true", help="show what would be submitted, and check it")
     return arguments
 
 

@@ -225,6 +225,7 @@ class Site(Section):
     minutes: Count = 60
     signal_seconds: Count = 120  # before the end of its time that a job is told
     setup: list[str] = []  # shell lines: modules, environment
+    sbatch: dict[str, str] = {}  # whatever else sbatch should be asked, by its long option
     container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
 

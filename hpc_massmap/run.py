@@ -56,6 +56,11 @@ class Run:
         return self.folder / "trials.jsonl"
 
     @property
+    def study(self) -> Path:
+        """The settings of the trials in `trials_export`."""
+        return self.folder / "study.json"
+
+    @property
     def best(self) -> Path:
         return self.folder / "best.yaml"
 

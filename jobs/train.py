@@ -10,10 +10,10 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
-    from hpc_massmap.launch import submit
+    from hpc_massmap.launch import check_site, ranks_of, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
-    from hpc_massmap.train.final import follow, train_rank
+    from hpc_massmap.train.final import FinalTraining, follow
     from hpc_massmap.tune.best import with_best
 
     run = Run.open(config)
@@ -22,6 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
     split_maps(maps, config.split)
     step = run.step("train", config.part("model", "train", "split", "seed"), {"maps": maps.digest}, [run.model])
+    name, logs, ranks = f"train_{config.name}", run.logs / "train", ranks_of(site, config.train.ranks)
+    checked = check_site(name, logs, 1, ranks, site)
+    if args.dry_run:
+        say(checked)
+        return
     if step.is_finished(args.force):
         return
     model = config.model
@@ -29,18 +34,9 @@ def main(argv: list[str] | None = None) -> None:
         f"training {config.name} with F = {model.filters}, K = {model.kernel}, N = {model.layers}, "
         f"dropout = {model.dropout:.3f} {'of ' + str(run.best) if run.best.exists() else 'of the config'}"
     )
-    (job,) = submit(
-        train_rank,
-        config,
-        run.maps,
-        run.model,
-        name="train",
-        logs=run.logs / "train",
-        copies=1,
-        ranks=config.train.ranks,
-        site=site,
-    )
-    with progress(f"training on {config.train.ranks} ranks", config.train.epochs, "epochs") as bar:
+    training = FinalTraining(config, run.maps, run.model)
+    (job,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
+    with progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
         follow(job, config, run.model, bar)
     step.finish()
 

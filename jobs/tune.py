@@ -5,26 +5,36 @@ from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_sit
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = with_site(parser(__doc__, "python jobs/tune.py configs/multi3.yaml --site configs/sites/mine.yaml"))
+    arguments = with_site(parser(__doc__, "python jobs/tune.py configs/multi3.yaml --site configs/sites/gpu.yaml"))
+    arguments.add_argument("--workers", type=int, metavar="N", help="in place of the config's tune.workers")
     args = parse(arguments, argv)
+    if args.workers is not None:
+        args.overrides.append(f"tune.workers={args.workers}")
     config, site = config_of(args), site_of(args)
 
-    from hpc_massmap.dataset.mapfile import describe, open_maps
+    from hpc_massmap.dataset.mapfile import describe as describe_maps
+    from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
-    from hpc_massmap.launch import submit
+    from hpc_massmap.errors import InputError
+    from hpc_massmap.handover import handing_over
+    from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
+    from hpc_massmap.storage import read_json, write_json
     from hpc_massmap.tune.best import write_best
-    from hpc_massmap.tune.database import database, stop
+    from hpc_massmap.tune.database import database, ensure, stop
+    from hpc_massmap.tune.fleet import Fleet
+    from hpc_massmap.tune.line import Line
     from hpc_massmap.tune.supervise import supervise
-    from hpc_massmap.tune.worker import open_study, work
+    from hpc_massmap.tune.trials import Study, read_export
+    from hpc_massmap.tune.worker import Worker, open_study
 
-    run = Run.open(config)
+    run = Run(config, config.runs / config.name)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
     split_maps(maps, config.split)
     settings = {
         **config.part("model", "train", "split", "space", "seed"),
-        "trial": config.tune.model_dump(include={"startup", "epochs", "maps_per_epoch"}),
+        "trial": config.tune.model_dump(mode="json", include={"startup", "epochs", "maps_per_epoch", "pruning"}),
     }
     evaluations = config.tune.evaluations
     step = run.step(
@@ -33,21 +43,44 @@ def main(argv: list[str] | None = None) -> None:
         {"maps": maps.digest},
         [run.best, run.trials_export, run.trials, run.database],
     )
+    worker = Worker(run, site.signal_seconds if site else 0)
+    name, logs, ranks = f"tune_{config.name}", run.logs / "tune", ranks_of(site, config.tune.ranks)
+    checked = check_site(name, logs, config.tune.workers, ranks, site)
+    if args.dry_run:
+        say(checked)
+        return
+    Run.open(config)
     if args.force:
         stop(run.database)
     if step.is_finished(args.force):
         return
-    say(describe(maps))
-    with database(config.database, run.database):
-        study = open_study(run)
-        study.create(evaluations, {**settings, "maps": maps.digest})
+    say(describe_maps(maps))
+    with handing_over(), database(config.database, run.database):
+        study, settings = open_study(run), {**settings, "maps": maps.digest}
+        if args.force:
+            study.discard()
+        study.create(evaluations, settings)
+        if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
+            raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
+        write_json(run.study, settings)
+        if restored := study.restore(read_export(run.trials_export)):
+            say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
+
+        def reopen() -> Study:
+            started = ensure(config.database, run.database)
+            study = open_study(run)
+            if started:
+                study.reopen()
+            return study
+
+        fleet = Fleet(
+            logs / "workers.json",
+            lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
+            lambda names: reattach(names, logs, ranks, site),
+        )
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
-            supervise(
-                study,
-                config.tune,
-                lambda n: submit(work, run, name="tune", logs=run.logs / "tune", copies=n, ranks=1, site=site),
-                bar,
-            )
+            supervise(Line(reopen, config.tune.wait), config.tune, fleet, bar)
+        study = open_study(run)
         study.export(run.trials_export)
         write_best(run.best, study.documents(), config)
     step.finish()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from submitit.helpers import DelayedSubmission
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.launch import Job, failure
+from hpc_massmap.launch import Job, ended, failure
 from hpc_massmap.progress import Bar
 from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.train.loop import Callbacks, Epoch, fit
@@ -53,6 +54,19 @@ def train_rank(config: Config, maps_path: Path, folder: Path) -> None:
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
 
 
+class FinalTraining:
+    """What each rank of the training's job runs; submitit may requeue it, and it goes on at its last epoch."""
+
+    def __init__(self, config: Config, maps_path: Path, folder: Path) -> None:
+        self.config, self.maps_path, self.folder = config, maps_path, folder
+
+    def __call__(self) -> None:
+        train_rank(self.config, self.maps_path, self.folder)
+
+    def checkpoint(self) -> DelayedSubmission:
+        return DelayedSubmission(self)
+
+
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +89,7 @@ def follow(job: Job, config: Config, folder: Path, bar: Bar) -> None:
     InputError
         If it ends badly; names its log.
     """
-    while not job.done():
+    while not ended(job):
         bar.update(*_where(folder, config))
         time.sleep(SECONDS_BETWEEN_NOTES)
     reason = failure(job)

@@ -69,9 +69,19 @@ class Callbacks:
 
 
 def fit(
-    maps: MapFile, rows: Rows, config: Config, ranks: Ranks, folder: Path, callbacks: Callbacks | None = None
+    maps: MapFile,
+    rows: Rows,
+    config: Config,
+    ranks: Ranks,
+    folder: Path,
+    callbacks: Callbacks | None = None,
+    normalisation: Normalisation | None = None,
 ) -> Fit:
     """Train one model, resuming the checkpoint in `folder` if there is one.
+
+    Parameters
+    ----------
+    normalisation : of these maps and rows, where it is known; it is measured otherwise
 
     Raises
     ------
@@ -81,16 +91,15 @@ def fit(
         If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file.
     """
     callbacks = callbacks or Callbacks()
-    identity = {**config.part("model", "train", "split", "seed"), "maps": maps.digest, "world": ranks.world}
+    identity = identity_of(config, maps, ranks.world)
     state = load_checkpoint(folder / LAST) if (folder / LAST).exists() else None
     if state is not None and state["identity"] != identity:
         raise InputError(f"{folder / LAST}: a checkpoint of another model, recipe or map file; --force starts anew")
     names = [*config.model.views, *config.model.targets]
-    normalisation = (
-        Normalisation(**state["normalisation"])
-        if state
-        else fit_normalisation(maps, rows.train, names, config.train.normalisation)
-    )
+    if state:
+        normalisation = Normalisation(**state["normalisation"])
+    elif normalisation is None:
+        normalisation = fit_normalisation(maps, rows.train, names, config.train.normalisation)
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     history: list[Epoch] = []
     if state:
@@ -102,6 +111,11 @@ def fit(
             _save(folder, trainer, history, identity)
         callbacks.on_epoch(history)
     return Fit(history)
+
+
+def identity_of(config: Config, maps: MapFile, world: int) -> dict[str, Any]:
+    """All that the losses of a training depend on; a checkpoint of another identity is not resumed."""
+    return {**config.part("model", "train", "split", "seed"), "maps": maps.digest, "world": world}
 
 
 def is_over(history: list[Epoch], train: Train) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 CPU = torch.device("cpu")
 
@@ -36,8 +37,13 @@ class Ranks:
 
 
 @contextmanager
-def join_ranks(threads: int) -> Iterator[Ranks]:
-    """Join the other ranks as torchrun and submitit describe them (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*)."""
+def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:
+    """Join the other ranks as torchrun and submitit describe them (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*).
+
+    Parameters
+    ----------
+    meeting : where a store already listens at MASTER_*, the name under which these ranks find each other there
+    """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     torch.set_num_threads(threads)
     device = CPU
@@ -48,7 +54,11 @@ def join_ranks(threads: int) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(device=device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store = None
+    if meeting is not None:
+        store = PrefixStore(meeting, TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, False))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield Ranks(rank, world, device)
     finally:

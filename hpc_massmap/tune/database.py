@@ -6,6 +6,7 @@ later joins it.
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -23,7 +24,7 @@ from urllib.parse import quote
 from filelock import FileLock
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
@@ -34,12 +35,17 @@ USER = "massmap"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 PORT_ATTEMPTS = 5
+SHUTTING_DOWN = (91, 189, 11600, 11602)  # MongoDB's codes for a server that is about to end, or has no primary
 OPTIONS = (
     "--wiredTigerCacheSizeGB=0.25",
     "--networkMessageCompressors=disabled",  # CVE-2025-14847
     "--setParameter=diagnosticDataCollectionEnabled=false",
     "--wiredTigerEngineConfigString=log=(file_max=8MB,prealloc=false)",
 )
+
+
+class DatabaseUnreachable(InputError):
+    """No server answers, for now: it may be starting, moving to another node, or cut off."""
 
 
 @dataclass(frozen=True)
@@ -64,46 +70,77 @@ def database(config: Database, folder: Path) -> Iterator[MongoDatabase[dict[str,
     if config.kind == "external":
         yield connect(config, folder)
         return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with FileLock(folder / "lock", timeout=2 * START_SECONDS):
-        if not _answers(config, folder):
-            _start(config, folder)
+    ensure(config, folder)
     try:
         yield connect(config, folder)
     finally:
         stop(folder)
 
 
-def connect(config: Database, folder: Path) -> MongoDatabase[dict[str, Any]]:
+def ensure(config: Database, folder: Path) -> bool:
+    """Have a server of ours run, started if none answers; whether it had to be. Raises what `database` does."""
+    if config.kind == "external":
+        return False
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(folder / "lock", timeout=2 * START_SECONDS):
+        if _answers(config, folder):
+            return False
+        _start(config, folder)
+    return True
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed when the server is back."""
+    return isinstance(error, ConnectionFailure) or (isinstance(error, OperationFailure) and error.code in SHUTTING_DOWN)
+
+
+def connect(config: Database, folder: Path, timeout: float = 10.0) -> MongoDatabase[dict[str, Any]]:
     """Join the database of a run; what a worker does.
+
+    Parameters
+    ----------
+    timeout : seconds for the server to be found and for every answer: a connection whose packets vanish never hangs
 
     Raises
     ------
+    DatabaseUnreachable
+        If no server answers.
     InputError
-        If no server answers, or it refuses the credentials.
+        If it refuses the credentials.
     """
     if config.kind == "external":
         uri = config.uri or ""
         shown = "database.uri"
     else:
-        endpoint = Endpoint(**read_json(folder / "endpoint.json"))
+        endpoint = _published(folder)
         password = read_json(folder / "credentials.json")["password"]
         uri = f"mongodb://{USER}:{quote(password)}@{endpoint.host}:{endpoint.port}/{NAME}"
         shown = f"{endpoint.host}:{endpoint.port}"
     try:
         # acknowledged means journalled: without it a killed server forgets its last 100 ms
         client: MongoClient[dict[str, Any]] = MongoClient(
-            uri, serverSelectionTimeoutMS=10_000, tz_aware=True, journal=True
+            uri,
+            serverSelectionTimeoutMS=int(1000 * timeout),
+            connectTimeoutMS=int(1000 * timeout),
+            socketTimeoutMS=int(1000 * timeout),
+            tz_aware=True,
+            journal=True,
         )
         opened = client.get_default_database(NAME)
         opened.command("ping")
         opened["studies"].find_one()
-    except OperationFailure:
-        raise InputError(f"{shown}: the database refuses these credentials") from None
-    except (PyMongoError, ConfigurationError, ValueError) as error:
-        reason = str(error).split(",")[0][:100].replace(uri, "")
-        raise InputError(f"{shown}: no MongoDB answers there ({reason})") from None
+    except (PyMongoError, ValueError) as error:
+        if isinstance(error, OperationFailure) and not is_transient(error):
+            raise InputError(f"{shown}: the database refuses these credentials") from None
+        reason = re.split("[,(]", str(error))[0][:100].replace(uri, "")
+        raise DatabaseUnreachable(f"{shown}: no MongoDB answers there ({reason.strip()})") from None
     return opened
+
+
+def _published(folder: Path) -> Endpoint:
+    if not (folder / "endpoint.json").exists():
+        raise DatabaseUnreachable(f"{folder / 'endpoint.json'}: no such file: no database runs; jobs/tune.py starts it")
+    return Endpoint(**read_json(folder / "endpoint.json"))
 
 
 def stop(folder: Path) -> None:

@@ -48,12 +48,12 @@ def hyperparameters(values: Values, space: Space) -> dict[str, float | int]:
     return chosen
 
 
-def with_trial(config: Config, chosen: dict[str, float | int], tid: int) -> Config:
+def with_trial(config: Config, chosen: dict[str, float | int], tid: int, ranks: int) -> Config:
     """The config that trains one trial: its hyperparameters, its share of the budget, its own seed."""
     budget = {
         key: value
         for key, value in (("epochs", config.tune.epochs), ("maps_per_epoch", config.tune.maps_per_epoch))
         if value is not None
     }
-    trial = config.with_values("model", **chosen).with_values("train", ranks=1, **budget)
+    trial = config.with_values("model", **chosen).with_values("train", ranks=ranks, **budget)
     return trial.model_copy(update={"seed": config.seed + tid})

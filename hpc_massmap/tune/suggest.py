@@ -23,7 +23,8 @@ def suggest(tid: int, documents: list[dict[str, Any]], space: Space, seed: int, 
     documents : all trials of the study, in hyperopt's schema; only finished ones with a loss inform TPE
     startup : how many finished trials TPE waits for; before that it draws at random
     """
-    history = [_for_hyperopt(document) for document in documents if _is_informative(document)]
+    names = set(Space.model_fields)
+    history = [_for_hyperopt(d) for d in documents if _is_informative(d) and set(d["misc"]["vals"]) == names]
     trials = Trials()
     if history:
         trials.insert_trial_docs(sorted(history, key=lambda document: document["tid"]))

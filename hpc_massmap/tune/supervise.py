@@ -1,64 +1,71 @@
-"""What the launcher does while workers work: show how far they are, replace those that die, know when it is over."""
+"""What the launcher does while workers work: show how far they are, replace those that die, know when it is over.
+
+Nothing depends on it: workers go on without a launcher, and one that is started again takes up the same jobs.
+"""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING
 
 from hpc_massmap.config import Tune
 from hpc_massmap.errors import InputError
-from hpc_massmap.launch import Job, failure
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.tune.best import best_of
+from hpc_massmap.tune.documents import Document
+from hpc_massmap.tune.fleet import Fleet
+from hpc_massmap.tune.line import Line
 from hpc_massmap.tune.trials import Study
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def supervise(study: Study, tune: Tune, submit: Callable[[int], list[Job]], bar: Bar) -> None:
+def supervise(line: Line, tune: Tune, fleet: Fleet, bar: Bar) -> None:
     """Keep `tune.workers` workers at work until every evaluation has ended.
-
-    Parameters
-    ----------
-    submit : starts that many workers
 
     Raises
     ------
     InputError
-        If as many workers as were started first have died again: something is wrong that more will not mend.
+        If as many workers as there should be have died again and not one trial has ended meanwhile, or the workers
+        stopped the study: something is wrong that more of the same will not mend.
     """
-    jobs = submit(tune.workers)
-    replacements = tune.workers
-    while not study.is_over():
-        documents = study.documents()
-        bar.update(_ended(documents), _note(documents))
-        dead = [job for job in jobs if job.done()]
-        jobs = [job for job in jobs if job not in dead]
-        reasons = [reason for job in dead if (reason := failure(job))]
+    if fleet.jobs:
+        say(f"{len(fleet.jobs)} workers are still there")
+    if (missing := tune.workers - len(fleet.jobs)) > 0:
+        fleet.add(missing)
+    replacements, ended = tune.workers, 0
+    while not line(Study.is_over):
+        documents = _look(line, bar)
+        if _ended(documents) > ended:
+            replacements, ended = tune.workers, _ended(documents)
+        reasons = fleet.bury()
         for reason in reasons:
-            say(f"a worker died: {reason}")
-        missing = tune.workers - len(jobs)
-        if dead and missing > replacements:
-            raise InputError(f"too many workers died; {reasons[-1] if reasons else 'see their logs'}")
-        if dead and missing:
+            say(f"a worker ended: {reason}")
+        if (missing := tune.workers - len(fleet.jobs)) > 0:
+            if missing > replacements:
+                raise InputError(f"too many workers end; {reasons[-1] if reasons else 'see their logs'}")
             replacements -= missing
-            jobs += submit(missing)
+            fleet.add(missing)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    documents = study.documents()
+    _look(line, bar)
+    fleet.dismiss()
+    if why := line(Study.stopped):
+        raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
+
+
+def _look(line: Line, bar: Bar) -> list[Document]:
+    documents = line(lambda study: study.documents("worker"))
     bar.update(_ended(documents), _note(documents))
-    for job in jobs:  # they see the same end and leave by themselves
-        job.wait()
+    return documents
 
 
-def _ended(documents: list[dict[str, Any]]) -> int:
+def _ended(documents: list[Document]) -> int:
     return sum(document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR) for document in documents)
 
 
-def _note(documents: list[dict[str, Any]]) -> str:
-    running = [document for document in documents if document["state"] == JOB_STATE_RUNNING]
-    shown = ", ".join(f"trial {d['tid']} epoch {len(d['result'].get('history', []))}" for d in running)
+def _note(documents: list[Document]) -> str:
+    running = [document["tid"] for document in documents if document["state"] == JOB_STATE_RUNNING]
     best = best_of(documents)
     loss = f"best {best['result']['loss']:.4f}" if best else "none finished yet"
     failed = sum(document["state"] == JOB_STATE_ERROR for document in documents)
-    return f"{loss}{f', {failed} failed' if failed else ''}; running: {shown or 'none'}"
+    shown = f"trials {', '.join(map(str, running[:8]))}{' ...' if len(running) > 8 else ''}" if running else "none"
+    return f"{loss}{f', {failed} failed' if failed else ''}; running: {shown}"

@@ -1,138 +1,305 @@
-"""A tuning worker: claim a trial, suggest, train, report, until no ticket is left.
+"""A tuning worker: claim a trial, suggest, train, report, until nothing is left to do.
 
-Every worker is equal and there is no driver to lose. A trial that fails is recorded and the worker goes on; a
-trial whose worker died is taken over with its checkpoint.
+Every worker is equal and there is no driver to lose. Of its ranks the first talks to the database; all train, each
+in a child process (attempt.py). What the database hears is the trial's own end (done, failed) or that somebody else
+must go on with it (released, lost); a worker that dies says nothing, and its lease runs out.
 """
 
 import os
 import platform
-import threading
 import time
-import traceback
-from collections.abc import Callable
-from types import TracebackType
+import uuid
+from itertools import count
+from pathlib import Path
+from typing import Any
 
-from pymongo.errors import PyMongoError
-
-from hpc_massmap.dataset.mapfile import MapFile, open_maps
-from hpc_massmap.dataset.split import Rows, split_maps
+from hpc_massmap.config import Config
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
+from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.train.loop import LAST, Callbacks, Epoch, Fit, fit
-from hpc_massmap.train.ranks import Ranks, join_ranks
+from hpc_massmap.storage import digest_of, read_json, write_json
+from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, start_forking, train_task
 from hpc_massmap.tune.database import connect
+from hpc_massmap.tune.documents import plain
+from hpc_massmap.tune.folders import keep, prepare
+from hpc_massmap.tune.line import Line, Silent
+from hpc_massmap.tune.notice import COME_BACK, Notice
+from hpc_massmap.tune.pruning import ends_early
 from hpc_massmap.tune.space import hyperparameters, with_trial
 from hpc_massmap.tune.suggest import suggest
+from hpc_massmap.tune.team import Team
 from hpc_massmap.tune.trials import LeaseLost, Study, Trial
 
 BEATS_PER_LEASE = 4
+LONGEST_BEAT = 10.0  # seconds
 SECONDS_BETWEEN_CLAIMS = 1.0
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
-class Heartbeat:
-    """Keeps a trial's lease alive from a thread of its own; `check` raises LeaseLost once it is not ours."""
+class Worker:
+    """What each rank of a worker's job runs; submitit may requeue it, and it goes on."""
 
-    def __init__(self, study: Study, trial: Trial) -> None:
-        self._study, self._trial = study, trial
-        self._stop, self._lost = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+    def __init__(self, run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> None:
+        self.run, self.signal_seconds, self.train = run, signal_seconds, train
 
-    def __enter__(self) -> "Heartbeat":
-        self._thread.start()
-        return self
+    def __call__(self) -> int:
+        return work(self.run, self.signal_seconds, self.train)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def checkpoint(self) -> Any:
+        """Submitit's protocol; what there is to save is saved, trials are in the database."""
+        from submitit.helpers import DelayedSubmission
 
-    def _beat(self) -> None:
-        while not self._stop.wait(self._study.lease / BEATS_PER_LEASE):
-            try:
-                self._study.beat(self._trial)
-            except LeaseLost:
-                self._lost.set()
-                return
-            except PyMongoError:
-                continue  # the server may come back within the lease; if not, the next beat is refused
-
-    def check(self) -> None:
-        if self._lost.is_set():
-            raise LeaseLost(f"trial {self._trial.tid} was taken over")
+        return DelayedSubmission(self)
 
 
 def open_study(run: Run) -> Study:
-    """The study of a run, whose database answers."""
+    """The study of a run, whose database answers; raises what `connect` does."""
     tune = run.config.tune
-    return Study(connect(run.config.database, run.database), run.config.name, tune.lease, tune.attempts)
+    timeout = min(10.0, max(0.5, tune.lease / BEATS_PER_LEASE))
+    return Study(connect(run.config.database, run.database, timeout), run.config.name, tune.lease, tune.attempts)
 
 
-def work(run: Run) -> int:
-    """Work until the study is over; returns how many trials this worker finished.
+def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> int:
+    """Work until the study is over or this job must end; returns how many trials this worker finished.
 
     Raises
     ------
     InputError
-        If `tune.failures` trials in a row failed: something is wrong that more trials will not mend.
+        If maps or database cannot be used, or the database stays silent for `tune.wait` seconds.
     """
-    with join_ranks(run.config.train.threads) as ranks:
-        maps = open_maps(run.maps, [*run.config.model.views, *run.config.model.targets])
-        rows = split_maps(maps, run.config.split)
-        study = open_study(run)
-        worker = {"host": platform.node(), "pid": os.getpid(), "slurm_job": os.environ.get("SLURM_JOB_ID")}
-        finished = failures = 0
-        while not study.is_over():
-            trial = study.claim(worker)
-            if trial is None:
-                time.sleep(SECONDS_BETWEEN_CLAIMS)  # others still run: one of theirs may expire
-                continue
-            succeeded = attempt(run, study, trial, lambda t: _train(run, study, t, maps, rows, ranks))
-            if succeeded is not None:
-                finished, failures = finished + succeeded, 0 if succeeded else failures + 1
-            if failures >= run.config.tune.failures:
-                raise InputError(
-                    f"{failures} trials failed in a row, the last is {trial.tid}; see its error in {run.trials_export}"
-                )
+    notice, team = Notice(signal_seconds), Team()
+    start_forking()
+    normalisation = _normalisation(run, team.is_first)
+    if team.is_first:
+        return Leader(run, team, notice, normalisation, train).lead()
+    _follow(run, team, normalisation, train)
+    return 0
+
+
+def _normalisation(run: Run, write: bool) -> Normalisation:
+    """The training set's, kept in the run's folder: on The300's maps measuring it takes longer than a fork."""
+    config = run.config
+    names = [*config.model.views, *config.model.targets]
+    maps = open_maps(run.maps, names)
+    rows = split_maps(maps, config.split)
+    path = run.trials / "normalisation.json"
+    of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation])
+    if path.exists() and (known := read_json(path))["of"] == of:
+        return Normalisation(**known["normalisation"])
+    found = fit_normalisation(maps, rows.train, names, config.train.normalisation)
+    if write:
+        write_json(path, {"of": of, "normalisation": found.as_dict()})
+    return found
+
+
+class Leader:
+    """The first rank: decides with the database what all ranks do, and tells it what came of it."""
+
+    def __init__(self, run: Run, team: Team, notice: Notice, normalisation: Normalisation, train: TrainTask) -> None:
+        self.run, self.team, self.notice, self.train, self.normalisation = run, team, notice, train, normalisation
+        self.line = Line(lambda: open_study(run), run.config.tune.wait, lambda: notice.given is not None)
+        self.worker = _describe(team.size)
+        self.rounds = 0  # of training that all ranks were called to
+        self.beat_every = min(LONGEST_BEAT, run.config.tune.lease / BEATS_PER_LEASE)
+
+    def lead(self) -> int:
+        """Trial after trial; returns how many were done."""
+        finished = 0
+        try:
+            while not self.notice.given and (trial := self._next_trial()) is not None:
+                finished += self._attempt(trial)
+            comes_back = self.notice.given == COME_BACK and not self.line(Study.is_over)
+            self._see("ended", None)
+        except Silent as silence:
+            if not self.notice.given:
+                raise
+            print(silence, flush=True)
+            comes_back = self.notice.given == COME_BACK
+        finally:
+            self.team.say(f"round/{self.rounds}", {"end": True})
+            self.team.part()
+        if comes_back:
+            print("this job's time is up: it is requeued, to go on with what is left", flush=True)
+            self.notice.come_back()
         return finished
 
-
-def attempt(run: Run, study: Study, trial: Trial, train: Callable[[Trial], Fit]) -> bool | None:
-    """Run one trial to its end: True if done, False if it failed, None if it was taken over."""
-    try:
-        with Heartbeat(study, trial) as heart:
-            result = train(_with_values(run, study, trial))
-            heart.check()
-        history = [epoch.validation_loss for epoch in result.history]
-        study.finish(trial, result.best.validation_loss, history)
-    except LeaseLost as lost:
-        print(lost, flush=True)
+    def _next_trial(self) -> Trial | None:
+        """A trial to work on; None if there is no more, or no time for any."""
+        while not self.notice.given:
+            if self.notice.ends is not None and self.notice.seconds_left() < self.line(Study.longest_epoch):
+                self.notice.given = COME_BACK  # it could not finish an epoch of it
+                break
+            trial = self._claim()
+            if trial is not None or self.line(Study.is_over):
+                return trial
+            self._see("idle", None)
+            time.sleep(SECONDS_BETWEEN_CLAIMS)  # others still run: one of theirs may come free
         return None
-    except PyMongoError:
-        raise  # the database, not the trial: its lease expires and somebody takes it over
-    except Exception as error:
-        study.fail(trial, type(error).__name__, str(error), traceback.format_exc())
-        study.export(run.trials_export)
-        return False
-    (run.trials / str(trial.tid) / LAST).unlink(missing_ok=True)
-    study.export(run.trials_export)
-    return True
+
+    def _claim(self) -> Trial | None:
+        owner = f"{self.worker['id']}:{uuid.uuid4().hex[:8]}"
+        again = [False, True]  # the first time it is new
+
+        def ask(study: Study) -> Trial | None:
+            return study.claim(self.worker, owner, again.pop(0) if len(again) > 1 else True)
+
+        return self.line(ask)
+
+    def _attempt(self, trial: Trial) -> bool:
+        """Run one trial on all ranks as far as it goes; whether it was done."""
+        try:
+            try:
+                trial, config = self._with_values(trial)
+            except InputError as error:
+                if isinstance(error, Silent):
+                    raise
+                # of a document that somebody has changed
+                self._fail(trial, {"type": "Refused", "message": str(error), "traceback": ""})
+                return False
+            return self._settle(trial, self._train_together(trial, config))
+        except LeaseLost as lost:
+            print(lost, flush=True)
+            return False
+
+    def _with_values(self, trial: Trial) -> tuple[Trial, Config]:
+        config, tune = self.run.config, self.run.config.tune
+        if trial.values is None:
+            documents = self.line(lambda study: study.documents("result.history"))
+            values = suggest(trial.tid, documents, config.space, config.seed, tune.startup)
+            trial = self.line(lambda study: study.suggest(trial, values))
+        assert trial.values is not None
+        return trial, with_trial(config, hyperparameters(trial.values, config.space), trial.tid, self.team.size)
+
+    def _train_together(self, trial: Trial, config: Config) -> Message:
+        key, self.rounds = f"round/{self.rounds}", self.rounds + 1
+        folder, resumes = prepare(self.run, trial, config, self.team.size)
+        print(f"trial {trial.tid}, attempt {trial.attempt}: {config.part('model')['model']}", flush=True)
+        self.team.say(key, {"config": config.model_dump_json(), "folder": str(folder), "resumes": resumes})
+        meeting = f"{key}/training"
+        task = Task(config, self.run.maps, folder, self.normalisation, resumes, meeting)
+        with Attempt(self.train, task) as own:
+            try:
+                decided = self._watch(own, trial, key)
+            finally:
+                if own.outcome is None or own.outcome["kind"] != "done":
+                    self.team.say(f"{key}/stop", {})
+            if decided is not None:
+                return decided
+            if own.outcome is not None and own.outcome["kind"] == "done":
+                return own.outcome
+            return _combined([own.stop(), *self.team.all_reports(f"{key}/end")])
+
+    def _watch(self, own: Attempt, trial: Trial, key: str) -> Message | None:
+        """Keep the lease while the ranks train; an outcome if it is for us to decide, None if a rank has ended."""
+        rule = self.run.config.tune.pruning
+        seen = beaten = time.monotonic()
+        typical = 0.0
+        self._see("training", trial.tid)
+        while own.outcome is None:
+            for epoch in own.listen(SECONDS_BETWEEN_LOOKS):
+                seen, typical = time.monotonic(), epoch["seconds"][-1]
+                self._progress(trial, epoch)
+                if self.notice.given:
+                    return {"kind": "leave"}
+                if rule and ends_early(epoch["history"], self._others(trial), rule):
+                    return {**epoch, "kind": "done", "pruned": True}
+            if self.notice.given:
+                needs = typical - (time.monotonic() - seen)  # till the next checkpoint
+                if not 0 < needs < self.notice.seconds_left():
+                    return {"kind": "leave"}
+            if any(report["kind"] in ("failed", "lost") for report in self.team.reports(f"{key}/end")):
+                return None
+            if time.monotonic() - beaten > self.beat_every:
+                beaten = time.monotonic()
+                self.line(lambda study: study.beat(trial))
+                self._see("leaving" if self.notice.given else "training", trial.tid)
+        return None
+
+    def _progress(self, trial: Trial, epoch: Message) -> None:
+        self.line(lambda study: study.progress(trial, epoch["history"], epoch["seconds"]))
+
+    def _others(self, trial: Trial) -> list[list[float]]:
+        documents = self.line(lambda study: study.documents("result.history"))
+        return [d["result"].get("history", []) for d in documents if d["tid"] != trial.tid]
+
+    def _settle(self, trial: Trial, outcome: Message) -> bool:
+        """Tell the database how it went; whether the trial is done."""
+        kind = outcome["kind"]
+        if kind == "done":
+            history, seconds = outcome["history"], outcome["seconds"]
+            pruned = outcome.get("pruned", False)
+            self.line(lambda study: study.finish(trial, history, seconds, pruned))
+            keep(self.run, trial)
+            self._export()
+        elif kind == "failed":
+            self._fail(trial, outcome)
+        elif kind == "lost":
+            print(f"trial {trial.tid}: {outcome['reason']}", flush=True)
+            self.line(lambda study: study.lose(trial, outcome["reason"]))
+        else:
+            try:
+                self.line(lambda study: study.release(trial))
+            except Silent as silence:
+                print(f"{silence}: trial {trial.tid} is free when its lease has run out", flush=True)
+        return bool(kind == "done")
+
+    def _fail(self, trial: Trial, error: Message) -> None:
+        kind, message = str(error["type"]), str(error["message"])
+        print(f"trial {trial.tid} failed: {kind}: {message}", flush=True)
+        self.line(lambda study: study.fail(trial, kind, message, str(error["traceback"])))
+        self._export()
+        limit = self.run.config.tune.failures
+        if self.line(Study.failures) >= limit:
+            reason = f"{limit} trials failed in a row, the last is {trial.tid}: {kind}: {plain(message, 200)}"
+            self.line(lambda study: study.stop(reason))
+
+    def _export(self) -> None:
+        self.line(lambda study: study.export(self.run.trials_export))
+
+    def _see(self, state: str, tid: int | None) -> None:
+        self.line(lambda study: study.see(self.worker, state, tid))
 
 
-def _with_values(run: Run, study: Study, trial: Trial) -> Trial:
-    if trial.values is not None:
-        return trial
-    config = run.config
-    values = suggest(trial.tid, study.documents(), config.space, config.seed, config.tune.startup)
-    return study.suggest(trial, values)
+def _combined(outcomes: list[Message]) -> Message:
+    """What all ranks together make of a trial that did not end well: the first cause counts."""
+    failures = [outcome for outcome in outcomes if outcome["kind"] == "failed"]
+    causes = sorted((f for f in failures if not f["secondary"]), key=lambda failure: failure["time"])
+    if causes:
+        return causes[0]
+    lost = [outcome for outcome in outcomes if outcome["kind"] == "lost"]
+    if lost:
+        return lost[0]
+    return {"kind": "lost", "reason": f"the ranks lost each other: {plain(failures[0]['message'], 200)}"}
 
 
-def _train(run: Run, study: Study, trial: Trial, maps: MapFile, rows: Rows, ranks: Ranks) -> Fit:
-    assert trial.values is not None
-    config = with_trial(run.config, hyperparameters(trial.values, run.config.space), trial.tid)
-    print(f"trial {trial.tid}, attempt {trial.attempt}: {config.part('model')['model']}", flush=True)
+def _follow(run: Run, team: Team, normalisation: Normalisation, train: TrainTask) -> None:
+    """What every rank but the first does: train what it is told, report how it ended."""
+    for number in count():
+        key = f"round/{number}"
+        order = team.hear(key)
+        if order.get("end"):
+            team.part()
+            return
+        config = Config.model_validate_json(order["config"])
+        task = Task(config, run.maps, Path(order["folder"]), normalisation, order["resumes"], f"{key}/training")
+        with Attempt(train, task) as own:
+            while own.outcome is None and team.heard(f"{key}/stop") is None:
+                own.listen(SECONDS_BETWEEN_LOOKS)
+            team.say(f"{key}/end/{team.rank}", own.stop())
 
-    def on_epoch(history: list[Epoch]) -> None:
-        study.beat(trial, [epoch.validation_loss for epoch in history])
 
-    return fit(maps, rows, config, ranks, run.trials / str(trial.tid), Callbacks(on_epoch=on_epoch))
+def _describe(ranks: int) -> dict[str, Any]:
+    """This worker, for its trials' documents and for whoever watches."""
+    host, pid = platform.node(), os.getpid()
+    job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return {
+        "id": f"{host}:{pid}:{uuid.uuid4().hex[:8]}",
+        "host": host,
+        "pid": pid,
+        "slurm_job": f"{job}_{task}" if job and task else os.environ.get("SLURM_JOB_ID"),
+        "ranks": ranks,
+        "gpus": len([g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g.strip()]),
+    }

@@ -15,12 +15,13 @@ from pymongo.database import Database as MongoDatabase
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune.database import connect
+from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import LeaseLost, Study, Trial
+from hpc_massmap.tune.trials import LeaseLost, Study, Trial, read_export
 
 Mongo = MongoDatabase[dict[str, Any]]
 MakeStudy = Callable[..., Study]
-ME: dict[str, Any] = {"host": "here", "pid": 1, "slurm_job": None}
+ME: dict[str, Any] = {"id": "here:1:a", "host": "here", "pid": 1, "slurm_job": None, "ranks": 1, "gpus": 0}
 VALUES = {"filters": [8.0], "kernel": [3.0], "layers": [2.0], "dropout": [0.1]}
 
 
@@ -34,8 +35,12 @@ def make(mongo: Mongo) -> MakeStudy:
     return study
 
 
+def claim(study: Study) -> Trial | None:
+    return study.claim(ME, uuid.uuid4().hex)
+
+
 def claimed(study: Study) -> Trial:
-    trial = study.claim(ME)
+    trial = claim(study)
     assert trial is not None
     return trial
 
@@ -47,19 +52,25 @@ def states(study: Study) -> list[int]:
 def test_as_many_tickets_as_asked_and_no_more(make: MakeStudy) -> None:
     study = make(evaluations=3)
     assert [claimed(study).tid for _ in range(3)] == [0, 1, 2]
-    assert study.claim(ME) is None
+    assert claim(study) is None
     assert not study.is_over()
 
 
 def test_a_trial_from_claim_to_done(make: MakeStudy) -> None:
     study = make(evaluations=1)
     trial = study.suggest(claimed(study), VALUES)
-    study.beat(trial, [0.5])
+    study.progress(trial, [0.5], [1.0])
     assert study.documents()[0]["result"]["history"] == [0.5]
-    study.finish(trial, 0.4, [0.5, 0.4])
+    study.finish(trial, [0.5, 0.4], [1.0, 1.0])
     (document,) = study.documents()
     assert document["state"] == hyperopt.JOB_STATE_DONE
-    assert document["result"] == {"status": "ok", "loss": 0.4, "history": [0.5, 0.4]}
+    assert document["result"] == {
+        "status": "ok",
+        "loss": 0.4,
+        "history": [0.5, 0.4],
+        "seconds": [1.0, 1.0],
+        "pruned": False,
+    }
     assert document["misc"]["vals"] == VALUES
     assert document["misc"]["idxs"] == {name: [0] for name in VALUES}
     assert document["book_time"] <= document["refresh_time"]
@@ -69,7 +80,7 @@ def test_a_trial_from_claim_to_done(make: MakeStudy) -> None:
 def test_hyperopt_reads_the_documents_as_its_own(make: MakeStudy) -> None:
     study = make(evaluations=2)
     for loss in (0.4, 0.2):
-        study.finish(study.suggest(claimed(study), VALUES), loss, [loss])
+        study.finish(study.suggest(claimed(study), VALUES), [loss], [1.0])
     trials = hyperopt.base.trials_from_docs(study.documents(), exp_key=study.key)
     assert trials.losses() == [0.4, 0.2]
     assert trials.argmin == {name: values[0] for name, values in VALUES.items()}
@@ -78,22 +89,21 @@ def test_hyperopt_reads_the_documents_as_its_own(make: MakeStudy) -> None:
 def test_an_expired_trial_goes_to_another_with_its_values(make: MakeStudy) -> None:
     study = make(evaluations=1, lease=0.2)
     dead = study.suggest(claimed(study), VALUES)
-    assert study.claim(ME) is None  # alive until the lease ends
+    assert claim(study) is None  # alive until the lease ends
     time.sleep(0.3)
     heir = claimed(study)
     assert (heir.tid, heir.attempt, heir.values) == (0, 2, VALUES)
     for late in (
         lambda: study.beat(dead),
-        lambda: study.finish(dead, 0.1, [0.1]),
+        lambda: study.finish(dead, [0.1], [1.0]),
         lambda: study.fail(dead, "E", "m", "t"),
         lambda: study.suggest(dead, VALUES),
     ):
         with pytest.raises(LeaseLost):
             late()
-    study.finish(heir, 0.3, [0.3])
+    study.finish(heir, [0.3], [1.0])
+    study.finish(heir, [0.1], [1.0])  # nobody reports twice: what was said first stands
     assert study.documents()[0]["result"]["loss"] == 0.3
-    with pytest.raises(LeaseLost):
-        study.finish(heir, 0.1, [0.1])  # nobody reports twice
 
 
 def test_a_heartbeat_keeps_a_trial(make: MakeStudy) -> None:
@@ -102,19 +112,152 @@ def test_a_heartbeat_keeps_a_trial(make: MakeStudy) -> None:
     for _ in range(6):
         time.sleep(0.15)
         study.beat(trial)
-        assert study.claim(ME) is None
+        assert claim(study) is None
 
 
-def test_a_trial_that_kills_its_workers_is_given_up(make: MakeStudy) -> None:
+def test_a_trial_that_kills_its_workers_before_its_first_epoch_is_given_up(make: MakeStudy) -> None:
     study = make(evaluations=1, lease=0.05, attempts=3)
     for attempt in (1, 2, 3):
         assert claimed(study).attempt == attempt
         time.sleep(0.1)
-    assert study.claim(ME) is None
-    (document,) = study.documents()
+    assert claim(study) is None
+    (document,) = study.documents("error")
     assert document["state"] == hyperopt.JOB_STATE_ERROR
-    assert document["error"]["message"] == "3 workers died with this trial"
+    assert document["error"]["message"] == "3 workers in a row died with it"
+    assert document["attempts"] == 3
     assert study.is_over()
+
+
+def test_a_trial_that_advances_is_never_given_up(make: MakeStudy) -> None:
+    study = make(evaluations=1, lease=0.05, attempts=2)
+    for attempt in range(1, 6):  # a night of preemptions without grace
+        trial = claimed(study)
+        assert trial.attempt == attempt
+        study.progress(trial, [0.5] * attempt, [1.0] * attempt)
+        time.sleep(0.1)
+    study.finish(claimed(study), [0.5], [1.0])
+    assert states(study) == [hyperopt.JOB_STATE_DONE]
+
+
+def test_a_released_trial_goes_to_another_at_once_and_costs_no_attempt(make: MakeStudy) -> None:
+    study = make(evaluations=2, attempts=1)
+    trial = study.suggest(claimed(study), VALUES)
+    study.release(trial)
+    study.release(trial)  # its answer was lost: said again
+    assert states(study) == [hyperopt.JOB_STATE_NEW]
+    assert not study.is_over()
+    heir = claimed(study)
+    assert (heir.tid, heir.version, heir.values) == (0, 2, VALUES)
+    with pytest.raises(LeaseLost):
+        study.release(trial)
+
+
+def test_a_trial_whose_process_dies_is_tried_again_as_often_as_allowed(make: MakeStudy) -> None:
+    study = make(evaluations=1, attempts=2)
+    study.lose(claimed(study), "killed by SIGKILL")
+    assert states(study) == [hyperopt.JOB_STATE_NEW]
+    study.lose(claimed(study), "killed by SIGKILL")
+    (document,) = study.documents("error")
+    assert document["state"] == hyperopt.JOB_STATE_ERROR
+    assert document["error"]["message"] == "killed by SIGKILL"
+
+
+def test_what_is_said_twice_because_an_answer_was_lost_happens_once(make: MakeStudy) -> None:
+    study = make(evaluations=3)
+    first = study.claim(ME, "one")
+    assert first is not None
+    assert study.claim(ME, "one", again=True) == first
+    study.finish(first, [0.4], [1.0])
+    study.finish(first, [0.4], [1.0])
+    failed = claimed(study)
+    study.fail(failed, "E", "m", "t")
+    study.fail(failed, "E", "m", "t")
+    assert states(study) == [hyperopt.JOB_STATE_DONE, hyperopt.JOB_STATE_ERROR]
+    with pytest.raises(LeaseLost):
+        study.finish(failed, [0.1], [1.0])
+
+
+def test_no_trial_counts_as_abandoned_before_its_worker_could_speak_again(make: MakeStudy) -> None:
+    study = make(evaluations=1, lease=0.4)
+    trial = claimed(study)
+    time.sleep(0.5)  # the server is down for longer than the lease
+    study.reopen()
+    assert claim(study) is None
+    study.beat(trial)
+    time.sleep(0.5)
+    assert claimed(study).tid == 0
+
+
+def test_a_stopped_study_starts_nothing_and_one_that_is_started_again_does(make: MakeStudy) -> None:
+    study = make(evaluations=3)
+    for failures in (1, 2):
+        study.fail(claimed(study), "E", "m", "t")
+        assert study.failures() == failures
+    study.stop("a bug")
+    assert claim(study) is None
+    assert study.is_over()
+    assert study.stopped() == "a bug"
+    study.create(3, {"seed": 0})
+    study.finish(claimed(study), [0.4], [1.0])
+    assert study.failures() == 0
+    assert study.retry([1]) == 1
+    assert claimed(study).tid == 1
+    assert study.retry() == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": "1; import os"},
+        {"attempts": None},
+        {"refresh_time": "yesterday"},
+        {"misc": {"tid": 0, "vals": {"filters": ["__import__('os')"]}}},
+        {"misc": "../../etc/passwd"},
+        {"tid": "../../../tmp/x"},
+        {"tid": -1},
+        {"result": [1]},
+        {"state": "RUNNING"},
+        {"worker": 7, "owner": {"$gt": ""}},
+    ],
+    ids=lambda damage: ",".join(damage),
+)
+def test_a_tampered_document_is_refused_and_stops_nobody(
+    make: MakeStudy, damage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make(evaluations=3, lease=0.2)
+    study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
+    study.suggest(claimed(study), VALUES)
+    study.jobs.update_one({"exp_key": study.key, "tid": 1}, {"$set": damage})
+    time.sleep(0.3)
+    for _ in range(3):  # whatever can be claimed is claimed, and ends
+        if (trial := claim(study)) is not None:
+            assert type(trial.tid) is int
+            try:
+                hyperparameters(trial.values or VALUES, Space())
+                study.finish(trial, [0.3], [1.0])
+            except InputError as error:
+                study.fail(trial, "Refused", str(error), "")
+    assert study.is_over()
+    suggest(9, study.documents("result.history"), Space(), seed=1, startup=1)
+    done = [document["tid"] for document in study.documents() if document["state"] == 2]
+    assert {0, 2} <= set(done)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Path) -> None:
+    lost, fresh = make(evaluations=3), make(evaluations=3)
+    lost.finish(lost.suggest(claimed(lost), VALUES), [0.4], [1.0])
+    claimed(lost)  # running when the disk was lost
+    lost.fail(claimed(lost), "E", "m", "t")
+    lost.export(tmp_path / "trials.jsonl")
+    assert fresh.restore(read_export(tmp_path / "trials.jsonl")) == 2
+    assert fresh.restore(read_export(tmp_path / "trials.jsonl")) == 0
+    assert claimed(fresh).tid == 1
+    assert claim(fresh) is None
+    assert fresh.documents()[0]["misc"]["vals"] == VALUES
+    (tmp_path / "trials.jsonl").write_text("{not json\n")
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        read_export(tmp_path / "trials.jsonl")
 
 
 def test_a_failed_trial_is_kept_with_its_traceback(make: MakeStudy) -> None:
@@ -132,12 +275,12 @@ def test_a_worker_that_died_between_ticket_and_trial_loses_nothing(make: MakeStu
     study = make(evaluations=3)
     study._next_ticket()  # ticket 0, and then kill -9
     assert [claimed(study).tid for _ in range(3)] == [1, 2, 0]
-    assert study.claim(ME) is None
+    assert claim(study) is None
 
 
 def test_a_study_is_joined_grown_but_not_changed(make: MakeStudy) -> None:
     study = make(evaluations=2)
-    study.finish(claimed(study), 0.1, [0.1])
+    study.finish(claimed(study), [0.1], [1.0])
     study.create(4, {"seed": 0})
     assert len([claimed(study) for _ in range(3)]) == 3
     with pytest.raises(InputError, match="holds it with other settings"):
@@ -146,33 +289,36 @@ def test_a_study_is_joined_grown_but_not_changed(make: MakeStudy) -> None:
         study.create(2, {"seed": 0})
 
 
-def _take_all(folder: Path, key: str, taken: Any) -> None:
+def _take_all(folder: Path, key: str, together: Any, taken: Any) -> None:
     study = Study(connect(Database(), folder), key, 60.0, 3)
     mine = []
-    while (trial := study.claim(ME)) is not None:
+    together.wait()
+    while (trial := study.claim(ME, uuid.uuid4().hex)) is not None:
         mine.append(trial.tid)
-        study.finish(trial, 0.5, [0.5])
+        study.finish(trial, [0.5], [1.0])
     taken.put(mine)
 
 
-def test_six_processes_at_once_issue_each_ticket_once(make: MakeStudy, mongo: Mongo, tmp_path_factory: Any) -> None:
-    study = make(evaluations=120)
+def test_sixteen_processes_at_once_issue_each_ticket_once(make: MakeStudy, mongo: Mongo, tmp_path_factory: Any) -> None:
+    study = make(evaluations=160)
     folder = next(p for p in tmp_path_factory.getbasetemp().glob("mongo*") if (p / "endpoint.json").exists())
-    context = multiprocessing.get_context("spawn")
-    taken = context.Queue()
-    workers = [context.Process(target=_take_all, args=(folder, study.key, taken)) for _ in range(6)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hpc_massmap.tune.trials", "hpc_massmap.tune.database"])
+    taken, together = context.Queue(), context.Barrier(16)
+    workers = [context.Process(target=_take_all, args=(folder, study.key, together, taken)) for _ in range(16)]
     for worker in workers:
         worker.start()
     everything = [tid for _ in workers for tid in taken.get(timeout=120)]
     for worker in workers:
         worker.join()
-    assert sorted(everything) == list(range(120))
-    assert states(study) == [hyperopt.JOB_STATE_DONE] * 120
+    assert sorted(everything) == list(range(160))
+    assert states(study) == [hyperopt.JOB_STATE_DONE] * 160
+    assert study.studies.find_one({"_id": study.key})["issued"] == 160  # type: ignore[index]
 
 
 def test_the_export_outlives_the_server(make: MakeStudy, tmp_path: Path) -> None:
     study = make(evaluations=2)
-    study.finish(study.suggest(claimed(study), VALUES), 0.4, [0.4])
+    study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
     study.fail(claimed(study), "E", "two\nlines", "")
     study.export(tmp_path / "trials.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
@@ -187,7 +333,7 @@ def test_suggestions_follow_seed_and_history_alone(make: MakeStudy) -> None:
         values = suggest(tid, study.documents(), space, seed=1, startup=10)
         assert values == suggest(tid, list(reversed(study.documents())), space, seed=1, startup=10)
         loss = abs(values["filters"][0] - 20) / 12 + values["dropout"][0]
-        study.finish(study.suggest(claimed(study), values), loss, [loss])
+        study.finish(study.suggest(claimed(study), values), [loss], [1.0])
     assert values != suggest(24, study.documents(), space, seed=2, startup=10)
     late = [document["result"]["loss"] for document in study.documents()[15:]]
     early = [document["result"]["loss"] for document in study.documents()[:10]]

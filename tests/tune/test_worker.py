@@ -1,147 +1,96 @@
-"""Workers as real processes: failures are recorded, a killed worker's trial is finished by another to the bit."""
+"""Workers as real processes: what fails is recorded, whatever it is and on whichever rank, and the worker goes on."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Pruning
+from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.best import best_of, with_best, write_best
 from hpc_massmap.tune.database import database
-from hpc_massmap.tune.worker import open_study, work
-from hpc_massmap.yamlfile import dump_yaml
-from tests.synthetic import write_synthetic_maps
+from hpc_massmap.tune.worker import open_study
+from tests.tune.crew import EPOCHS, TRIALS, calm_losses, losses, small_run, working
 
-WORKER = """
-import sys
-from pathlib import Path
-from hpc_massmap.config import load_config
-from hpc_massmap.run import Run
-from hpc_massmap.tune.worker import work
-config = load_config(Path(sys.argv[1]))
-print(work(Run(config, config.runs / config.name)))
-"""
+pytestmark = pytest.mark.xdist_group("faults")  # they share the calm losses
 
 
-def small_run(folder: Path, **tune: Any) -> Run:
-    write_synthetic_maps(folder / "maps.h5", regions=20, snapshots=1, projections=2)
-    config = Config.model_validate(
-        {
-            "name": "tuned",
-            "runs": folder / "runs",
-            "simulations": [{"name": "s", "folder": Path("f"), "snapshots": [1]}],
-            "maps": {"file": folder / "maps.h5"},
-            "train": {"batch_size": 8, "epochs": 3, "learning_rate": 1e-3, "precision": "fp32"},
-            "space": {
-                "filters": {"low": 4, "high": 6},
-                "kernel": {"low": 1, "high": 3},
-                "layers": {"low": 1, "high": 2},
-                "dropout": {"low": 0.0, "high": 0.2},
-            },
-            "tune": {"evaluations": 3, "startup": 9, "lease": 2.0, **tune},
-        }
-    )
-    (folder / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
-    return Run.open(load_config(folder / "c.yaml"))
-
-
-def start(run: Run) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", WORKER, str(run.folder.parent.parent / "c.yaml")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def losses(run: Run) -> list[float]:
-    lines = [json.loads(line) for line in run.trials_export.read_text().splitlines()]
-    return [line["result"]["loss"] for line in lines]
-
-
-def test_killed_frozen_and_undisturbed_workers_give_the_same_losses(tmp_path: Path) -> None:
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "wild").mkdir()
-    calm, wild = small_run(tmp_path / "calm"), small_run(tmp_path / "wild")
-    with database(calm.config.database, calm.database):
-        open_study(calm).create(3, {})
-        work(calm)
-    with database(wild.config.database, wild.database):
-        study = open_study(wild)
-        study.create(3, {})
-        victim, frozen = start(wild), start(wild)
-        while len([d for d in study.documents() if d["result"].get("history")]) < 2:
-            assert victim.poll() is None
-            time.sleep(0.02)
-        victim.send_signal(signal.SIGKILL)
-        frozen.send_signal(signal.SIGSTOP)
-        heir = start(wild)
-        while not study.is_over():
-            assert heir.poll() is None
-            time.sleep(0.1)
-        frozen.send_signal(signal.SIGCONT)  # a zombie: its trial is somebody else's by now
-        assert heir.wait(60) == 0
-        assert frozen.wait(60) == 0
-        documents = study.documents()
-        study.export(wild.trials_export)
-    victim.wait()
-    assert losses(wild) == losses(calm)
-    assert [document["state"] for document in documents] == [2, 2, 2]
-    assert sorted(document["attempts"] for document in documents)[-2:] == [2, 2]
-    frozen_trial = next(d for d in documents if d["attempts"] == 2 and d["worker"]["pid"] == heir.pid)
-    assert frozen_trial["worker"]["pid"] not in (victim.pid, frozen.pid)
-
-
-def test_a_failing_trial_is_recorded_and_the_worker_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small_run(tmp_path)
-    from hpc_massmap.train import loop
-    from hpc_massmap.tune import worker
-
-    real, calls = loop.fit, []
-
-    def fail_first(*arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 1:
-            raise MemoryError("out of memory")
-        return real(*arguments)
-
-    monkeypatch.setattr(worker, "fit", fail_first)
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = small_run(tmp_path, failures=5)
     with database(run.config.database, run.database):
-        study = open_study(run)
-        study.create(3, {})
-        assert work(run) == 2
-        documents = study.documents()
-    assert [document["state"] for document in documents] == [3, 2, 2]
-    assert documents[0]["error"]["type"] == "MemoryError"
-    assert "fail_first" in documents[0]["error"]["traceback"]
-    write_best(run.best, documents, run.config)
-    best = best_of(documents)
+        open_study(run).create(TRIALS, {})
+        yield run
+
+
+def documents(run: Run) -> list[dict[str, Any]]:
+    return open_study(run).documents("error", "result.history", "worker")
+
+
+def test_failing_trials_are_recorded_with_their_tracebacks_and_the_worker_goes_on(run: Run) -> None:
+    open_study(run).create(TRIALS + 1, {})
+    with working(run, train="tests.tune.faulty:each_in_its_way") as (worker,):
+        assert worker.wait(120) == 0
+    trials = documents(run)
+    assert [trial["state"] for trial in trials] == [3, 3, 3, 3, 2]
+    assert [trial["error"]["type"] for trial in trials[:4]] == ["Diverged", "MemoryError", "RuntimeError", "KeyError"]
+    assert all("each_in_its_way" in trial["error"]["traceback"] for trial in trials[:4])
+    assert len({trial["worker"]["pid"] for trial in trials}) == 1
+    exported = [json.loads(line) for line in run.trials_export.read_text().splitlines()]
+    assert [trial["error"] for trial in exported] == [trial["error"] for trial in trials]
+    write_best(run.best, trials, run.config)
+    best = best_of(trials)
     assert best is not None
-    assert best["tid"] != 0
+    assert best["tid"] == 4
     assert with_best(run.config, run.best).model.filters == best["misc"]["vals"]["filters"][0]
 
 
-def test_failures_in_a_row_stop_the_worker_before_it_burns_the_allocation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hpc_massmap.errors import InputError
-    from hpc_massmap.tune import worker
-
-    def fail(*_: Any) -> Any:
-        raise ValueError("a bug")
-
-    monkeypatch.setattr(worker, "fit", fail)
-    run = small_run(tmp_path, evaluations=10, failures=3)
-    with database(run.config.database, run.database):
-        study = open_study(run)
-        study.create(10, {})
-        with pytest.raises(InputError, match="3 trials failed in a row, the last is 2"):
-            work(run)
-        assert len(study.documents()) == 3
-        with pytest.raises(InputError, match="none of the 3 trials finished"):
-            write_best(run.best, study.documents(), run.config)
+def test_failures_in_a_row_stop_the_study_before_it_burns_the_allocation(run: Run) -> None:
+    open_study(run).create(50, {})
+    with working(run, train="tests.tune.faulty:always") as (worker,):
+        assert worker.wait(120) == 0
+    reason = "5 trials failed in a row, the last is 4: ValueError: ?[31ma bug"
+    assert open_study(run).stopped() == reason
+    assert len(documents(run)) == 5
+    with pytest.raises(InputError, match="none of the 5 trials finished"):
+        write_best(run.best, documents(run), run.config)
     assert not run.best.exists()
-    assert os.path.exists(run.trials_export)
+
+
+def test_a_trial_that_takes_its_process_down_is_given_up_and_the_worker_goes_on(run: Run) -> None:
+    with working(run, train="tests.tune.faulty:crash") as (worker,):
+        assert worker.wait(120) == 0
+    trials = documents(run)
+    assert [trial["state"] for trial in trials] == [3, 2, 2, 2]
+    assert trials[0]["attempts"] == 3
+    assert trials[0]["error"]["message"] == "a training process was killed by SIGSEGV"
+    assert [trial["result"]["loss"] for trial in trials[1:]] == list(calm_losses()[1:])
+
+
+def test_what_happens_to_one_rank_ends_the_trial_on_all(run: Run) -> None:
+    with working(run, ranks=2, train="tests.tune.faulty:on_one_rank_only") as team:
+        assert [rank.wait(200) for rank in team] == [0, 0]
+    trials = documents(run)
+    assert [trial["state"] for trial in trials] == [3, 2, 2, 2]
+    assert trials[0]["error"]["type"] == "ValueError"
+    assert "this rank is out of luck" in trials[0]["error"]["traceback"]
+    assert [trial["attempts"] for trial in trials] == [1, 2, 1, 1]
+    assert trials[1]["worker"]["ranks"] == 2
+    assert [trial["result"]["loss"] for trial in trials[1:]] == list(calm_losses(ranks=2)[1:])
+
+
+def test_pruning_ends_bad_trials_and_keeps_good_ones(tmp_path: Path) -> None:
+    run = small_run(tmp_path, pruning=Pruning(first=2, reduction=2))
+    with database(run.config.database, run.database):
+        open_study(run).create(TRIALS, {})
+        with working(run) as (worker,):
+            assert worker.wait(120) == 0
+        trials = documents(run)
+    losses(run)
+    lengths = [len(trial["result"]["history"]) for trial in trials]
+    assert lengths[0] == EPOCHS  # the first has nobody to compare with
+    assert {2} <= set(lengths) <= {2, 4, 8, EPOCHS}
+    assert [trial["result"]["pruned"] for trial in trials] == [length < EPOCHS for length in lengths]

@@ -1,0 +1,40 @@
+"""A job that has to end before its work does hands over to itself: what it holds is shut down, then it is requeued.
+
+Slurm tells a batch job by USR1, as `#SBATCH --signal=B:USR1@120` asks it to.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hpc_massmap.progress import say
+
+EXIT_HANDED_OVER = 0
+
+
+class TimeIsUp(BaseException):
+    """This job was told that it is about to end; not an Exception, so that nothing takes it for an error."""
+
+
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """Within, USR1 ends what runs as an exception would; when all is shut down the job is requeued and ends."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # once: what is shut down is not disturbed
+        raise TimeIsUp
+
+    signal.signal(signal.SIGUSR1, end)
+    try:
+        yield
+    except TimeIsUp:
+        job = os.environ.get("SLURM_JOB_ID")
+        if job is None:
+            say("told to end; run the same command again to continue")
+        else:
+            say(f"the time of job {job} is up: it is requeued and continues; workers wait for it")
+            subprocess.run(["scontrol", "requeue", job], check=False, timeout=60)
+        sys.exit(EXIT_HANDED_OVER)

@@ -1,0 +1,174 @@
+"""One rank's training of one trial, in a process of its own.
+
+Costs a fork a trial, and buys that whatever happens in there, out of memory, a poisoned GPU, a crash, a rank that
+hangs, ends with that process: the worker reports it and takes the next trial. To stop it, kill it: checkpoints are
+whole at any instruction.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch.distributed as dist
+
+from hpc_massmap.config import Config
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.normalisation import Normalisation
+from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.train.loop import LAST, Callbacks, Epoch, fit
+from hpc_massmap.train.ranks import join_ranks
+
+Message = dict[str, Any]
+FROM_OUTSIDE = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)  # for the worker to decide upon
+SECONDS_TO_APPEAR = 30.0  # for a file that another node wrote
+GRACE = 5.0
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__, "torch._dynamo"])  # the second is what the first optimiser would import
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a training process has to know."""
+
+    config: Config  # with the trial's hyperparameters, budget and seed
+    maps: Path
+    folder: Path
+    normalisation: Normalisation
+    resumes: bool  # a checkpoint is in `folder`
+    meeting: str  # names this attempt to the other ranks
+
+
+Tell = Callable[[list[Epoch]], None]
+TrainTask = Callable[[Task, Tell], list[Epoch]]
+
+
+def train_task(task: Task, tell: Tell) -> list[Epoch]:
+    """Train, resuming the checkpoint in the task's folder; `tell` hears of every epoch."""
+    config = task.config
+    deadline = time.monotonic() + SECONDS_TO_APPEAR
+    while task.resumes and not (task.folder / LAST).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with join_ranks(config.train.threads, task.meeting) as ranks:
+        maps = open_maps(task.maps, [*config.model.views, *config.model.targets])
+        rows = split_maps(maps, config.split)
+        callbacks = Callbacks(on_epoch=tell)
+        return fit(maps, rows, config, ranks, task.folder, callbacks, task.normalisation).history
+
+
+def start_forking() -> None:
+    """Start the process that training processes are forked from, deaf to the signals that Slurm sends to all."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+    try:
+        resource_tracker.ensure_running()  # it unblocks some for its own ends
+        signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+class Attempt:
+    """A running training process: its messages, and its outcome once it has one.
+
+    An outcome is a message of kind `done` (with history), `failed` (type, message, traceback, secondary), `lost`
+    (reason: the process died without a word) or `stopped`.
+    """
+
+    def __init__(self, train: TrainTask, task: Task) -> None:
+        self._pipe, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_run, args=(theirs, train, task))
+        self._process.start()
+        theirs.close()
+        self.outcome: Message | None = None
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def listen(self, seconds: float) -> list[Message]:
+        """The finished epochs told within some seconds; sets the outcome when there is one."""
+        told: list[Message] = []
+        while self.outcome is None and self._pipe.poll(0.0 if told else seconds):
+            try:
+                message: Message = self._pipe.recv()
+            except (EOFError, OSError):
+                self.outcome = self._death()
+                break
+            if message["kind"] == "epoch":
+                told.append(message)
+            else:
+                self.outcome = message
+        return told
+
+    def stop(self) -> Message:
+        """End it, and say how it ended."""
+        if self.outcome is None:
+            self.outcome = {"kind": "stopped"}
+        self._process.join(GRACE if self.outcome["kind"] == "done" else 0.0)
+        self._process.kill()
+        self._process.join()
+        return self.outcome
+
+    def _death(self) -> Message:
+        self._process.join(GRACE)
+        code = self._process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
+        return {"kind": "lost", "reason": f"a training process {how}"}
+
+
+def epochs_as_message(history: list[Epoch]) -> Message:
+    """The validation losses and durations of epochs, as plain numbers."""
+    return {"history": [e.validation_loss for e in history], "seconds": [e.seconds for e in history]}
+
+
+def _run(pipe: Connection, train: TrainTask, task: Task) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
+    threading.Thread(target=_die_with_the_worker, args=(pipe,), daemon=True).start()
+
+    def tell(history: list[Epoch]) -> None:
+        pipe.send({"kind": "epoch", **epochs_as_message(history)})
+
+    try:
+        history = train(task, tell)
+        pipe.send({"kind": "done", **epochs_as_message(history)})
+    except BaseException as error:
+        pipe.send(
+            {
+                "kind": "failed",
+                "time": time.time(),
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": traceback.format_exc(),
+                "secondary": _is_of_another_rank(error),
+            }
+        )
+        sys.stdout.flush()
+        os._exit(1)  # at once: other ranks wait for us in a collective
+
+
+def _die_with_the_worker(pipe: Connection) -> None:
+    try:
+        pipe.recv()  # the worker says nothing: this returns when it is gone
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _is_of_another_rank(error: BaseException) -> bool:
+    """Whether a collective broke, which is what a rank sees of another one's end."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text))

@@ -1,0 +1,62 @@
+"""The files of a trial: each attempt writes into a folder of its own, `trials/<tid>/<version>`.
+
+Whoever was taken for dead and wakes up again writes where nobody reads: what fences the documents fences the files.
+An attempt starts from a copy of the furthest checkpoint that its predecessors left.
+"""
+
+import shutil
+from pathlib import Path
+
+from hpc_massmap.config import Config
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.errors import InputError
+from hpc_massmap.run import Run
+from hpc_massmap.storage import replacing
+from hpc_massmap.train.checkpoint import load_checkpoint
+from hpc_massmap.train.loop import BEST, LAST, LOG, identity_of
+from hpc_massmap.tune.trials import Trial
+
+KEPT = (BEST, LOG)
+
+
+def prepare(run: Run, trial: Trial, config: Config, world: int) -> tuple[Path, bool]:
+    """The folder of this attempt, and whether there is a checkpoint in it to go on from."""
+    folder = _of(run, trial) / str(trial.version)
+    if folder.exists():  # our own, of a claim whose answer was lost, or of a database that was restored
+        return folder, (folder / LAST).exists()
+    identity = identity_of(config, open_maps(run.maps, config.model.views), world)
+    reached = {}
+    for earlier in _attempts(run, trial):
+        try:
+            state = load_checkpoint(earlier / LAST)
+        except InputError:
+            continue  # killed before its first checkpoint, or damaged: the epochs are trained again
+        if state["identity"] == identity and (earlier / BEST).exists():
+            reached[earlier] = len(state["history"])
+    folder.mkdir(parents=True)
+    if not reached:
+        return folder, False
+    furthest = max(reached, key=lambda earlier: (reached[earlier], int(earlier.name)))
+    for name in (LOG, BEST, LAST):  # the last says that the others are there
+        if (furthest / name).exists():
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(furthest / name, temporary)
+    return folder, True
+
+
+def keep(run: Run, trial: Trial) -> None:
+    """Keep the best model and the log of a trial that is done, beside its attempts, and remove those."""
+    folder = _of(run, trial)
+    for name in KEPT:
+        if (folder / str(trial.version) / name).exists():
+            (folder / str(trial.version) / name).replace(folder / name)
+    for attempt in _attempts(run, trial):
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _of(run: Run, trial: Trial) -> Path:
+    return run.trials / str(int(trial.tid))
+
+
+def _attempts(run: Run, trial: Trial) -> list[Path]:
+    return [path for path in _of(run, trial).glob("*") if path.is_dir() and path.name.isdigit()]

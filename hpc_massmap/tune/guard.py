@@ -1,0 +1,70 @@
+"""Shuts the database of a study down when nobody is left who would: its launcher was killed, its workers have gone.
+
+A small process beside mongod, started with it. While the launcher lives it only watches.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pymongo.errors import PyMongoError
+
+from hpc_massmap.errors import InputError
+from hpc_massmap.run import Run
+from hpc_massmap.storage import read_json, write_json
+
+SECONDS_BETWEEN_LOOKS = 5.0
+SECONDS_ALONE = 24 * 3600.0  # for workers that wait in Slurm's queue, with a study that is not over
+OWNER = "launcher.json"
+
+
+def start_guard(run: Run, launcher: int) -> None:
+    """Guard the database of a run on behalf of a launcher, a process of this machine."""
+    write_json(run.database / OWNER, {"pid": launcher, "started": _started(launcher)})
+    command = [sys.executable, "-m", "hpc_massmap.tune.guard", str(run.folder.resolve())]
+    with (run.database / "guard.log").open("a") as log:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def guard(folder: Path) -> None:
+    """Watch until the database is gone or has to go."""
+    from hpc_massmap.config import load_config
+    from hpc_massmap.tune.database import stop
+    from hpc_massmap.tune.worker import open_study
+
+    run = Run(load_config(folder / "config.yaml"), folder)
+    endpoint = read_json(run.database / "endpoint.json")
+    alone = time.monotonic()
+    while (run.database / "endpoint.json").exists() and read_json(run.database / "endpoint.json") == endpoint:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        if _lives(read_json(run.database / OWNER)):
+            alone = time.monotonic()
+            continue
+        try:
+            study = open_study(run)
+            if study.live_workers():
+                alone = time.monotonic()
+            elif study.is_over() or time.monotonic() - alone > SECONDS_ALONE:
+                study.export(run.trials_export)
+                stop(run.database)
+                return
+        except (InputError, PyMongoError) as error:
+            print(error, flush=True)
+
+
+def _lives(owner: dict[str, object]) -> bool:
+    return owner["started"] is not None and _started(owner["pid"]) == owner["started"]
+
+
+def _started(pid: object) -> str | None:
+    """When a process was started, which tells it from a later one of the same number; None if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]))

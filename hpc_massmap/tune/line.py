@@ -1,0 +1,67 @@
+"""A worker's line to the database: what it asks is asked again until the server answers, or patience ends.
+
+A server that moved to another node is found by its endpoint, which is read anew each time.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from hpc_massmap.tune.database import DatabaseUnreachable, is_transient
+from hpc_massmap.tune.trials import Study
+
+Answer = TypeVar("Answer")
+PAUSES = (0.2, 5.0)  # seconds between questions to a silent server: the first, the longest
+
+
+class Silent(DatabaseUnreachable):
+    """The database did not answer for as long as we were willing to wait."""
+
+
+class Line:
+    """Calls verbs of a study.
+
+    Parameters
+    ----------
+    open_study : connects anew
+    patience : seconds to wait for a server that does not answer
+    hurry : whether there is no time to wait, since this worker has to leave
+    """
+
+    def __init__(
+        self, open_study: Callable[[], Study], patience: float, hurry: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._open, self._patience, self._hurry = open_study, patience, hurry
+        self._study: Study | None = None
+
+    def __call__(self, ask: Callable[[Study], Answer]) -> Answer:
+        """The answer to `ask(study)`, which may be asked more than once.
+
+        Raises
+        ------
+        Silent
+            If there is none in time.
+        """
+        start, pause = time.monotonic(), PAUSES[0]
+        while True:
+            try:
+                if self._study is None:
+                    self._study = self._open()
+                return ask(self._study)
+            except Exception as error:
+                if not (isinstance(error, DatabaseUnreachable) or is_transient(error)):
+                    raise
+                waited = time.monotonic() - start
+                if self._hurry() or waited > self._patience:
+                    raise Silent(f"the database has not answered for {waited:.0f} s ({_short(error)})") from None
+                if pause == PAUSES[0]:
+                    print(f"the database does not answer ({_short(error)}); waiting for it", flush=True)
+                self._study = None
+                time.sleep(pause * random.uniform(0.5, 1))  # not all workers at once
+                pause = min(2 * pause, PAUSES[1])
+
+
+def _short(error: Exception) -> str:
+    """Without pymongo's description of its whole topology."""
+    return str(error).partition(" (configured")[0]

@@ -1,0 +1,178 @@
+"""A bad night on a real Slurm: whatever happens to workers, nodes and launcher, every trial ends as in calm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_massmap.config import Config
+from hpc_massmap.run import Run
+from hpc_massmap.tune.database import database
+from hpc_massmap.tune.worker import open_study
+from hpc_massmap.yamlfile import dump_yaml
+from tests.cluster.cluster import Cluster
+from tests.cluster.polling import wait_until
+from tests.cluster.test_cluster import processes_of
+from tests.tune.crew import losses, small_run, working
+
+SITE = """
+partition: low
+nodes: 2
+tasks_per_node: 1
+cpus_per_task: 1
+mem_gb: 1.5
+minutes: {minutes}
+signal_seconds: {signal}
+"""
+TRIALS = 6
+EPOCHS = 30
+
+
+def prepared(folder: Path, minutes: int = 10, signal_seconds: int = 30) -> Run:
+    """A study of trials of some ten seconds on two ranks, and the site they run on."""
+    folder.mkdir(exist_ok=True)
+    (folder / "site.yaml").write_text(SITE.format(minutes=minutes, signal=signal_seconds))
+    run = small_run(folder, evaluations=TRIALS, workers=2, ranks=2, lease=6.0, epochs=EPOCHS)
+    data = run.config.model_dump(mode="json")
+    data["train"]["epochs"] = EPOCHS
+    (folder / "c.yaml").write_text(dump_yaml(data))
+    return Run(Config.model_validate_json(json.dumps(data)), run.folder)
+
+
+@pytest.fixture(scope="module")
+def calm(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[float, ...]:
+    """What the same study gives when nothing happens."""
+    run = prepared(tmp_path_factory.mktemp("calm") / "run")
+    with database(run.config.database, run.database):
+        open_study(run).create(TRIALS, {})
+        with working(run, ranks=2) as team:
+            assert [process.wait(300) for process in team] == [0, 0]
+    return losses(run)
+
+
+def launch(slurm: Cluster, run: Run) -> "subprocess.Popen[str]":
+    folder = run.folder.parent.parent
+    command = [sys.executable, "jobs/tune.py", str(folder / "c.yaml"), "--site", str(folder / "site.yaml")]
+    return subprocess.Popen(command, env=slurm.env, stdout=subprocess.PIPE, text=True)
+
+
+def running(run: Run) -> dict[str, dict[str, Any]]:
+    """Trials in the middle of their training, by the Slurm job of their worker."""
+    documents = open_study(run).documents("result.history", "worker", "attempts")
+    return {
+        document["worker"]["slurm_job"]: document
+        for document in documents
+        if document["state"] == 1 and 2 < len(document["result"].get("history", [])) < EPOCHS - 6
+    }
+
+
+def victim(run: Run) -> tuple[str, dict[str, Any]]:
+    """A worker's job, and the trial it is in the middle of."""
+    wait_until((run.database / "endpoint.json").exists, "the database", 60)
+    return next(iter(wait_until(lambda: running(run), "a trial in the middle of its training", 150).items()))
+
+
+def taken_over(run: Run, trial: dict[str, Any]) -> None:
+    """Wait until a disturbed trial was claimed anew and goes on, with the epochs it had."""
+
+    def goes_on() -> bool:
+        now = open_study(run).documents("result.history")[trial["tid"]]
+        return now["version"] > trial["version"] and len(now["result"]["history"]) > len(trial["result"]["history"])
+
+    wait_until(goes_on, f"trial {trial['tid']} to be taken over", 150)
+
+
+def rank_of(job: str, rank: int) -> int:
+    """The process that is one rank of a worker; the cluster's processes are ours to see."""
+    array, _, task = job.partition("_")
+    wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}", f"SLURM_PROCID={rank}"}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = set((folder / "environ").read_text().split("\0"))
+            command = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if wanted <= environment and "submitit.core._submit" in command and "srun" not in command:
+            return int(folder.name)
+    raise LookupError(f"no rank {rank} of job {job}")
+
+
+@pytest.fixture
+def night(slurm: Cluster, tmp_path: Path) -> Iterator[Run]:
+    yield prepared(tmp_path / "run")
+    slurm.run("scancel", "--user=root")
+    for node in slurm.nodes:
+        slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+
+
+@pytest.mark.timeout(900)
+def test_requeue_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
+    slurm: Cluster, calm: tuple[float, ...], night: Run
+) -> None:
+    launcher = launch(slurm, night)
+    job, trial = victim(night)
+    slurm.run("scontrol", "requeue", job)
+    taken_over(night, trial)
+
+    job, trial = victim(night)
+    os.kill(rank_of(job, 1), signal.SIGKILL)
+    taken_over(night, trial)
+
+    job, trial = victim(night)
+    urgent = slurm.run("sbatch", "--parsable", "-p", "urgent", "-N4", "-n4", "-c8", "--wrap", "sleep 2").strip()
+    slurm.wait_for(urgent, "COMPLETED", seconds=90)
+    taken_over(night, trial)
+
+    launcher.kill()
+    launcher.wait()
+    job, trial = victim(night)
+    node = slurm.run("squeue", "-h", "-j", job, "-o", "%B").strip()
+    launcher = launch(slurm, night)  # it joins what runs
+    slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    taken_over(night, trial)
+
+    output, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, output
+    assert "2 workers are still there" in output
+    assert losses(night) == calm
+    wait_until(lambda: not processes_of(night.folder), "all processes to be gone", 30)
+    assert slurm.run("squeue", "-h") == ""
+
+
+@pytest.mark.timeout(900)
+def test_time_limits_of_workers_and_launcher_and_a_cancelled_launcher(
+    slurm: Cluster, calm: tuple[float, ...], tmp_path: Path
+) -> None:
+    if not Path(".venv/bin/python").exists():
+        pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
+    run = prepared(tmp_path / "run", minutes=2)
+    folder, log = tmp_path / "run", tmp_path / "launcher.log"
+    data = run.config.model_dump(mode="json")
+    (folder / "c.yaml").write_text(dump_yaml(data))
+    script = tmp_path / "tune.sh"  # as slurm/tune_multi3.sh, with this study's config
+    script.write_text(Path("slurm/tune_multi3.sh").read_text().replace("configs/multi3.yaml", str(folder / "c.yaml")))
+    command = ["sbatch", "--parsable", f"--output={log}", "--time=2", "--signal=B:USR1@50", "--cpus-per-task=1"]
+    ask = [*command, "--mem=1G", f"--export=ALL,SITE={folder}/site.yaml", str(script)]
+    first = slurm.run(*ask).strip()
+
+    wait_until(
+        lambda: log.exists() and "is requeued and continues" in log.read_text(), "the launcher's time to be up", 150
+    )
+    victim(run)  # the launcher came back, and the workers went on
+    slurm.run("scancel", first)
+    slurm.wait_for(first, "CANCELLED")
+    time.sleep(3)
+    assert "COMPLETED" not in slurm.states(first).values()
+    second = slurm.run(*ask).strip()
+    slurm.wait_for(second, "COMPLETED", seconds=400)
+    assert losses(run) == calm
+    worker_logs = "".join(path.read_text() for path in (run.folder / "logs" / "tune").glob("*.out"))
+    assert "this job's time is up: it is requeued" in worker_logs
+    wait_until(lambda: not processes_of(run.folder), "all processes to be gone", 30)

@@ -1,0 +1,134 @@
+"""What a cluster does to workers, done to real ones: nothing is lost, nothing done twice, every loss as in calm."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.tune.proxy import Proxy
+
+from hpc_massmap.run import Run
+from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.tune.database import database, ensure
+from hpc_massmap.tune.worker import open_study
+from tests.cluster.polling import wait_until
+from tests.tune.crew import (
+    TRIALS,
+    calm_losses,
+    children,
+    freeze,
+    gone,
+    is_training,
+    kill,
+    losses,
+    small_run,
+    trainers,
+    wait_for_training,
+    working,
+)
+
+pytestmark = pytest.mark.xdist_group("faults")  # they share the calm losses
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = small_run(tmp_path)
+    with database(run.config.database, run.database):
+        open_study(run).create(TRIALS, {})
+        yield run
+
+
+def attempts(run: Run) -> list[int]:
+    return [document["attempts"] for document in open_study(run).documents()]
+
+
+def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
+    with working(run) as (first,), working(run) as (second,), working(run) as (third,):
+        wait_for_training(run, first, epochs=2)
+        orphans = children(first.pid)
+        kill(first)
+        wait_until(lambda: gone(orphans), "the first one's processes to end with it", 10)
+        wait_for_training(run, second)
+        wait_for_training(run, third)
+        kill(second)
+        kill(third)
+        with working(run) as (heir,):
+            assert heir.wait(120) == 0
+    assert losses(run) == calm_losses()
+    assert sorted(attempts(run))[-3:] == [2, 2, 2]
+
+
+def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run: Run) -> None:
+    with working(run) as (zombie,):
+        wait_for_training(run, zombie)
+        freeze(zombie)
+        with working(run) as (heir,):
+            wait_until(lambda: attempts(run)[0] == 2, "another to take the trial over", 60)
+            freeze(zombie, signal.SIGCONT)
+            assert heir.wait(120) == 0
+            assert zombie.wait(60) == 0  # it was refused, and went on with other trials
+    assert losses(run) == calm_losses()
+    trial = open_study(run).documents("worker")[0]
+    assert trial["worker"]["pid"] == heir.pid
+    assert trial["version"] == 2
+
+
+def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: Run) -> None:
+    with working(run) as (worker,):
+        wait_for_training(run, worker, epochs=2)
+        (trainer,) = trainers(worker)
+        os.kill(trainer, signal.SIGKILL)
+        assert worker.wait(120) == 0
+    assert losses(run) == calm_losses()
+    assert attempts(run)[0] == 2
+
+
+def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(run: Run) -> None:
+    with working(run) as (one,), working(run) as (two,):
+        wait_for_training(run, one)
+        for _ in range(2):
+            os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
+            time.sleep(1)
+            ensure(run.config.database, run.database)  # as the launcher does
+            open_study(run).reopen()
+            wait_until(lambda: is_training(run, two.pid), "the other to go on", 60)
+        assert [one.wait(120), two.wait(60)] == [0, 0]
+    assert losses(run) == calm_losses()
+    assert attempts(run) == [1] * TRIALS
+
+
+@pytest.mark.parametrize(("outage", "heirs"), [(1.5, 0), (6.0, 1)], ids=["less than the lease", "more than the lease"])
+def test_a_network_that_drops_everything_for_a_while(run: Run, outage: float, heirs: int) -> None:
+    direct = read_json(run.database / "endpoint.json")
+    with Proxy(direct["host"], direct["port"]) as proxy:
+        write_json(run.database / "endpoint.json", {**direct, "port": proxy.port})
+        with working(run) as (cut_off,):
+            wait_for_training(run, cut_off)
+            write_json(run.database / "endpoint.json", direct)  # for all others
+            trial = next(d["tid"] for d in open_study(run).documents() if d["state"] == 1)
+            proxy.drop()
+            if heirs:
+                with working(run) as (heir,):
+                    wait_until(lambda: attempts(run)[trial] == 2, "another to take the trial over", 60)
+                    proxy.restore()
+                    assert heir.wait(120) == 0
+            else:
+                time.sleep(outage)
+                proxy.restore()
+            assert cut_off.wait(120) == 0
+    assert losses(run) == calm_losses()
+    assert attempts(run)[trial] == 1 + heirs
+
+
+def test_a_database_that_does_not_come_back_ends_the_worker_in_one_line(tmp_path: Path) -> None:
+    run = small_run(tmp_path, wait=2.0)
+    with database(run.config.database, run.database):
+        open_study(run).create(TRIALS, {})
+        with working(run) as (worker,):
+            wait_for_training(run, worker)
+            os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
+            orphans = children(worker.pid)
+            assert worker.wait(60) == 1
+            wait_until(lambda: gone(orphans), "its processes to end with it", 10)

@@ -11,7 +11,8 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
 from hpc_massmap.report import paper
-from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial
+from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
+from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
 
 SPREAD = "Median, and its distances to the 84th and 16th percentile."
@@ -75,21 +76,32 @@ def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> 
 
 def trials_table(trials: list[Trial]) -> Table:
     """Every trial of the tuning."""
-    columns = ["trial", "state", *HYPERPARAMETERS, "loss", "epochs", "attempts", "worker", "error"]
+    columns = ["trial", "state", *HYPERPARAMETERS, "loss", "epochs", "ended (h)", "attempts", "worker", "error"]
+    hours = {trial.tid: hour for hour, trial in hours_to_loss(trials)}
     rows: list[list[Cell]] = [
         [
             trial.tid,
-            trial.state,
+            "pruned" if trial.pruned else trial.state,
             *(_value(name, trial.values.get(name)) for name in HYPERPARAMETERS),
             trial.loss,
             len(trial.history),
+            hours.get(trial.tid),
             trial.attempts,
             trial.worker,
             trial.error,
         ]
         for trial in trials
     ]
-    return Table("trials", "Every trial of the tuning", "Loss: the best validation loss, normalised.", columns, rows)
+    note = "Loss: the best validation loss, normalised. Hours are since the first trial was started."
+    return Table("trials", "Every trial of the tuning", note, columns, rows)
+
+
+def importance_table(found: Importance) -> Table:
+    """The share of the variance of the trials' ranks that each hyperparameter explains."""
+    rows: list[list[Cell]] = [[name, share] for name, share in found.share.items()]
+    rows.append(["several together", found.together])
+    note = f"From {found.trials} trials; the forest explains R2 = {found.explained:.2f} of trials it was not grown on."
+    return Table("importance", "Importance of the hyperparameters", note, ["hyperparameter", "share"], rows)
 
 
 def _value(name: str, value: float | None) -> Cell:

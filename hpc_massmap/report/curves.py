@@ -1,10 +1,15 @@
 """Figures of how the model came about: the loss of every trial, and of every epoch of the final training."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.report import style
 from hpc_massmap.report.history import TrainingLog, Trial, best_so_far, best_trial
 
@@ -21,10 +26,10 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
     with style.applied():
         figure = style.canvas(2.6, width=style.WIDTH * 0.6)
         panel = figure.subplots()
-        done = [(t.tid, t.loss) for t in trials if t.loss is not None and math.isfinite(t.loss)]
+        done = [trial for trial in trials if trial.loss is not None and math.isfinite(trial.loss)]
         if done:
-            panel.plot(*zip(*done, strict=True), "o", color=colour, ms=4, alpha=0.6, mew=0, label="trial")
-            steps = [*best_so_far(trials), (trials[-1].tid, min(loss for _, loss in done))]
+            losses = draw_losses(panel, [trial.tid for trial in done], done, colour)
+            steps = [*best_so_far(trials), (trials[-1].tid, min(losses))]
             panel.step(*zip(*steps, strict=True), where="post", color=style.TRUTH, lw=1.2, label="best so far")
         best = best_trial(trials)
         if best is not None and best.loss is not None:
@@ -44,9 +49,40 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
             panel.axvline(startup - 0.5, color=style.GUIDE, ls=":", lw=1, label="TPE after random trials")
         panel.set(xlabel="evaluation", ylabel=LOSS)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.margins(y=0.12)
         figure.legend(loc="outside right center")
     return figure
+
+
+def draw_losses(panel: Axes, places: Sequence[float], trials: list[Trial], colour: str) -> FloatArray:
+    """A point for every trial at its place; returns their losses."""
+    losses = np.array([trial.loss for trial in trials])
+    x, top, pruned = np.asarray(places), ceiling(losses), np.array([trial.pruned for trial in trials])
+    within = losses <= top
+    point: dict[str, Any] = {"color": colour, "ms": 4, "ls": "none"}
+    panel.plot(x[within & ~pruned], losses[within & ~pruned], marker="o", alpha=0.6, mew=0, label="trial", **point)
+    if np.any(within & pruned):
+        panel.plot(
+            x[within & pruned], losses[within & pruned], marker="o", mfc="none", mew=0.8, label="pruned", **point
+        )
+    if not within.all():
+        edge = np.full(np.count_nonzero(~within), 0.9)
+        above: dict[str, Any] = {
+            "marker": "^",
+            "mew": 0,
+            "transform": panel.get_xaxis_transform(),
+            "label": f"above {top:.3g}",
+        }
+        panel.plot(x[~within], edge, **point, **above)
+    low = float(losses.min())
+    margin = 0.12 * (top - low) or 0.1 * abs(low) or 1.0
+    panel.set_ylim(low - margin, top + 2 * margin)
+    return losses
+
+
+def ceiling(losses: FloatArray) -> float:
+    """Where a scale of losses should end: a few trials that diverged must not hide what the others do."""
+    low, most = float(losses.min()), float(np.percentile(losses, 90))
+    return min(float(losses.max()), low + 1.5 * (most - low)) if most > low else float(losses.max())
 
 
 def training_figure(log: TrainingLog, colour: str) -> Figure:

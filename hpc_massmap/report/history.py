@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hpc_massmap.config import Range, Space
 from hpc_massmap.errors import InputError
 
 STATES = {0: "new", 1: "running", 2: "done", 3: "error"}  # hyperopt's job states
@@ -26,18 +28,23 @@ class Trial:
     ----------
     values : hyperparameter -> number; those not yet suggested are left out
     loss : best validation loss; None if the trial is not done
+    pruned : ended early because others did better
     history : validation loss of every epoch so far
     error : one line; empty if there is none
+    started, ended : None where the document does not say, or the trial has not ended
     """
 
     tid: int
     state: str
     values: dict[str, float]
     loss: float | None
+    pruned: bool
     history: list[float]
     attempts: int
     worker: str
     error: str
+    started: datetime | None
+    ended: datetime | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,12 @@ class TrainingLog:
         return min(range(len(self.epoch)), key=lambda n: self.validation_loss[n])
 
 
-def read_trials(path: Path) -> list[Trial]:
+def read_trials(path: Path, space: Space | None = None) -> list[Trial]:
     """The trials of a run by number; none if it was not tuned.
+
+    Parameters
+    ----------
+    space : tells the values of hyperparameters that were not varied, which hyperopt stores as 0
 
     Raises
     ------
@@ -71,27 +82,38 @@ def read_trials(path: Path) -> list[Trial]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 with _refusing(f"{path}: line {number}", "trial", "run jobs/tune.py again, which rewrites the file"):
-                    trials.append(_trial(json.loads(line.strip())))
+                    trials.append(_trial(json.loads(line.strip()), space))
     return sorted(trials, key=lambda trial: trial.tid)
 
 
-def _trial(document: Any) -> Trial:
+def _trial(document: Any, space: Space | None) -> Trial:
     result, error = document["result"], document.get("error")
     if document["state"] not in STATES:
         raise ValueError(f"state {document['state']} is none of {', '.join(map(str, STATES))}")
     state = STATES[document["state"]]
     loss = _number(result["loss"]) if state == "done" else None
     suggested = document["misc"]["vals"]
+    values = {name: _number(suggested[name][0]) for name in HYPERPARAMETERS if suggested.get(name)}
+    for name in values.keys() if space else ():
+        bounds: Range = getattr(space, name)
+        values[name] = bounds.low if bounds.low == bounds.high else values[name]
     return Trial(
         tid=int(document["tid"]),
         state=state,
-        values={name: _number(suggested[name][0]) for name in HYPERPARAMETERS if suggested.get(name)},
+        values=values,
         loss=loss,
+        pruned=bool(result.get("pruned")),
         history=[_number(loss) for loss in result.get("history") or []],
         attempts=int(document.get("attempts") or 1),
         worker=str((document.get("worker") or {}).get("host", "")),
         error=" ".join(f"{error['type']}: {error['message']}".split()) if error else "",
+        started=_date(document.get("book_time")),
+        ended=_date(document.get("refresh_time")) if state in ("done", "error") else None,
     )
+
+
+def _date(value: Any) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def _number(value: Any) -> float:
@@ -113,6 +135,14 @@ def best_so_far(trials: list[Trial]) -> list[tuple[int, float]]:
         if trial.loss is not None and math.isfinite(trial.loss) and (not steps or trial.loss < steps[-1][1]):
             steps.append((trial.tid, trial.loss))
     return steps
+
+
+def hours_to_loss(trials: list[Trial]) -> list[tuple[float, Trial]]:
+    """The trials with a loss by the time they ended, in hours since the first was started."""
+    starts = [trial.started for trial in trials if trial.started]
+    ended = [(trial.ended, trial) for trial in trials if trial.ended and trial.loss is not None]
+    timed = [((end - min(starts)).total_seconds() / 3600, trial) for end, trial in ended if starts]
+    return sorted(timed, key=lambda item: item[0])
 
 
 def read_training_log(path: Path) -> TrainingLog:

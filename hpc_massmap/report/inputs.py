@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.report.history import TrainingLog, Trial, read_training_log, read_trials
+from hpc_massmap.report.importance import Importance, importance
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
 
@@ -35,6 +37,10 @@ class Inputs:
     trials: list[Trial]
     training: TrainingLog
     records: list[dict[str, Any]]
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        return importance(self.trials)
 
     @property
     def test_halos(self) -> int:
@@ -83,7 +89,7 @@ def read_inputs(run: Run) -> Inputs:
     metrics = read_metrics(run.metrics)
     if not _belong_together(metrics, predictions):
         raise InputError(f"{run.metrics}: not the metrics of {run.predictions}; run jobs/evaluate.py again")
-    return Inputs(run, predictions, metrics, read_trials(run.trials_export), training, _records(run))
+    return Inputs(run, predictions, metrics, read_trials(run.trials_export, run.config.space), training, _records(run))
 
 
 def _belong_together(metrics: Metrics, predictions: Predictions) -> bool:

@@ -11,10 +11,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import contents, curves, figures, paper, style
+from hpc_massmap.report import contents, curves, figures, paper, style, tuning
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
+from hpc_massmap.report.importance import FEWEST
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
 from hpc_massmap.storage import write_text
@@ -29,6 +30,15 @@ POWER = (
 MMD = (
     "Squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9): median, and "
     "16th to 84th percentile. Dashed: truth against truth with noise of α times its maximum."
+)
+PARALLEL = (
+    "Every finished trial as a line through its hyperparameters to its loss, in the colour of its loss. "
+    f"From {FEWEST} finished trials on, another figure says which of them matter."
+)
+IMPORTANCE = (
+    "Share of the variance of the trials' ranks (by loss, over the space that was tried) that each hyperparameter "
+    "explains by itself, and what only several explain together: functional ANOVA of a random forest (Hutter et al. "
+    "2014). The forest's R² for trials that it was not grown on says how far to trust it:"
 )
 
 
@@ -178,12 +188,28 @@ def _history_figures(inputs: Inputs) -> Iterator[Drawing]:
     if inputs.trials:
         figure = curves.trials_figure(inputs.trials, config.tune.startup, colour)
         yield Drawing("trials", "Best validation loss of every trial of the tuning, by evaluation.", figure)
+        yield from _tuning_figures(inputs, colour)
     yield Drawing("training", "The final training.", curves.training_figure(inputs.training, colour))
+
+
+def _tuning_figures(inputs: Inputs, colour: str) -> Iterator[Drawing]:
+    """What the trials are enough for; the numbers are in the tables `trials` and `importance`."""
+    over_time, parallel = tuning.time_figure(inputs.trials, colour), tuning.parallel_figure(inputs.trials)
+    if over_time is not None:
+        yield Drawing("best_over_time", "The same losses by the time at which the trials ended.", over_time)
+    if parallel is not None:
+        yield Drawing("parallel_coordinates", PARALLEL, parallel)
+    found = inputs.importance
+    if found is not None:
+        caption = f"{IMPORTANCE} R² = {found.explained:.2f}, from {found.trials} trials."
+        yield Drawing("importance", caption, tuning.importance_figure(found, colour))
 
 
 def _tuning_tables(inputs: Inputs) -> Iterator[Table]:
     if inputs.trials:
         yield contents.space_table(inputs.run.config.space, inputs.trials)
+        if inputs.importance is not None:
+            yield contents.importance_table(inputs.importance)
         yield contents.trials_table(inputs.trials)
 
 

@@ -1,0 +1,295 @@
+"""What a study looks like at one moment, computed from its documents: for the screen (screen.py) and for scripts.
+
+Pure: nothing here reads a database, a file or a clock. What the database says is shown, not believed: a trial of a
+wrong shape is counted and left out, and so is a worker.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hpc_massmap.config import Space
+from hpc_massmap.errors import InputError
+from hpc_massmap.tune.documents import Document, fault_of
+from hpc_massmap.tune.space import hyperparameters
+from hpc_massmap.tune.trials import SECONDS_UNSEEN
+
+DATABASE = "database"  # as the source of what is shown
+RECENT = 50  # finished trials whose mean duration tells what the next will take
+LONGEST = 1e8  # seconds that a trial may take to be believed
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a study's database, or its export, held at one moment.
+
+    Attributes
+    ----------
+    source : `DATABASE`, or why it is not that and what it is instead
+    now : of the same clock as the dates in the documents
+    study : the document of the study; empty if there is none
+    trials : with histories at least where a trial runs or is one of the last that ended
+    workers : empty where it is from an export
+    unreadable : lines that were no documents at all
+    """
+
+    source: str
+    now: datetime
+    study: Document
+    trials: list[Document]
+    workers: list[Document]
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerNow:
+    """A worker: `state` is `idle`, `training`, `leaving`, `ended`, or `silent` if it was not seen for a minute."""
+
+    id: str
+    label: str  # host and the last part of the id, short
+    host: str
+    slurm_job: str | None
+    ranks: int
+    gpus: int
+    state: str
+    tid: int | None
+    seen: float  # seconds ago
+
+    @property
+    def is_live(self) -> bool:
+        return self.state not in ("silent", "ended")
+
+
+@dataclass(frozen=True)
+class TrialNow:
+    """A trial.
+
+    Attributes
+    ----------
+    state : `running`; `expired`: its worker was silent for longer than the lease; `waiting`: given back, for anybody;
+        `done`, `pruned`, `failed`
+    values : hyperparameters; empty before a suggestion, or if they are outside the search space
+    loss, best : validation loss of the last epoch and of the best one
+    seconds : since its first start for one that runs, else of training
+    """
+
+    tid: int
+    state: str
+    attempt: int
+    values: dict[str, float | int]
+    epochs: int
+    loss: float | None
+    best: float | None
+    history: list[float]
+    worker: str
+    seconds: float | None
+    ended: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment; trials: those that run, then those that wait, then the ended, the latest first.
+
+    Attributes
+    ----------
+    left : trials that nobody has started
+    per_hour : trials that the live workers finish in an hour if each takes as long as the last `RECENT` did
+    seconds_left : until all trials have ended at that rate
+    """
+
+    name: str
+    source: str
+    time: datetime
+    evaluations: int
+    done: int
+    pruned: int
+    failed: int
+    running: int
+    waiting: int
+    left: int
+    best: TrialNow | None
+    per_hour: float | None
+    seconds_left: float | None
+    stopped: str | None
+    left_out: int
+    workers: list[WorkerNow]
+    trials: list[TrialNow]
+
+    @property
+    def live_workers(self) -> list[WorkerNow]:
+        return [worker for worker in self.workers if worker.is_live]
+
+    @property
+    def failures(self) -> list[TrialNow]:
+        return [trial for trial in self.trials if trial.state == "failed"]
+
+
+class _Worker(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    id: Annotated[str, Field(alias="_id")]
+    host: str
+    slurm_job: str | None
+    ranks: int
+    gpus: int
+    state: str
+    tid: int | None
+    seen: datetime
+
+
+def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease: float) -> Snapshot:
+    """A study as it is.
+
+    Parameters
+    ----------
+    evaluations : the config's; the database's own number counts where it has one
+    lease : seconds after which a trial without a heartbeat is anybody's
+    """
+    workers = sorted(_workers(reading), key=lambda worker: (0.0 if worker.is_live else 1 + worker.seen, worker.label))
+    sound = [document for document in reading.trials if fault_of(document) is None]
+    trials = sorted((_trial(document, reading.now, space, lease) for document in sound), key=_order)
+    asked = reading.study.get("evaluations")
+    evaluations = asked if type(asked) is int else evaluations
+    count = _counter(trials)
+    ended, open_ = count("done", "pruned", "failed"), count("running", "expired", "waiting")
+    finished = [trial for trial in trials if trial.state in ("done", "pruned") and trial.best is not None]
+    per_hour = _rate(finished, sum(worker.is_live for worker in workers))
+    remaining = max(0, evaluations - ended)
+    stopped = reading.study.get("stopped")
+    return Snapshot(
+        name=name,
+        source=reading.source,
+        time=reading.now,
+        evaluations=evaluations,
+        done=count("done", "pruned"),
+        pruned=count("pruned"),
+        failed=count("failed"),
+        running=count("running"),
+        waiting=count("waiting", "expired"),
+        left=max(0, evaluations - ended - open_),
+        best=min(finished, key=lambda trial: (trial.best, trial.tid), default=None),
+        per_hour=per_hour,
+        seconds_left=3600 * remaining / per_hour if per_hour else None,
+        stopped=None if stopped is None else str(stopped),
+        left_out=len(reading.trials) + len(reading.workers) - len(sound) - len(workers) + reading.unreadable,
+        workers=workers,
+        trials=trials,
+    )
+
+
+def date_of(value: Any) -> datetime | None:
+    """A date of a document or of its export; None if it is none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def last_ended(documents: list[Document], count: int) -> list[Document]:
+    """The trials that ended last."""
+    ended = [document for document in documents if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
+    return sorted(ended, key=lambda document: date_of(document.get("refresh_time")) or LONG_AGO, reverse=True)[:count]
+
+
+def _workers(reading: Reading) -> list[WorkerNow]:
+    found = []
+    for document in reading.workers:
+        try:
+            worker = _Worker.model_validate(document)
+        except ValidationError:
+            continue
+        seen = (reading.now - (date_of(worker.seen) or LONG_AGO)).total_seconds()
+        silent = worker.state != "ended" and seen > SECONDS_UNSEEN
+        found.append(
+            WorkerNow(
+                id=worker.id,
+                label=_label(worker.id, worker.host),
+                host=worker.host,
+                slurm_job=worker.slurm_job,
+                ranks=worker.ranks,
+                gpus=worker.gpus,
+                state="silent" if silent else worker.state,
+                tid=worker.tid,
+                seen=max(0.0, seen),
+            )
+        )
+    return found
+
+
+def _label(identity: str, host: str) -> str:
+    return f"{host.split('.')[0]}:{identity.rpartition(':')[2][:4]}"
+
+
+def _trial(document: Document, now: datetime, space: Space, lease: float) -> TrialNow:
+    result, worker, error = document["result"], document.get("worker"), document.get("error")
+    history = [float(loss) for loss in result.get("history", [])]
+    started, touched = (date_of(document.get(key)) for key in ("book_time", "refresh_time"))
+    state = _state(document, touched, now, lease)
+    has_ended = state in ("done", "pruned", "failed")
+    wall = ((touched if has_ended and touched else now) - started).total_seconds() if started else 0.0
+    trained = sum(result.get("seconds", [])) if has_ended else 0.0
+    return TrialNow(
+        tid=document["tid"],
+        state=state,
+        attempt=document["attempts"],
+        values=_values(document["misc"]["vals"], space),
+        epochs=len(history),
+        loss=history[-1] if history else None,
+        best=float(result["loss"]) if result.get("loss") is not None else min(history, default=None),
+        history=history,
+        worker=_label(worker["id"], worker["host"]) if worker else "",
+        seconds=next((seconds for seconds in (trained, wall) if 1e-3 < seconds < LONGEST), None),
+        ended=touched if has_ended else None,
+        error=_last_line(error) if error and state == "failed" else None,
+    )
+
+
+def _state(document: Document, touched: datetime | None, now: datetime, lease: float) -> str:
+    state = document["state"]
+    if state == JOB_STATE_NEW:
+        return "waiting"
+    if state == JOB_STATE_RUNNING:
+        return "running" if touched and (now - touched).total_seconds() <= lease else "expired"
+    if state == JOB_STATE_ERROR:
+        return "failed"
+    return "pruned" if document["result"].get("pruned") else "done"
+
+
+def _values(values: dict[str, list[float]], space: Space) -> dict[str, float | int]:
+    try:
+        return hyperparameters(values, space)
+    except InputError:
+        return {}
+
+
+def _last_line(error: dict[str, str]) -> str:
+    lines = [line for line in error["message"].splitlines() if line.strip()]
+    return f"{error['type']}: {lines[-1].strip()}" if lines else error["type"]
+
+
+def _order(trial: TrialNow) -> tuple[int, float, int]:
+    place = {"running": 0, "expired": 1, "waiting": 2}.get(trial.state, 3)
+    since = (trial.ended or LONG_AGO) - LONG_AGO
+    return place, -since.total_seconds() if place == 3 else 0.0, trial.tid
+
+
+def _counter(trials: list[TrialNow]) -> Callable[..., int]:
+    return lambda *states: sum(trial.state in states for trial in trials)
+
+
+def _rate(finished: list[TrialNow], live_workers: int) -> float | None:
+    """Trials an hour; `finished`: the latest first."""
+    durations = [trial.seconds for trial in finished[:RECENT] if trial.seconds]
+    if not durations or not live_workers:
+        return None
+    return 3600 * live_workers * len(durations) / sum(durations)

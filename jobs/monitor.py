@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Watch the tuning of a run: workers, trials, losses, what is left. q or Ctrl-C leaves; nothing is changed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hpc_massmap.cli import run_job
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python jobs/monitor.py runs/multi3",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="the folder of a run")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="print one screen; so it does where there is no terminal")
+    how.add_argument("--json", action="store_true", help="print one JSON object; docs/tuning.md says which keys it has")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+
+    from hpc_massmap.tune.listing import to_json
+    from hpc_massmap.tune.peek import Peek, run_in
+    from hpc_massmap.tune.screen import print_once, watch
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # of a terminal without block characters
+    peek = Peek(run_in(args.run))
+    if args.json:
+        print(to_json(peek.snapshot(recent=None)))
+    elif args.once or not sys.stdout.isatty():
+        print_once(peek.snapshot())
+    else:
+        try:
+            watch(peek.snapshot)
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    run_job(main)

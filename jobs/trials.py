@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""The trials of a run: list them, take them out to a file or in from one, or have those that failed tried again."""
+
+import argparse
+from pathlib import Path
+
+from hpc_massmap.cli import run_job
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python jobs/trials.py runs/multi3 list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="the folder of a run")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|export|import|retry")
+    listing = verbs.add_parser("list", help="all trials, the best first")
+    listing.add_argument("--json", action="store_true", help="as a list of objects")
+    export = verbs.add_parser("export", help="write all trials to a file")
+    export.add_argument("file", type=Path, help="of JSON lines, or CSV if it ends in .csv")
+    restore = verbs.add_parser("import", help="put the ended trials of a file into the database where it lacks them")
+    restore.add_argument("file", type=Path, help="of JSON lines, as `export` writes them")
+    retry = verbs.add_parser("retry", help="let workers try failed trials again")
+    retry.add_argument("tids", type=int, nargs="*", metavar="TID", help="all that failed if none is given")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+
+    from hpc_massmap.progress import say
+    from hpc_massmap.storage import write_text
+    from hpc_massmap.tune import listing
+    from hpc_massmap.tune.documents import sound
+    from hpc_massmap.tune.mend import import_trials, retry_trials
+    from hpc_massmap.tune.peek import Peek, run_in
+
+    run = run_in(args.run)
+    if args.verb == "list":
+        trials = Peek(run).snapshot(recent=None).trials
+        print(listing.trials_as_json(trials) if args.json else listing.trials_as_text(trials))
+    elif args.verb == "export" and args.file.suffix == ".csv":
+        trials = Peek(run).snapshot(recent=None).trials
+        write_text(args.file, listing.trials_as_csv(trials))
+        say(f"{args.file}: {len(trials)} trials")
+    elif args.verb == "export":
+        documents = sound(Peek(run).read().trials)
+        write_text(args.file, listing.to_jsonl(documents))
+        say(f"{args.file}: {len(documents)} trials")
+    elif args.verb == "import":
+        taken, of = import_trials(run, args.file)
+        say(f"{taken} of {of} trials of {args.file} were taken over")
+    else:
+        say(f"{retry_trials(run, args.tids or None)} trials will be tried again; jobs/tune.py starts workers for them")
+
+
+if __name__ == "__main__":
+    run_job(main)

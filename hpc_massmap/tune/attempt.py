@@ -78,6 +78,17 @@ def start_forking() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
+def await_forking() -> None:
+    """Wait until trainings can be forked at once: no lease should run out while modules are imported."""
+    process = CONTEXT.Process(target=_nothing)
+    process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    pass
+
+
 class Attempt:
     """A running training process: its messages, and its outcome once it has one.
 

@@ -20,7 +20,7 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import digest_of, read_json, write_json
-from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, start_forking, train_task
+from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
 from hpc_massmap.tune.database import connect
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.folders import keep, prepare
@@ -72,6 +72,7 @@ def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -
     notice, team = Notice(signal_seconds), Team()
     start_forking()
     normalisation = _normalisation(run, team.is_first)
+    await_forking()
     if team.is_first:
         return Leader(run, team, notice, normalisation, train).lead()
     _follow(run, team, normalisation, train)

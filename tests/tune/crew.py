@@ -19,6 +19,7 @@ from typing import Any
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.tune.database import database
+from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import open_study
 from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.polling import wait_until
@@ -132,18 +133,18 @@ def trainers(worker: "subprocess.Popen[str]") -> list[int]:
     return [grandchild for child in children(worker.pid) for grandchild in children(child)]
 
 
-def is_training(run: Run, pid: int, epochs: int = 1) -> bool:
+def is_training(study: Study, pid: int, epochs: int = 1) -> bool:
     """Whether the worker of that process is past some epochs of a trial that it runs."""
-    documents = open_study(run).documents("result.history", "worker")
+    documents = study.documents("result.history", "worker")
     return any(
         d["state"] == 1 and d["worker"]["pid"] == pid and len(d["result"].get("history", [])) >= epochs
         for d in documents
     )
 
 
-def wait_for_training(run: Run, worker: "subprocess.Popen[str]", epochs: int = 1) -> None:
+def wait_for_training(study: Study, worker: "subprocess.Popen[str]", epochs: int = 1) -> None:
     """Until a worker is in the middle of a trial."""
-    wait_until(lambda: is_training(run, worker.pid, epochs), f"worker {worker.pid} to train", 100)
+    wait_until(lambda: is_training(study, worker.pid, epochs), f"worker {worker.pid} to train", 100)
 
 
 def gone(pids: list[int]) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.tune.proxy import Proxy
 
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.tune.database import database, ensure
+from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until
 from tests.tune.crew import (
@@ -28,6 +28,7 @@ from tests.tune.crew import (
     wait_for_training,
     working,
 )
+from tests.tune.proxy import Proxy
 
 pytestmark = pytest.mark.xdist_group("faults")  # they share the calm losses
 
@@ -40,32 +41,32 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
-def attempts(run: Run) -> list[int]:
-    return [document["attempts"] for document in open_study(run).documents()]
+def attempts(study: Study) -> list[int]:
+    return [document["attempts"] for document in study.documents()]
 
 
 def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
     with working(run) as (first,), working(run) as (second,), working(run) as (third,):
-        wait_for_training(run, first, epochs=2)
+        wait_for_training(open_study(run), first, epochs=2)
         orphans = children(first.pid)
         kill(first)
         wait_until(lambda: gone(orphans), "the first one's processes to end with it", 10)
-        wait_for_training(run, second)
-        wait_for_training(run, third)
+        wait_for_training(open_study(run), second)
+        wait_for_training(open_study(run), third)
         kill(second)
         kill(third)
         with working(run) as (heir,):
             assert heir.wait(120) == 0
     assert losses(run) == calm_losses()
-    assert sorted(attempts(run))[-3:] == [2, 2, 2]
+    assert sorted(attempts(open_study(run)))[-3:] == [2, 2, 2]
 
 
 def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run: Run) -> None:
     with working(run) as (zombie,):
-        wait_for_training(run, zombie)
+        wait_for_training(open_study(run), zombie)
         freeze(zombie)
         with working(run) as (heir,):
-            wait_until(lambda: attempts(run)[0] == 2, "another to take the trial over", 60)
+            wait_until(lambda: attempts(open_study(run))[0] == 2, "another to take the trial over", 60)
             freeze(zombie, signal.SIGCONT)
             assert heir.wait(120) == 0
             assert zombie.wait(60) == 0  # it was refused, and went on with other trials
@@ -77,49 +78,60 @@ def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run:
 
 def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: Run) -> None:
     with working(run) as (worker,):
-        wait_for_training(run, worker, epochs=2)
+        wait_for_training(open_study(run), worker, epochs=2)
         (trainer,) = trainers(worker)
         os.kill(trainer, signal.SIGKILL)
         assert worker.wait(120) == 0
     assert losses(run) == calm_losses()
-    assert attempts(run)[0] == 2
+    assert attempts(open_study(run))[0] == 2
 
 
 def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(run: Run) -> None:
     with working(run) as (one,), working(run) as (two,):
-        wait_for_training(run, one)
+        wait_for_training(open_study(run), one)
         for _ in range(2):
             os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
             time.sleep(1)
             ensure(run.config.database, run.database)  # as the launcher does
             open_study(run).reopen()
-            wait_until(lambda: is_training(run, two.pid), "the other to go on", 60)
+            wait_until(lambda: is_training(open_study(run), two.pid), "the other to go on", 60)
         assert [one.wait(120), two.wait(60)] == [0, 0]
     assert losses(run) == calm_losses()
-    assert attempts(run) == [1] * TRIALS
+    assert attempts(open_study(run)) == [1] * TRIALS
 
 
-@pytest.mark.parametrize(("outage", "heirs"), [(1.5, 0), (6.0, 1)], ids=["less than the lease", "more than the lease"])
-def test_a_network_that_drops_everything_for_a_while(run: Run, outage: float, heirs: int) -> None:
-    direct = read_json(run.database / "endpoint.json")
+def test_a_network_that_drops_everything_for_less_than_the_lease(run: Run) -> None:
+    study, direct = open_study(run), read_json(run.database / "endpoint.json")
     with Proxy(direct["host"], direct["port"]) as proxy:
         write_json(run.database / "endpoint.json", {**direct, "port": proxy.port})
         with working(run) as (cut_off,):
-            wait_for_training(run, cut_off)
-            write_json(run.database / "endpoint.json", direct)  # for all others
-            trial = next(d["tid"] for d in open_study(run).documents() if d["state"] == 1)
+            wait_for_training(study, cut_off)
             proxy.drop()
-            if heirs:
-                with working(run) as (heir,):
-                    wait_until(lambda: attempts(run)[trial] == 2, "another to take the trial over", 60)
-                    proxy.restore()
-                    assert heir.wait(120) == 0
-            else:
-                time.sleep(outage)
-                proxy.restore()
+            time.sleep(1.5)
+            proxy.restore()
             assert cut_off.wait(120) == 0
+    write_json(run.database / "endpoint.json", direct)
     assert losses(run) == calm_losses()
-    assert attempts(run)[trial] == 1 + heirs
+    assert attempts(study) == [1] * TRIALS
+
+
+def test_a_network_that_drops_everything_for_more_than_the_lease(run: Run) -> None:
+    study, direct = open_study(run), read_json(run.database / "endpoint.json")
+    study.create(3 * TRIALS, {})  # enough for two
+    with Proxy(direct["host"], direct["port"]) as proxy, working(run) as (heir,):
+        wait_for_training(study, heir)  # it is connected to the server itself
+        write_json(run.database / "endpoint.json", {**direct, "port": proxy.port})
+        with working(run) as (cut_off,):
+            wait_for_training(study, cut_off)
+            proxy.drop()
+            mine = [d for d in study.documents("worker") if d["worker"]["pid"] == cut_off.pid]
+            trial = next(d["tid"] for d in mine if d["state"] == 1)
+            wait_until(lambda: attempts(study)[trial] == 2, "another to take the trial over", 60)
+            proxy.restore()
+            assert [heir.wait(120), cut_off.wait(120)] == [0, 0]
+    write_json(run.database / "endpoint.json", direct)
+    assert losses(run)[:TRIALS] == calm_losses()
+    assert study.documents("worker")[trial]["worker"]["pid"] == heir.pid
 
 
 def test_a_database_that_does_not_come_back_ends_the_worker_in_one_line(tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_a_database_that_does_not_come_back_ends_the_worker_in_one_line(tmp_path
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run) as (worker,):
-            wait_for_training(run, worker)
+            wait_for_training(open_study(run), worker)
             os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
             orphans = children(worker.pid)
             assert worker.wait(60) == 1

@@ -108,7 +108,7 @@ def rank_of(job: str, rank: int) -> int:
 def night(slurm: Cluster, tmp_path: Path) -> Iterator[Run]:
     yield prepared(tmp_path / "run")
     slurm.run("scancel", "--user=root")
-    for node in slurm.nodes:
+    for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()):
         slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
 
 

@@ -210,6 +210,12 @@ class Config(Section):
         return validated(Config, data, {}, f"{section} with {values}")
 
 
+OWN_OPTIONS = (
+    *("partition", "account", "qos", "constraint", "nodes", "ntasks", "ntasks-per-node", "gpus-per-node", "gres"),
+    *("cpus-per-task", "mem", "time", "signal", "requeue", "no-requeue", "array", "output", "error", "job-name"),
+)
+
+
 class Site(Section):
     """One cluster: what a worker or a training asks Slurm for, and what its shell needs first."""
 
@@ -228,6 +234,13 @@ class Site(Section):
     sbatch: dict[str, str] = {}  # whatever else sbatch should be asked, by its long option
     container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        taken = [option for option in self.sbatch if option.lstrip("-").replace("_", "-") in OWN_OPTIONS]
+        if taken:
+            raise ValueError(f"sbatch.{taken[0]}: a key of the site's own says that, or the suite decides it")
+        return self
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:

@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.train.final import FinalTraining, follow
     from hpc_massmap.tune.best import with_best
 
-    run = Run.open(config)
+    run = Run(config, config.runs / config.name)
     if run.best.exists():
         config = with_best(config, run.best)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.dry_run:
         say(checked)
         return
+    Run.open(config)
     if step.is_finished(args.force):
         return
     model = config.model

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the final model of a config by the ranks that SITE describes, then predict the test set.
-#   SITE=configs/sites/mine.yaml sbatch slurm/train.sh [CONFIG [key=value ...]]
+#   SITE=configs/sites/gpu.yaml sbatch slurm/train.sh [CONFIG [key=value ...]]
 #SBATCH --job-name=train
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4G

@@ -67,9 +67,3 @@ def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, c
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert [(trial["state"], trial["attempts"]) for trial in trials] == [(2, 2)]
     assert len(trials[0]["result"]["history"]) == 80
-
-
-def test_a_partition_that_is_not_there_is_told_in_one_line(slurm: Cluster, config: Path) -> None:
-    (config.parent / "site.yaml").write_text(SITE.replace("batch", "nowhere"))
-    with pytest.raises(RuntimeError, match=r"error: Slurm refused the job: .*Invalid partition"):
-        job(slurm, "tune", config)

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.dry_run:
         say(checked)
         return
-    Run.open(config)
+    Run.open(run.config)
     if step.is_finished(args.force):
         return
     model = config.model

@@ -67,9 +67,7 @@ def test_a_dry_run_shows_the_script_and_submits_nothing(slurm: Cluster, config: 
         ),
         (("partition: batch", "partition: short"), r"minutes = 10: partition short allows 2"),
         (("mem_gb: 1.5", "mem_gb: 900"), r"Slurm refuses such a job in partition batch: .*[Mm]emory|configuration"),
-        (("mem_gb: 1.5", "gpus_per_task: 9"), r"Slurm refuses such a job in partition batch: .*configuration"),
         (("mem_gb: 1.5", "constraint: a100"), r"Slurm refuses such a job in partition batch: .*[Ff]eature"),
-        (("mem_gb: 1.5", "account: nobody"), r"Slurm refuses such a job in partition batch: .*account"),
     ],
 )
 def test_what_the_cluster_cannot_do_is_told_in_one_line(
@@ -105,7 +103,7 @@ def test_ends_are_told_from_requeues_by_any_launcher(here: Cluster, tmp_path: Pa
 
 def test_a_training_that_is_told_to_end_is_requeued_and_goes_on(slurm: Cluster, config: Path) -> None:
     model = config.parent / "runs" / "small" / "model"
-    overrides = ("train.epochs=60", "train.patience=60", "train.ranks=1", "model.filters=4", "model.layers=1")
+    overrides = ("train.epochs=40", "train.patience=40", "train.ranks=1", "model.filters=4", "model.layers=1")
     launcher = subprocess.Popen(
         [*command("train", config, SITE), *overrides], env=slurm.env, stdout=subprocess.PIPE, text=True
     )
@@ -116,4 +114,4 @@ def test_a_training_that_is_told_to_end_is_requeued_and_goes_on(slurm: Cluster, 
     assert launcher.returncode == 0, output
     assert int(slurm.run("scontrol", "show", "job", job).split("Restarts=")[1].split()[0]) == 1
     with (model / "log.csv").open() as log:
-        assert [int(row["epoch"]) for row in csv.DictReader(log)] == list(range(1, 61))
+        assert [int(row["epoch"]) for row in csv.DictReader(log)] == list(range(1, 41))

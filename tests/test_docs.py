@@ -1,45 +1,115 @@
-"""What the documentation tells people to type exists and is accepted."""
+"""What the documentation tells people to type exists and is accepted; its snippets for a study run on a real one."""
 
+import importlib.util
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from hpc_massmap.config import load_config, load_site
+from hpc_massmap.cli import parse
+from hpc_massmap.config import Config, Database, load_config, load_site
+from hpc_massmap.run import Run
+from hpc_massmap.tune.database import database
+from hpc_massmap.tune.peek import study_of
+from tests.tune import made_up
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+TUNING = Path("docs/tuning.md")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language; those of none for an empty one."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block for kind, block in fenced if kind == language]
+
+
 COMMANDS = [
     line.split("#")[0].strip()
     for page in PAGES
-    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)
+    for block in blocks(page, "")
     for line in block.splitlines()
     if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", line)
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_documented_command_names_a_job_a_config_and_keys_that_exist(command: str) -> None:
-    program, *words = command.split()
+def test_a_documented_command_is_accepted(command: str) -> None:
+    program, *words = shlex.split(command.partition(" | ")[0])
     if program.startswith("SITE="):
         load_site(Path(program.removeprefix("SITE=")))
         program, *words = words
     if program == "make":
         assert f"\n{words[0]}:" in Path("Makefile").read_text()
         return
-    words = words[words.index("python") + 1 :] if program == "mpirun" else words
-    job, config, *rest = words if len(words) > 1 else [*words, "configs/multi3.yaml"]
-    assert Path(job).is_file()
-    if "--site" in rest:
-        at = rest.index("--site")
-        load_site(Path(rest[at + 1]))
-        rest = rest[:at]
-    load_config(Path(config), rest)
+    if program == "sbatch":
+        script = Path(words[0])
+        step, config = re.findall(r"job\.sh\"? (?:srun .*-- )?(\w+)(?: (configs/\S+))?", script.read_text())[-1]
+        job, words = Path("jobs", f"{step}.py"), [config, *words[1:]] if config else words[1:]
+    else:
+        job, *words = words[words.index("python") + 1 :] if program == "mpirun" else words  # type: ignore[assignment]
+    accept(Path(job), words)
+
+
+class Parsed(Exception):
+    """Stops a job when its command line was understood."""
+
+
+def accept(path: Path, words: list[str]) -> None:
+    """Whether a job understands a command line, and the files and keys in it exist."""
+    job = loaded(path)
+    if hasattr(job, "arguments"):  # of a job that takes the folder of a run
+        job.arguments().parse_args(words)
+        return
+
+    def note(*arguments: Any) -> Namespace:
+        raise Parsed(parse(*arguments))
+
+    job.parse = note  # type: ignore[attr-defined]
+    with pytest.raises(Parsed) as parsed:
+        job.main(words)
+    args = parsed.value.args[0]
+    load_config(args.config, args.overrides)
+    if getattr(args, "site", None):
+        load_site(args.site)
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jobs/tune.py configs/multi3.yaml --no-such-option",
+        "jobs/monitor.py runs/x --no-such-option",
+        "jobs/trials.py runs/x no-such-verb",
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path, *words = command.split()
+    with pytest.raises(SystemExit):
+        accept(Path(path), words)
+    assert "no-such" in capsys.readouterr().err
 
 
 def test_there_are_commands_to_check() -> None:
-    assert {"make demo", "make test"} <= set(COMMANDS)
-    assert len(COMMANDS) >= 10
+    assert {"make demo", "make test", "python jobs/monitor.py runs/multi3"} <= set(COMMANDS)
+    assert sum("jobs/trials.py" in command for command in COMMANDS) >= 4
+    assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -48,9 +118,83 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_keys_in_the_text_are_keys_of_the_config(page: Path) -> None:
+    sections = "|".join(name for name in Config.model_fields if name not in ("name", "runs", "seed", "data"))
+    for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)(?!\w)", page.read_text()):
+        fields: Any = Config.model_fields
+        for part in key.removesuffix(".").split("."):
+            assert part in fields, key
+            kinds = [fields[part].annotation, *getattr(fields[part].annotation, "__args__", ())]
+            fields = next((kind.model_fields for kind in kinds if hasattr(kind, "model_fields")), {})
+
+
 def test_the_example_of_a_config_of_one_s_own_loads(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", Path("docs/data.md").read_text(), re.DOTALL)
+    (block,) = blocks(Path("docs/data.md"), "yaml")
     data = {"name": "mine", **YAML(typ="safe", pure=True).load(block)}
     path = tmp_path / "mine.yaml"
     YAML(typ="safe", pure=True).dump(data, path)
     assert load_config(path).simulations[0].snapshots == [99]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which runs/multi3 has a database that runs, with 40 ended trials and 2 that run, and its export."""
+    folder = tmp_path_factory.mktemp("documented")
+    config = load_config(Path("configs/multi3.yaml")).model_copy(update={"runs": folder / "runs"})
+    run = Run.open(config)
+    with database(Database(), run.database):
+        opened = study_of(run)
+        opened.create(100, {})
+        trials, workers, _ = made_up.study(ended=40, running=2)
+        opened.jobs.insert_many([{**trial, "exp_key": "multi3"} for trial in trials])
+        opened.workers.insert_many([{**worker, "exp_key": "multi3"} for worker in workers])
+        opened.export(run.trials_export)
+        yield folder
+
+
+BEST = "26"  # of the made-up trials
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [("MongoClient", f"{BEST} 0.1"), ("trials_from_docs", f"{BEST} 0.1"), ("json_normalize", f"{BEST}  ")],
+)
+def test_a_python_snippet_runs(named: str, says: str, study: Path) -> None:
+    (block,) = [block for block in blocks(TUNING, "python") if f"{named}(" in block]
+    if named == "json_normalize":
+        pytest.importorskip("pandas")
+    environment = {"PYTHONPATH": str(Path.cwd()), "MPLBACKEND": "agg", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=study, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [("jq -s", f'"tid": {BEST}'), ("jq -r 's", "7 OutOfMemoryError"), ("mongosh --nodb", f"{BEST} 0.1")],
+)
+def test_a_shell_snippet_runs(program: str, says: str, study: Path) -> None:
+    if shutil.which(program.split()[0]) is None:
+        pytest.skip(f"{program.split()[0]} is not installed here")
+    scripts = [block if "<<" in block else line for block in blocks(TUNING, "sh") for line in block.splitlines()]
+    script = next(script for script in scripts if script.startswith(program))
+    done = subprocess.run(["bash", "-c", script], cwd=study, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout, done.stdout
+
+
+def test_no_password_stands_on_a_documented_command_line() -> None:
+    for block in blocks(TUNING, "sh"):
+        assert "password" not in block.splitlines()[0]
+        assert "--password" not in block
+
+
+def test_what_the_trouble_table_quotes_is_what_the_code_says() -> None:
+    rows = TUNING.read_text().partition("## When something is wrong")[2].splitlines()
+    quoted = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split("|")[1] if "|" in row else "")]
+    code = "".join(path.read_text() for folder in ("hpc_massmap", "jobs") for path in Path(folder).rglob("*.py"))
+    assert len(quoted) >= 10
+    assert [quote for quote in quoted if quote not in code] == []

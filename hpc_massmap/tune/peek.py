@@ -86,8 +86,8 @@ class Peek:
 def read_database(study: Study, recent: int | None) -> Reading:
     """All trials and workers of a study; what is long, only of the trials that it is wanted of."""
     now = study.jobs.database.command("hello")["localTime"].replace(tzinfo=UTC)
-    light = dict.fromkeys(("_id", "owner", "spec", *(ARRAYS if recent is not None else ())), 0)
-    trials = list(_tolerant(study.jobs).find({"exp_key": study.key}, light))
+    without = ("_id",) if recent is None else ("_id", "owner", "spec", *ARRAYS)
+    trials = list(_tolerant(study.jobs).find({"exp_key": study.key}, dict.fromkeys(without, 0)))
     if recent is not None:
         _add_arrays(study, trials, recent)
     return Reading(

@@ -138,9 +138,9 @@ def _header(study: Snapshot, width: int) -> list[RenderableType]:
     counts += f", {study.failed} failed, {study.running} running"
     counts += f", {study.waiting} waiting" if study.waiting else ""
     rate = "-" if study.per_hour is None else f"{study.per_hour:.3g}"
-    clock = f" at {study.time.astimezone():%H:%M:%S}" if study.source == DATABASE else ""
+    source = f"database, {study.time.astimezone():%H:%M:%S}" if study.source == DATABASE else study.source
     lines: list[RenderableType] = [
-        _line(f"{study.name}: {study.source}{clock}", width, "bold"),
+        _line(f"{study.name}: {source}", width, "bold"),
         _bar(study.done + study.failed, study.evaluations, width),
         _line(f"{counts}, {study.left} left", width),
         _line(f"best {_best(study.best)}", width),

@@ -148,6 +148,8 @@ def test_bars_are_the_shares() -> None:
     panel = tuning.importance_figure(found, COLOUR).axes[0]
     assert [bar.get_width() for bar in panel.patches] == [0.6, 0.3, 0.1]  # type: ignore[attr-defined]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["kernel size $K$", "filters $F$", "together"]
+    assert panel.get_title(loc="right").startswith("50 trials; ")
+    assert panel.get_title(loc="right").endswith(": 0.90")
 
 
 def test_trials_jsonl_alone_is_enough(tmp_path: Path) -> None:

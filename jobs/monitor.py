@@ -2,6 +2,7 @@
 """Watch the tuning of a run: workers, trials, losses, what is left. q or Ctrl-C leaves; nothing is changed."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.tune.peek import Peek, run_in
     from hpc_massmap.tune.screen import print_once, watch
 
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # of a terminal without block characters
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where a terminal knows no block characters
     peek = Peek(run_in(args.run))
     if args.json:
         print(to_json(peek.snapshot(recent=None)))

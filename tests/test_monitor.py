@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pty
-import re
 import select
 import signal
 import subprocess
@@ -31,9 +30,9 @@ from tests.tune import made_up
 PAGE = Path("docs/tuning.md")
 
 
-def job(name: str, *arguments: object, expect: int = 0, **environment: str) -> str:
-    """Run a job without a terminal; what it prints, and on failure its error."""
-    command = [sys.executable, f"jobs/{name}.py", *map(str, arguments)]
+def monitor(run: Run, *arguments: object, expect: int = 0, **environment: str) -> str:
+    """Run jobs/monitor.py without a terminal; what it prints, and on failure its error."""
+    command = [sys.executable, "jobs/monitor.py", str(run.folder), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     assert done.returncode == expect, done.stderr
     assert expect or not done.stderr, done.stderr
@@ -42,16 +41,21 @@ def job(name: str, *arguments: object, expect: int = 0, **environment: str) -> s
 
 def trials(run: Run, *arguments: object) -> str:
     """What jobs/trials.py says, run in this process."""
-    path = Path("jobs/trials.py")
+    return said("trials", run, *arguments)
+
+
+def said(name: str, run: Run, *arguments: object) -> str:
+    """What a job prints, run in this process."""
+    path = Path("jobs", f"{name}.py")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    said = io.StringIO()
-    with redirect_stdout(said):
+    output = io.StringIO()
+    with redirect_stdout(output):
         module.main([str(run.folder), *map(str, arguments)])
-    return said.getvalue()
+    return output.getvalue()
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def test_once_is_plain_text_that_fits(run: Run) -> None:
     hostile = made_up.trial(90, 3, error={"type": "E", "message": "\x1b[31m[red]late\x07[/red]", "traceback": ""})
     with run.trials_export.open("a") as export:
         export.write(to_jsonl([hostile]))
-    text = job("monitor", run.folder, "--once", COLUMNS="110", LINES="30")
+    text = monitor(run, COLUMNS="110", LINES="30")  # --once is meant where there is no terminal
     assert text.startswith("tuned: database not running: from trials.jsonl of 20")
     assert "35 of 100 done (7 pruned), 6 failed" in text
     assert "trial 90, attempt 1: E: ?[31m[red]late?[/red]" in text
@@ -90,16 +94,15 @@ def test_once_is_plain_text_that_fits(run: Run) -> None:
     lines = text.splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 110
-    assert job("monitor", run.folder, COLUMNS="110", LINES="30") == text  # no terminal: the same without --once
 
 
 def test_once_where_the_terminal_knows_no_blocks(run: Run) -> None:
-    assert "35 of 100 done" in job("monitor", run.folder, "--once", PYTHONIOENCODING="ascii")
+    assert "35 of 100 done" in monitor(run, "--once", PYTHONIOENCODING="ascii")
 
 
 def test_json_is_one_object_of_the_documented_keys(run: Run) -> None:
     with served(run):
-        found = json.loads(job("monitor", run.folder, "--json"))
+        found = json.loads(said("monitor", run, "--json"))
     assert (found["source"], found["done"], found["failed"], found["running"] + found["waiting"]) == (
         "database",
         35,
@@ -114,14 +117,18 @@ def test_json_is_one_object_of_the_documented_keys(run: Run) -> None:
         assert f"`{key}`" in page, key
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("monitor", ["--once"]), ("trials", ["list"])])
-def test_a_mistake_is_one_line_and_exit_code_2(name: str, arguments: list[str], run: Run, tmp_path: Path) -> None:
-    error = job(name, tmp_path / "none", *arguments, expect=2)
-    assert error.startswith(f"error: {tmp_path}/none: not the folder of a run")
+def test_a_folder_that_is_no_run_is_one_line_and_exit_code_2(run: Run) -> None:
+    (run.folder / "config.yaml").unlink()
+    error = monitor(run, expect=2)
+    assert error.startswith(f"error: {run.folder}: not the folder of a run")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "words"), [("monitor", ["--once"]), ("monitor", ["--json"]), ("trials", ["list"])])
+def test_a_run_without_trials_says_so(name: str, words: list[str], run: Run) -> None:
     run.trials_export.unlink()
-    error = job(name, run.folder, *arguments, expect=2)
-    assert re.fullmatch(r"error: .*: neither a database that answers \(.*\) nor trials.jsonl; jobs/tune.py .*\n", error)
+    with pytest.raises(InputError, match=r"neither a database that answers \(.*\) nor trials.jsonl; jobs/tune.py"):
+        said(name, run, *words)
 
 
 class Terminal:

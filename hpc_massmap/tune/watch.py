@@ -6,7 +6,7 @@ wrong shape is counted and left out, and so is a worker.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING
@@ -153,7 +153,10 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
     """
     workers = sorted(_workers(reading), key=lambda worker: (0.0 if worker.is_live else 1 + worker.seen, worker.label))
     sound = [document for document in reading.trials if fault_of(document) is None]
-    trials = sorted((_trial(document, reading.now, space, lease) for document in sound), key=_order)
+    alive_since = reading.now - timedelta(seconds=min(lease, LONGEST))
+    if (date_of(reading.study.get("opened")) or LONG_AGO) > alive_since:
+        alive_since = LONG_AGO  # the database was away: every trial has a whole lease again
+    trials = sorted((_trial(document, reading.now, space, alive_since) for document in sound), key=_order)
     asked = reading.study.get("evaluations")
     evaluations = asked if type(asked) is int else evaluations
     count = _counter(trials)
@@ -230,11 +233,11 @@ def _label(identity: str, host: str) -> str:
     return f"{host.split('.')[0]}:{identity.rpartition(':')[2][:4]}"
 
 
-def _trial(document: Document, now: datetime, space: Space, lease: float) -> TrialNow:
+def _trial(document: Document, now: datetime, space: Space, alive_since: datetime) -> TrialNow:
     result, worker, error = document["result"], document.get("worker"), document.get("error")
     history = [float(loss) for loss in result.get("history", [])]
     started, touched = (date_of(document.get(key)) for key in ("book_time", "refresh_time"))
-    state = _state(document, touched, now, lease)
+    state = _state(document, touched or LONG_AGO, alive_since)
     has_ended = state in ("done", "pruned", "failed")
     wall = ((touched if has_ended and touched else now) - started).total_seconds() if started else 0.0
     trained = sum(result.get("seconds", [])) if has_ended else 0.0
@@ -254,12 +257,12 @@ def _trial(document: Document, now: datetime, space: Space, lease: float) -> Tri
     )
 
 
-def _state(document: Document, touched: datetime | None, now: datetime, lease: float) -> str:
+def _state(document: Document, touched: datetime, alive_since: datetime) -> str:
     state = document["state"]
     if state == JOB_STATE_NEW:
         return "waiting"
     if state == JOB_STATE_RUNNING:
-        return "running" if touched and (now - touched).total_seconds() <= lease else "expired"
+        return "running" if touched >= alive_since else "expired"
     if state == JOB_STATE_ERROR:
         return "failed"
     return "pruned" if document["result"].get("pruned") else "done"

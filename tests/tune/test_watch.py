@@ -73,6 +73,13 @@ def test_time_left_is_trials_left_times_their_duration_over_live_workers() -> No
         assert "- trials per hour, time left -" in text_of(unknown)
 
 
+def test_no_trial_expires_within_a_lease_of_the_database_s_return() -> None:
+    old = trial(0, 1, age=LEASE + 1)
+    assert [t.state for t in snap([old]).trials] == ["expired"]
+    assert [t.state for t in snap([old], opened=NOW - timedelta(seconds=5)).trials] == ["running"]
+    assert [t.state for t in snap([old], opened=NOW - timedelta(seconds=LEASE + 1)).trials] == ["expired"]
+
+
 def test_a_trial_without_a_suggestion_and_one_that_was_not_varied() -> None:
     fresh = trial(0, 1, epochs=0, age=1)
     fresh["misc"]["vals"] = {}

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Tune the U-Net's hyperparameters: TPE over the config's space, by equal workers that share one database."""
 
+import os
+
 from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
 
 
@@ -24,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.tune.best import write_best
     from hpc_massmap.tune.database import database, ensure, stop
     from hpc_massmap.tune.fleet import Fleet
+    from hpc_massmap.tune.guard import start_guard
     from hpc_massmap.tune.line import Line
     from hpc_massmap.tune.supervise import supervise
     from hpc_massmap.tune.trials import Study, read_export
@@ -56,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     say(describe_maps(maps))
     with handing_over(), database(config.database, run.database):
+        if config.database.kind != "external":
+            start_guard(run, os.getpid())
         study, settings = open_study(run), {**settings, "maps": maps.digest}
         if args.force:
             study.discard()
@@ -71,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
             study = open_study(run)
             if started:
                 study.reopen()
+                start_guard(run, os.getpid())
             return study
 
         fleet = Fleet(

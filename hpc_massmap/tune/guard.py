@@ -6,13 +6,18 @@ A small process beside mongod, started with it. While the launcher lives it only
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pymongo.errors import PyMongoError
 
+from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.tune.database import stop
+from hpc_massmap.tune.peek import study_of
 
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_ALONE = 24 * 3600.0  # for workers that wait in Slurm's queue, with a study that is not over
@@ -29,10 +34,6 @@ def start_guard(run: Run, launcher: int) -> None:
 
 def guard(folder: Path) -> None:
     """Watch until the database is gone or has to go."""
-    from hpc_massmap.config import load_config
-    from hpc_massmap.tune.database import stop
-    from hpc_massmap.tune.worker import open_study
-
     run = Run(load_config(folder / "config.yaml"), folder)
     endpoint = read_json(run.database / "endpoint.json")
     alone = time.monotonic()
@@ -42,7 +43,7 @@ def guard(folder: Path) -> None:
             alone = time.monotonic()
             continue
         try:
-            study = open_study(run)
+            study = study_of(run)
             if study.live_workers():
                 alone = time.monotonic()
             elif study.is_over() or time.monotonic() - alone > SECONDS_ALONE:
@@ -67,4 +68,5 @@ def _started(pid: object) -> str | None:
 
 
 if __name__ == "__main__":
-    guard(Path(sys.argv[1]))
+    with suppress(Timeout), FileLock(Path(sys.argv[1]) / "database" / "guard.lock", timeout=2 * SECONDS_BETWEEN_LOOKS):
+        guard(Path(sys.argv[1]))  # else another watches already, and knows the new launcher by its file

@@ -7,7 +7,8 @@ Relative paths are relative to the folder the command runs in.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from hpc_massmap.yamlfile import apply_override, load_yaml, merge, read_with_parents, validated
 
@@ -160,10 +161,27 @@ class Database(Section):
     credentials: Path | None = None  # of kind `external`: a JSON file {"user": ..., "password": ...} of mode 0600
 
     @model_validator(mode="after")
-    def _external_needs_a_uri(self) -> Self:
+    def _one_kind(self) -> Self:
         if (self.kind == "external") != (self.uri is not None):
             raise ValueError("`uri` belongs to kind: external, and kind: external needs it")
+        if (self.kind == "external") != (self.credentials is not None):
+            raise ValueError(
+                "`credentials` belongs to kind: external, and kind: external needs it: a file of mode 0600"
+            )
+        if self.image is not None and self.kind != "mongod":
+            raise ValueError("`image` belongs to kind: mongod")
         return self
+
+    @field_validator("uri")
+    @classmethod
+    def _keeps_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and "@" in uri:
+            raise PydanticCustomError(
+                "password",
+                "no user and password in here, which is shown: put them in a file "
+                "of mode 0600 and its name in database.credentials",
+            )
+        return uri
 
 
 class Evaluate(Section):

@@ -5,6 +5,7 @@ Nothing here knows which keys there are; hpc_massmap/config.py does.
 
 import difflib
 import json
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +58,7 @@ def _first_problem(
         return f"{origin}: {key}: missing; it has no default"
     message = problem["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").replace("String should", "must")
-    shown = json.dumps(problem["input"], default=str)
+    shown = re.sub(r"//[^/@\s]*@", "//...@", json.dumps(problem["input"], default=str))  # no password of a URI
     return f"{origin}: {key} = {shown[:100]}: {message}" if key else f"{origin}: {message}"
 
 

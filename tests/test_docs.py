@@ -172,6 +172,22 @@ def test_a_python_snippet_runs(named: str, says: str, study: Path) -> None:
     assert says in done.stdout
 
 
+def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
+    ((python, address),) = re.findall(r"takes `(tls=\S+ tls\S+)` besides, .*\n.* ends with `(\S+)`", TUNING.read_text())
+    (block,) = [block for block in blocks(TUNING, "python") if "MongoClient(" in block]
+    scripts = [[sys.executable, "-c", block.replace('authSource="massmap"', f'authSource="massmap", {python}')]]
+    if shutil.which("mongosh"):
+        (block,) = [block for block in blocks(TUNING, "sh") if "--nodb" in block]
+        scripts.append(["bash", "-c", block.replace("/massmap`", f"/massmap{address}`")])
+    folder = tmp_path / "runs" / "multi3" / "database"
+    with database(Database(tls=True), folder) as opened:
+        opened["jobs"].insert_one(made_up.trial(5))
+        for script in scripts:
+            done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+            assert done.returncode == 0, done.stderr
+            assert "\n5 0." in f"\n{done.stdout}"
+
+
 @pytest.mark.parametrize(
     ("program", "says"),
     [("jq -s", f'"tid": {BEST}'), ("jq -r 's", "7 OutOfMemoryError"), ("mongosh --nodb", f"{BEST} 0.1")],

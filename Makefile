@@ -1,5 +1,6 @@
 # make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm for the cluster tests
+# make bench  measure what is claimed about speed, each against a baseline (about half an hour)
 # make clean  forget the demo run
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 MPIRUN := $(BIN)/mpirun --oversubscribe
 DEMO := configs/demo.yaml
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -36,6 +37,12 @@ test: .venv/installed
 	@$(BIN)/mypy
 	@tests/cluster/install.sh
 	@$(BIN)/pytest -n 2 --dist loadgroup
+
+bench: .venv/installed
+	@$(BIN)/python -m benchmarks.trials_database
+	@$(BIN)/python -m benchmarks.idle
+	@$(BIN)/python -m benchmarks.suggestions
+	@$(BIN)/python -m benchmarks.pruning
 
 clean:
 	rm -rf runs/demo

@@ -86,7 +86,7 @@ def test_a_terminated_launcher_shuts_its_database_down_and_its_rerun_goes_on(tmp
     overrides = ("tune.lease=3", "tune.epochs=30", "tune.workers=1")
     endpoint = tmp_path / "runs" / "small" / "database" / "endpoint.json"
     launcher = subprocess.Popen([sys.executable, "jobs/tune.py", str(config), *overrides])
-    while not list((tmp_path / "runs" / "small" / "trials").glob("*/last.pt")):
+    while not list((tmp_path / "runs" / "small" / "trials").glob("*/*/last.pt")):
         assert launcher.poll() is None
         time.sleep(0.05)
     mongod = Path(f"/proc/{json.loads(endpoint.read_text())['pid']}/cmdline")

@@ -4,7 +4,6 @@ A database that several processes and people write to is not trusted. A document
 one line, so that it neither breaks a worker nor moves a suggestion.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -95,5 +94,5 @@ def sound(documents: list[Document]) -> list[Document]:
 
 def plain(text: str, length: int) -> str:
     """Text that a terminal shows as it is: one line, no control characters, not endless."""
-    shown = re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "?", " ".join(text.split()))
+    shown = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"

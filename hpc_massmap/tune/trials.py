@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bson.codec_options import DatetimeConversion
 from hyperopt import (
     JOB_STATE_DONE,
     JOB_STATE_ERROR,
@@ -65,7 +66,12 @@ class Study:
     """
 
     def __init__(self, database: Database[Document], key: str, lease: float, attempts: int) -> None:
-        self.studies, self.jobs = database["studies"], database["jobs"]
+        # dates and texts that Python cannot hold: one of them must not hide all other documents
+        tolerant = database.codec_options.with_options(
+            datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
+        )
+        self.studies = database["studies"].with_options(codec_options=tolerant)
+        self.jobs = database["jobs"].with_options(codec_options=tolerant)
         # who was last seen where is of the moment only: not worth a flush to the disk
         self.workers = database["workers"].with_options(write_concern=WriteConcern(w=1, j=False))
         self.key, self.lease, self.attempts = key, lease, attempts
@@ -109,7 +115,7 @@ class Study:
         found = self.studies.find_one({"_id": self.key})
         if found is None or not all(type(found.get(name, 0)) is int for name in ("issued", "evaluations", "failures")):
             raise InputError(f"study {self.key}: the database has none, or a damaged one; run jobs/tune.py")
-        return found
+        return dict(found)
 
     def documents(self, *fields: str) -> list[Document]:
         """All sound trials, by number; with `fields`, only those besides what every trial must have."""
@@ -164,9 +170,10 @@ class Study:
         # a beat that the server could not hear is not held against its worker
         heard = {"$max": ["$refresh_time", opened if isinstance(opened, datetime) else None]}
         expired = {"$lt": [heard, {"$subtract": ["$$NOW", int(1000 * self.lease)]}]}
+        impossible = {"$gt": ["$refresh_time", {"$add": ["$$NOW", 1000 * SECONDS_UNSEEN]}]}  # the clock is the server's
         return {
             "exp_key": self.key,
-            "$or": [{"state": JOB_STATE_NEW}, {"state": JOB_STATE_RUNNING, "$expr": expired}],
+            "$or": [{"state": JOB_STATE_NEW}, {"state": JOB_STATE_RUNNING, "$expr": {"$or": [expired, impossible]}}],
             **_well_typed(),
         }
 
@@ -338,7 +345,7 @@ class Study:
 
     def export(self, path: Path) -> None:
         """Write all trials to a file of one JSON document a line, which outlives the server."""
-        lines = [json.dumps(document, default=lambda value: value.isoformat()) for document in self.documents()]
+        lines = [json.dumps(document, default=_as_text) for document in self.documents()]
         write_text(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -358,6 +365,10 @@ def read_export(path: Path) -> list[Document]:
             raise InputError(f"{path}: line {number} is not JSON; restore the file or move it away") from None
         documents.append(document if isinstance(document, dict) else {})
     return sound(documents)
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _date(text: Any) -> datetime:

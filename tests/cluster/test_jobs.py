@@ -58,7 +58,7 @@ def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, c
     overrides = ("train.patience=80", "tune.epochs=80", "tune.lease=5", "tune.workers=1", "tune.evaluations=1")
     command = [sys.executable, "jobs/tune.py", str(config), *overrides, "--site", str(config.parent / "site.yaml")]
     launcher = subprocess.Popen(command, env=slurm.env, stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: list((folder / "trials").glob("*/last.pt")), "a first epoch", 120)
+    wait_until(lambda: list((folder / "trials").glob("*/*/last.pt")), "a first epoch", 120)
     running = slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%A").split()
     slurm.run("scancel", *running)
     output, _ = launcher.communicate(timeout=240)

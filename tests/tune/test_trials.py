@@ -10,6 +10,7 @@ from typing import Any
 
 import hyperopt
 import pytest
+from bson import DatetimeMS, ObjectId
 from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.config import Database, Space
@@ -218,11 +219,12 @@ def test_a_stopped_study_starts_nothing_and_one_that_is_started_again_does(make:
         {"result": [1]},
         {"state": "RUNNING"},
         {"worker": 7, "owner": {"$gt": ""}},
+        {"refresh_time": DatetimeMS(2**62), "extra": ObjectId()},
     ],
     ids=lambda damage: ",".join(damage),
 )
 def test_a_tampered_document_is_refused_and_stops_nobody(
-    make: MakeStudy, damage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    make: MakeStudy, damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = make(evaluations=3, lease=0.2)
     study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
@@ -238,6 +240,7 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
             except InputError as error:
                 study.fail(trial, "Refused", str(error), "")
     assert study.is_over()
+    study.export(tmp_path / "trials.jsonl")
     suggest(9, study.documents("result.history"), Space(), seed=1, startup=1)
     done = [document["tid"] for document in study.documents() if document["state"] == 2]
     assert {0, 2} <= set(done)

@@ -32,13 +32,13 @@ class Fleet:
         self._write()
 
     def bury(self) -> list[str]:
-        """Forget the jobs that have ended; why those that ended badly did, a line each."""
+        """Forget the jobs that have ended; why they did, a line each."""
         over = [job for job in self.jobs if ended(job)]
         if not over:
             return []
         self.jobs = [job for job in self.jobs if job not in over]
         self._write()
-        return [reason for job in over if (reason := failure(job))]
+        return [failure(job) or f"job {job.job_id}: it was told to leave" for job in over]
 
     def dismiss(self) -> None:
         """After the study: whoever works sees its end and leaves, whoever still queues is not needed any more."""

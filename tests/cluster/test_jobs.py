@@ -63,7 +63,7 @@ def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, c
     slurm.run("scancel", *running)
     output, _ = launcher.communicate(timeout=240)
     assert launcher.returncode == 0, output
-    assert "a worker died" in output
+    assert "a worker ended: " in output
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert [(trial["state"], trial["attempts"]) for trial in trials] == [(2, 2)]
     assert len(trials[0]["result"]["history"]) == 80

@@ -229,8 +229,9 @@ class Config(Section):
 
 
 OWN_OPTIONS = (
-    *("partition", "account", "qos", "constraint", "nodes", "ntasks", "ntasks-per-node", "gpus-per-node", "gres"),
-    *("cpus-per-task", "mem", "time", "signal", "requeue", "no-requeue", "array", "output", "error", "job-name"),
+    *("partition", "account", "qos", "constraint", "nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "mem"),
+    *("mem-per-cpu", "gpus", "gpus-per-node", "gpus-per-task", "gres", "time", "signal", "requeue", "no-requeue"),
+    *("array", "output", "error", "open-mode", "job-name", "wrap", "test-only", "parsable"),
 )
 
 
@@ -249,7 +250,7 @@ class Site(Section):
     minutes: Count = 60
     signal_seconds: Count = 120  # before the end of its time that a job is told
     setup: list[str] = []  # shell lines: modules, environment
-    sbatch: dict[str, str] = {}  # whatever else sbatch should be asked, by its long option
+    sbatch: dict[str, Any] = {}  # what else to ask sbatch, by its long option; true for one without a value
     container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
 
@@ -258,6 +259,15 @@ class Site(Section):
         taken = [option for option in self.sbatch if option.lstrip("-").replace("_", "-") in OWN_OPTIONS]
         if taken:
             raise ValueError(f"sbatch.{taken[0]}: a key of the site's own says that, or the suite decides it")
+        for option, value in self.sbatch.items():
+            if value is False or not isinstance(value, str | int):
+                raise ValueError(f"sbatch.{option}: must be text or a number, or true for an option without a value")
+        return self
+
+    @model_validator(mode="after")
+    def _told_after_its_start(self) -> Self:
+        if self.signal_seconds >= 60 * self.minutes:
+            raise ValueError(f"signal_seconds = {self.signal_seconds}: must be less than the {self.minutes} minutes")
         return self
 
 

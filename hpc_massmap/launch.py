@@ -1,9 +1,7 @@
 """Submit functions through submitit: this machine and a Slurm cluster look the same to the jobs."""
 
 import os
-import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,9 +14,9 @@ from submitit.helpers import DelayedSubmission
 from hpc_massmap import slurm
 from hpc_massmap.config import Site
 from hpc_massmap.errors import InputError
+from hpc_massmap.executor import executor_of, own_job_forgotten, prepare_rank
 
-LOCAL_MINUTES = 60 * 24 * 365  # submitit gives a local job two minutes by default
-REQUEUES = 10_000  # by time limits, of one job
+SECONDS_TO_END = 60.0  # for a job that was cancelled
 
 Job = submitit.Job[Any]
 
@@ -45,31 +43,37 @@ def submit(
 ) -> list[Job]:
     """Start `copies` jobs of `ranks` processes each, all running `function(*arguments)`.
 
-    On Slurm they are one array. The log of each job is in `logs`. A function with a method `checkpoint` is requeued
-    with the same arguments when its time is up or it is preempted (submitit's protocol).
+    On Slurm they are one array. The log of each job is in `logs`, which is runs/NAME/logs/STEP. A function with a
+    method `checkpoint` is requeued with the same arguments when its time is up or it is preempted (submitit's
+    protocol).
 
     Raises
     ------
     InputError
-        If Slurm is not here or refuses the jobs.
+        If Slurm is not here, does not answer, or refuses the jobs.
     """
     run = _Requeued(function) if hasattr(function, "checkpoint") else _Ranked(function)
-    try:
-        executor = _executor(name, logs, ranks, site)
+
+    def attempt() -> list[Job]:
+        executor = executor_of(name, logs, ranks, site)
         with executor.batch():
-            jobs: list[Job] = [executor.submit(run, *arguments) for _ in range(copies)]
+            return [executor.submit(run, *arguments) for _ in range(copies)]
+
+    if site is None:
+        return attempt()
+    slurm.require()
+    try:
+        with own_job_forgotten():
+            jobs = slurm.patiently(attempt, submitit.core.utils.FailedJobError)
     except submitit.core.utils.FailedJobError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise InputError(f"Slurm refused the job: {lines[-1] if lines else error}; check the site file") from None
-    except (FileNotFoundError, RuntimeError) as error:
-        raise InputError(f"cannot submit to Slurm ({error}); without --site jobs run on this machine") from None
+        raise InputError(f"Slurm refused the job: {slurm.reason(str(error))}; check the site file") from None
     slurm.expect([job.job_id for job in jobs])
     return jobs
 
 
 def script(name: str, logs: Path, copies: int, ranks: int, site: Site) -> str:
     """The batch script that `submit` would send, to the letter."""
-    executor = _executor(name, logs, ranks, site)
+    executor = executor_of(name, logs, ranks, site)
     if copies > 1:
         executor.parameters["map_count"] = copies  # as submitit does for an array
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
@@ -86,75 +90,12 @@ def check_site(name: str, logs: Path, copies: int, ranks: int, site: Site | None
     """
     if site is None:
         return f"{name}: would start {copies} x {ranks} processes on this machine; their logs go to {logs}"
-    if not _has_srun():
-        raise InputError("no Slurm here (srun is not on PATH); without --site jobs run on this machine")
+    slurm.require()
+    if site.container and not site.container.exists():
+        raise InputError(f"site: container = {site.container}: no such image; `apptainer build` makes one")
     text = script(name, logs, copies, ranks, site)
-    slurm.check_site(site, text)
+    slurm.check_site(site, ranks // site.nodes, text)
     return text
-
-
-def _has_srun() -> bool:
-    return bool(submitit.SlurmExecutor.affinity() > 0)
-
-
-def _executor(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
-    if site is None:
-        executor: Any = submitit.LocalExecutor(logs)
-        gpus = _local_gpus()
-        executor.update_parameters(
-            timeout_min=LOCAL_MINUTES, tasks_per_node=ranks, gpus_per_node=len(gpus), visible_gpus=gpus
-        )
-        return executor
-    executor = submitit.SlurmExecutor(logs, max_num_timeout=REQUEUES, python=_python(site))
-    per_node = ranks // site.nodes
-    wanted: dict[str, Any] = {
-        "job_name": name,
-        "time": site.minutes,
-        "nodes": site.nodes,
-        "ntasks_per_node": per_node,
-        "cpus_per_task": site.cpus_per_task,
-        "mem": f"{site.mem_gb * 1024:.0f}M",
-        "gpus_per_node": site.gpus_per_task * per_node or None,
-        "partition": site.partition,
-        "account": site.account,
-        "qos": site.qos,
-        "constraint": site.constraint,
-        "setup": site.setup or None,
-        "signal_delay_s": site.signal_seconds,
-        "srun_args": ["--kill-on-bad-exit=1"],  # a rank that dies ends its job: others would wait for it
-        "additional_parameters": {"requeue": True, **site.sbatch},
-    }
-    executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
-    return executor
-
-
-def _python(site: Site) -> str:
-    """The command that runs Python on a node: ours, or the container's with our code in it."""
-    if site.container is None:
-        return shlex.quote(sys.executable)
-    here = Path.cwd()
-    nvidia = ["--nv"] if site.gpus_per_task else []
-    return shlex.join(
-        [
-            "apptainer",
-            "exec",
-            *nvidia,
-            "--bind",
-            str(here),
-            "--env",
-            f"PYTHONPATH={here}",
-            str(site.container),
-            "python3",
-        ]
-    )
-
-
-def _local_gpus() -> tuple[int, ...]:
-    """The GPUs of this machine that we may use; submitit hides them from local jobs unless it is told."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return tuple(int(index) for index in allowed.split(",") if index.strip().isdigit())
-    return tuple(sorted(int(device.name.removeprefix("nvidia")) for device in Path("/dev").glob("nvidia[0-9]*")))
 
 
 class _Ranked:
@@ -164,11 +105,7 @@ class _Ranked:
         self.function = function
 
     def __call__(self, *arguments: Any) -> Any:
-        job = submitit.JobEnvironment()
-        if job.num_tasks > 1:
-            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-            if job.num_nodes == 1:  # a host name need not resolve on the machine that bears it
-                os.environ["MASTER_ADDR"] = "127.0.0.1"
+        prepare_rank()
         return self.function(*arguments)
 
 
@@ -176,6 +113,7 @@ class _Requeued(_Ranked):
     """One that submitit requeues as it is: what has to be saved, the function saves itself."""
 
     def checkpoint(self, *arguments: Any) -> Any:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # told once, by Slurm or by the container's runtime, is enough
         return DelayedSubmission(self, *arguments)
 
 
@@ -186,7 +124,7 @@ class _Found(submitit.LocalJob[Any]):
         return {"jobState": "RUNNING" if _is_controller(self.job_id, self._paths.folder) else "FINISHED"}
 
     def cancel(self, check: bool = True) -> None:
-        with suppress(ProcessLookupError):
+        if not self.done():
             os.kill(int(self.job_id), signal.SIGINT)
 
 
@@ -199,9 +137,11 @@ def _is_controller(pid: str, logs: Path) -> bool:
 
 
 def reattach(names: list[str], logs: Path, ranks: int, site: Site | None) -> list[Job]:
-    """The jobs that another launcher submitted under these names."""
+    """The jobs that another launcher submitted under these names, to Slurm or to this machine as now."""
     kind = _Found if site is None else submitit.SlurmJob
-    return [kind(logs, name, list(range(ranks))) for name in names]
+    jobs: list[Job] = [kind(logs, name, list(range(ranks))) for name in names]
+    # a job here has a process id for a name, which says nothing to Slurm
+    return [job for job in jobs if site is None or job.paths.submission_file.exists()]
 
 
 def ended(job: Job) -> bool:
@@ -215,14 +155,18 @@ def failure(job: Job) -> str | None:
     """Why a job ended badly, in one line that names its log; None if it runs or ended well."""
     if not ended(job):
         return None
-    ranks = job._sub_jobs or [job]
-    silent = [rank for rank in ranks if not rank.paths.result_pickle.exists()]
-    if silent:
-        return f"job {job.job_id}: ended without a result: killed or cancelled; its log is {silent[0].paths.stderr}"
-    error = job.exception()
-    if error is None:
+    with suppress(OSError):  # a shared file system looks again at a folder that has changed
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+    silent = None
+    for rank in job._sub_jobs or [job]:
+        if not rank.paths.result_pickle.exists():
+            silent = silent or rank.paths.stderr  # perhaps because another rank failed: look for that
+        elif error := rank.exception():
+            return f"job {job.job_id}: {_last_line_of_trace(str(error))}; its log is {rank.paths.stderr}"
+    if silent is None:
         return None
-    return f"job {job.job_id}: {_last_line_of_trace(str(error))}; its log is {job.paths.stderr}"
+    told = f"its log is {silent}" if silent.exists() else "it never started"
+    return f"job {job.job_id}: ended without a result: killed or cancelled; {told}"
 
 
 def _last_line_of_trace(error: str) -> str:
@@ -234,12 +178,27 @@ def _last_line_of_trace(error: str) -> str:
 
 def dismiss(jobs: list[Job], seconds: float) -> None:
     """End jobs that have nothing left to do: those that queue at once, those that run when they have had time to."""
-    if any(isinstance(job, submitit.SlurmJob) for job in jobs):
-        slurm.cancel([job.job_id for job in jobs], waiting_only=True)
+    slurm.cancel(_in_slurm(jobs), waiting_only=True)
+    if left := _wait(jobs, seconds):
+        cancel(left)
+
+
+def cancel(jobs: list[Job]) -> None:
+    """End jobs at once, and return when they are gone."""
+    slurm.cancel(_in_slurm(jobs))
+    for job in jobs:
+        if not isinstance(job, submitit.SlurmJob):
+            job.cancel(check=False)
+    _wait(jobs, SECONDS_TO_END)
+
+
+def _wait(jobs: list[Job], seconds: float) -> list[Job]:
+    """Wait for the end of jobs; those that have not ended in time."""
     deadline = time.monotonic() + seconds
     while (left := [job for job in jobs if not ended(job)]) and time.monotonic() < deadline:
         time.sleep(0.5)
-    slurm.cancel([job.job_id for job in left if isinstance(job, submitit.SlurmJob)])
-    for job in left:
-        if not isinstance(job, submitit.SlurmJob):
-            job.cancel(check=False)
+    return left
+
+
+def _in_slurm(jobs: list[Job]) -> list[str]:
+    return [job.job_id for job in jobs if isinstance(job, submitit.SlurmJob)]

@@ -7,26 +7,38 @@ cluster keeps accounts.
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from hpc_massmap.config import Site
 from hpc_massmap.errors import InputError
 
 SECONDS_BETWEEN_CALLS = 5.0  # to squeue, for all jobs together
 TIMEOUT = 60.0
+PAUSES = (1.0, 5.0, 25.0)  # before a controller that is busy or restarts is asked again
+AWAY = ("Unable to contact slurm controller", "Socket timed out", "in standby", "temporarily unable to accept job")
+NO_SUCH_NODES = "Requested node configuration is not available"
+UP = ("idle", "mix", "alloc", "comp", "plnd", "resv")  # states of nodes, as sinfo shortens them
 
-_seen: tuple[float, set[str]] = (float("-inf"), set())
+_seen: tuple[float, set[str] | None] = (float("-inf"), None)  # when squeue was asked, and the jobs we know of
+T = TypeVar("T")
 
 
-def check_site(site: Site, script: str) -> None:
-    """Whether Slurm would take a batch script that asks for what the site says.
+def require() -> None:
+    """Raise an InputError if this machine cannot submit to Slurm."""
+    for program in ("sbatch", "srun"):
+        if shutil.which(program) is None:
+            raise InputError(f"no Slurm here ({program} is not on PATH); without --site jobs run on this machine")
+
+
+def check_site(site: Site, tasks: int, script: str) -> None:
+    """Whether Slurm would take a batch script of `tasks` tasks on each node that asks for what the site says.
 
     Raises
     ------
     InputError
-        One line: no Slurm, no such partition, a time above its limit, or Slurm's own reason.
+        One line: no such partition, a time above its limit, more than its nodes have, or Slurm's own reason.
     """
-    if shutil.which("sbatch") is None:
-        raise InputError("no Slurm here (sbatch is not on PATH); without --site jobs run on this machine")
     partitions = _partitions()
     name = site.partition or next((n for n, p in partitions.items() if p.get("Default") == "YES"), None)
     if name is None:
@@ -36,20 +48,44 @@ def check_site(site: Site, script: str) -> None:
     limit = seconds_of(partitions[name].get("MaxTime", "UNLIMITED"))
     if limit is not None and 60 * site.minutes > limit:
         raise InputError(f"site: minutes = {site.minutes}: partition {name} allows {limit // 60:.0f}")
-    tested = subprocess.run(
-        ["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-    if tested.returncode:
-        said = [line.rpartition("error: ")[2] for line in tested.stderr.splitlines() if line.strip()]
-        reason = next((line for line in said if not line.startswith("Batch job submission failed")), "no reason given")
-        reason = next((line.rpartition("failure: ")[2] for line in reversed(said) if "failure: " in line), reason)
-        raise InputError(f"site: Slurm refuses such a job in partition {name}: {reason}")
+    all_up = _check_nodes(site, tasks, name) and partitions[name].get("State") == "UP"
+    tested = _ask("sbatch", "--test-only", script=script)
+    if tested.returncode and (all_up or NO_SUCH_NODES not in tested.stderr):  # nodes that are down come back
+        raise InputError(f"site: Slurm refuses such a job in partition {name}: {reason(tested.stderr)}")
 
 
 def _partitions() -> dict[str, dict[str, str]]:
-    rows = [row.split() for row in _ask("scontrol", "show", "partition", "--oneliner").splitlines()]
+    rows = [row.split() for row in _answer("scontrol", "show", "partition", "--oneliner").splitlines()]
     fields = [dict(word.partition("=")[::2] for word in row) for row in rows]
     return {partition["PartitionName"]: partition for partition in fields if "PartitionName" in partition}
+
+
+def _check_nodes(site: Site, tasks: int, partition: str) -> bool:
+    """Refuse more nodes than the partition has, or larger ones; whether all of them are up."""
+    columns = "%D|%c|%m|%G|%t"
+    rows = _answer("sinfo", "--noheader", "--exact", f"--partition={partition}", f"--format={columns}").splitlines()
+    kinds = [row.split("|") for row in rows]
+    if not kinds:
+        return False  # a cluster that shows its nodes to nobody
+    nodes, cpus = sum(int(kind[0]) for kind in kinds), max(int(kind[1]) for kind in kinds)
+    memory, gpus = max(int(kind[2]) / 1024 for kind in kinds), max(gpus_of(kind[3]) for kind in kinds)
+    each = f"{tasks} on a node" if tasks > 1 else "on a node"
+    for key, asked, needed, there in (
+        ("nodes", site.nodes, site.nodes, nodes),
+        ("cpus_per_task", f"{site.cpus_per_task} ({each})", site.cpus_per_task * tasks, cpus),
+        ("mem_gb", site.mem_gb, site.mem_gb, memory),
+        ("gpus_per_task", f"{site.gpus_per_task} ({each})", site.gpus_per_task * tasks, gpus),
+    ):
+        if needed > there:
+            has = f"partition {partition} has" if key == "nodes" else f"the largest node of partition {partition} has"
+            raise InputError(f"site: {key} = {asked}: {has} {there:.4g}")
+    return all(kind[4].startswith(UP) for kind in kinds)
+
+
+def gpus_of(resources: str) -> int:
+    """How many GPUs a node's generic resources have, written like gpu:a100:4(S:0-1),gpu:t4:1."""
+    counts = [part.partition("(")[0].split(":") for part in resources.split(",")]
+    return sum(int(words[-1]) for words in counts if words[0] == "gpu" and words[-1].isdigit())
 
 
 def seconds_of(clock: str) -> float | None:
@@ -65,33 +101,79 @@ def seconds_of(clock: str) -> float | None:
 
 
 def in_queue() -> set[str]:
-    """Our jobs that wait, run or are about to run again; arrays by task, like 12_0. At most some seconds old."""
+    """Our jobs that wait, run or are about to run again; arrays by task, like 12_0. At most some seconds old.
+
+    Raises
+    ------
+    InputError
+        If Slurm does not answer and never has; later, what was there is still there for all we know.
+    """
     global _seen
-    if time.monotonic() - _seen[0] > SECONDS_BETWEEN_CALLS:
-        rows = _ask("squeue", "--me", "--noheader", "--array", "--format=%F %K").splitlines()
-        pairs = [row.split() for row in rows if row.strip()]
-        _seen = time.monotonic(), {job if task == "N/A" else f"{job}_{task}" for job, task in pairs}
-    return _seen[1]
+    when, jobs = _seen
+    if jobs is None or time.monotonic() - when > SECONDS_BETWEEN_CALLS:
+        try:
+            rows = _answer("squeue", "--me", "--noheader", "--array", "--format=%F %K").splitlines()
+        except InputError:
+            if jobs is None:
+                raise
+        else:
+            pairs = [row.split() for row in rows if row.strip()]
+            jobs = {job if task == "N/A" else f"{job}_{task}" for job, task in pairs}
+        _seen = time.monotonic(), jobs
+    return jobs
 
 
 def expect(jobs: list[str]) -> None:
     """Jobs that were just submitted: in the queue, whatever squeue said before."""
-    _seen[1].update(jobs)
+    global _seen
+    _seen = _seen[0], (_seen[1] or set()) | set(jobs)
 
 
 def cancel(jobs: list[str], waiting_only: bool = False) -> None:
     """End jobs, or only those that have not started."""
     if jobs:
         states = ["--state=PENDING"] if waiting_only else []
-        subprocess.run(["scancel", "--quiet", *states, *jobs], timeout=TIMEOUT, check=False)
+        _ask("scancel", "--quiet", *states, *jobs)
 
 
-def _ask(*command: str) -> str:
-    """What a command of Slurm prints; a controller that is busy or restarts is asked again."""
-    for pause in (1, 5, 25, 0):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        if done.returncode == 0:
-            return done.stdout
+def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:
+    """What an attempt gives, made again while its error says that Slurm's controller is away."""
+    for pause in PAUSES:
+        try:
+            return attempt()
+        except error as failed:
+            if not any(words in str(failed) for words in AWAY):
+                raise
         time.sleep(pause)
-    lines = done.stderr.strip().splitlines() or ["no reason given"]
-    raise InputError(f"{command[0]}: {lines[-1]}")
+    return attempt()
+
+
+def reason(said: str) -> str:
+    """The line that matters in what a command of Slurm says as it fails."""
+    lines = [line.rpartition("error: ")[2].strip() for line in said.splitlines() if line.strip()]
+    causes = [line.rpartition("failure: ")[2] for line in lines if "failure: " in line]
+    others = [line for line in lines if not line.startswith("Batch job submission failed")]
+    return (causes or others or lines or ["no reason given"])[-1]
+
+
+def _answer(*command: str) -> str:
+    """What a command of Slurm prints; an InputError if it fails for good."""
+    done = _ask(*command)
+    if done.returncode:
+        raise InputError(f"{command[0]}: {reason(done.stderr)}")
+    return done.stdout
+
+
+def _ask(*command: str, script: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run a command of Slurm, again if the controller is away."""
+
+    def attempt() -> "subprocess.CompletedProcess[str]":
+        try:
+            done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        except subprocess.TimeoutExpired:
+            raise InputError(f"{command[0]}: {AWAY[0]} in {TIMEOUT:.0f} s") from None
+        if done.returncode and any(words in done.stderr for words in AWAY):
+            raise InputError(f"{command[0]}: {reason(done.stderr)}")
+        return done
+
+    return patiently(attempt, InputError)

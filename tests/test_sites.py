@@ -7,7 +7,7 @@ import pytest
 from hpc_massmap.config import Site, load_site
 from hpc_massmap.errors import InputError
 from hpc_massmap.launch import ranks_of, script
-from hpc_massmap.slurm import seconds_of
+from hpc_massmap.slurm import gpus_of, seconds_of
 
 SITES = sorted(Path("configs/sites").glob("*.yaml"))
 
@@ -51,11 +51,16 @@ def test_a_worker_on_two_nodes_with_gpus(tmp_path: Path) -> None:
     assert "#SBATCH --gpus-per-node=4" in lines
 
 
-def test_a_container_wraps_python_and_sees_the_code(tmp_path: Path) -> None:
-    site = Site(container=Path("mass map.sif"), gpus_per_task=1)
-    text = script("tune_x", tmp_path, 2, 1, site)
-    here = Path.cwd()
-    assert f"apptainer exec --nv --bind {here} --env PYTHONPATH={here} 'mass map.sif' python3 -u -m submitit" in text
+def test_a_container_wraps_python_and_sees_code_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(container=Path("mass map.sif"), gpus_per_task=1, setup=["module load apptainer"])
+    code, elsewhere, run = Path.cwd(), tmp_path / "elsewhere", tmp_path / "runs" / "x"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    text = script("tune_x", run / "logs" / "tune", 2, 1, site)
+    binds = f"--bind {code} --bind {elsewhere} --bind {run}"
+    env = f"--env PYTHONPATH={code} --env PYTHONNOUSERSITE=1"
+    assert f"apptainer exec --nv {binds} {env} '{elsewhere}/mass map.sif' python3 -u -m submitit.core._submit" in text
+    assert "apptainer" not in script("tune_x", run / "logs" / "tune", 2, 1, Site())
 
 
 def test_ranks_that_cannot_be_spread(tmp_path: Path) -> None:
@@ -70,8 +75,27 @@ def test_an_option_is_asked_in_one_place(tmp_path: Path) -> None:
     path.write_text("sbatch: {mem: 4G}\n")
     with pytest.raises(InputError, match=r"site\.yaml: sbatch\.mem: a key of the site's own says that"):
         load_site(path)
-    path.write_text("sbatch: {reservation: week}\n")
-    assert "#SBATCH --reservation=week" in script("x", tmp_path, 1, 1, load_site(path))
+    path.write_text("sbatch: {exclusive: false}\n")
+    with pytest.raises(InputError, match=r"site\.yaml: sbatch\.exclusive: must be text or a number, or true"):
+        load_site(path)
+    path.write_text("sbatch: {reservation: week, exclusive: true, nice: 100}\n")
+    lines = script("x", tmp_path, 1, 1, load_site(path)).splitlines()
+    assert {"#SBATCH --reservation=week", "#SBATCH --exclusive", "#SBATCH --nice=100"} <= set(lines)
+
+
+def test_a_job_is_not_told_of_its_end_before_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("minutes: 2\n")
+    with pytest.raises(InputError, match=r"site\.yaml: signal_seconds = 120: must be less than the 2 minutes"):
+        load_site(path)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus"),
+    [("(null)", 0), ("gpu:2", 2), ("gpu:a100:4(S:0-1),lustre:1", 4), ("gpu:a100:2(S:0),gpu:t4:1(S:1)", 3)],
+)
+def test_gpus_of_a_node(resources: str, gpus: int) -> None:
+    assert gpus_of(resources) == gpus
 
 
 @pytest.mark.parametrize(

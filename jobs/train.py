@@ -10,10 +10,11 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
-    from hpc_massmap.launch import check_site, ranks_of, submit
+    from hpc_massmap.handover import handing_over
+    from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
-    from hpc_massmap.train.final import FinalTraining, follow
+    from hpc_massmap.train.final import FinalTraining, Record, follow
     from hpc_massmap.tune.best import with_best
 
     run = Run(config, config.runs / config.name)
@@ -25,9 +26,13 @@ def main(argv: list[str] | None = None) -> None:
     name, logs, ranks = f"train_{config.name}", run.logs / "train", ranks_of(site, config.train.ranks)
     checked = check_site(name, logs, 1, ranks, site)
     if args.dry_run:
-        say(checked)
+        print(checked)
         return
     Run.open(run.config)
+    record = Record(
+        logs / "job.json", [step.settings, step.inputs, ranks], lambda names: reattach(names, logs, ranks, site)
+    )
+    running = record.running(args.force)
     if step.is_finished(args.force):
         return
     model = config.model
@@ -35,10 +40,13 @@ def main(argv: list[str] | None = None) -> None:
         f"training {config.name} with F = {model.filters}, K = {model.kernel}, N = {model.layers}, "
         f"dropout = {model.dropout:.3f} {'of ' + str(run.best) if run.best.exists() else 'of the config'}"
     )
-    training = FinalTraining(config, run.maps, run.model)
-    (job,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
-    with progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
-        follow(job, config, run.model, bar)
+    with handing_over():
+        if running is None:
+            training = FinalTraining(config, run.maps, run.model)
+            (running,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
+            record.write(running)
+        with progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
+            follow(running, config, run.model, bar)
     step.finish()
 
 

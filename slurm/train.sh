@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Train the final model of a config by the ranks that SITE describes, then predict the test set.
+# Train the final model of a config by the ranks that SITE describes, then predict the test set. Before its time is up
+# this job is requeued; the training goes on by itself meanwhile.
 #   SITE=configs/sites/gpu.yaml sbatch slurm/train.sh [CONFIG [key=value ...]]
 #SBATCH --job-name=train
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4G
 #SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@120
 set -euo pipefail
 [ $# -gt 0 ] || set -- configs/multi3.yaml
-"${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" train "$@" --site "${SITE:?names a file of configs/sites/}"
+"${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" train "$@" --site "${SITE:?names a file of configs/sites/}" &
+train=$!
+trap 'kill -USR1 "$train"; wait "$train"; exit' USR1 # it requeues this job
+wait "$train"
 exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" predict "$@"

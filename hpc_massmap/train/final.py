@@ -1,7 +1,7 @@
 """The final training of a run: what each of its ranks does, and how the launcher follows it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.launch import Job, ended, failure
-from hpc_massmap.progress import Bar
-from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.launch import Job, cancel, ended, failure
+from hpc_massmap.progress import Bar, say
+from hpc_massmap.storage import digest_of, read_json, write_json
 from hpc_massmap.train.loop import Callbacks, Epoch, fit
 from hpc_massmap.train.ranks import join_ranks
 
@@ -79,6 +79,44 @@ def _sole_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class Record:
+    """The job that trains this run, written down for a launcher that is started again.
+
+    Parameters
+    ----------
+    file : where
+    settings : what the training depends on
+    reattach : the job of that name, as another launcher submitted it; none if it cannot be one of ours
+    """
+
+    def __init__(self, file: Path, settings: Any, reattach: Callable[[list[str]], list[Job]]) -> None:
+        self._file, self._of, self._reattach = file, digest_of(settings), reattach
+
+    def running(self, force: bool) -> Job | None:
+        """The job if it has not ended; with `force` it is ended first.
+
+        Raises
+        ------
+        InputError
+            If it trains with other settings.
+        """
+        if not self._file.exists():
+            return None
+        known = read_json(self._file)
+        jobs = [job for job in self._reattach([known["job"]]) if not ended(job)]
+        if jobs and force:
+            cancel(jobs)
+            return None
+        if jobs and known["of"] != self._of:
+            raise InputError(f"job {known['job']} trains this run with other settings; wait for it, or --force ends it")
+        if jobs:
+            say(f"job {known['job']} is still there; following it")
+        return jobs[0] if jobs else None
+
+    def write(self, job: Job) -> None:
+        write_json(self._file, {"job": job.job_id, "of": self._of})
 
 
 def follow(job: Job, config: Config, folder: Path, bar: Bar) -> None:

@@ -1,15 +1,20 @@
 """What is submitted, what is refused before, and that a job's end is told from its rest."""
 
 import csv
-import subprocess
+import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import submitit
 
 from hpc_massmap import launch, slurm
-from hpc_massmap.config import Site
+from hpc_massmap.config import Site, load_config
+from hpc_massmap.errors import InputError
+from hpc_massmap.storage import read_json
+from hpc_massmap.train.final import train_rank
 from tests.cluster.cluster import Cluster
 from tests.cluster.polling import wait_until
 from tests.cluster.test_jobs import SITE
@@ -58,25 +63,42 @@ def test_a_dry_run_shows_the_script_and_submits_nothing(slurm: Cluster, config: 
     assert not (config.parent / "runs").exists()
 
 
+def test_a_mistake_in_a_site_is_told_in_one_line_before_anything_else(slurm: Cluster, config: Path) -> None:
+    with pytest.raises(RuntimeError, match="exit 2\nerror: site: partition = nowhere: no such partition") as told:
+        slurm.run(*command("tune", config, SITE.replace("batch", "nowhere")))
+    assert str(told.value).count("\n") == 2
+    assert not (config.parent / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            ("partition: batch", "partition: nowhere"),
-            r"partition = nowhere: no such partition; this cluster has batch, ",
+            {"partition": "nowhere"},
+            r"partition = nowhere: no such partition; this cluster has batch, low, urgent, short",
         ),
-        (("partition: batch", "partition: short"), r"minutes = 10: partition short allows 2"),
-        (("mem_gb: 1.5", "mem_gb: 900"), r"Slurm refuses such a job in partition batch: .*[Mm]emory|configuration"),
-        (("mem_gb: 1.5", "constraint: a100"), r"Slurm refuses such a job in partition batch: .*[Ff]eature"),
+        ({"partition": "short", "minutes": 3}, r"minutes = 3: partition short allows 2"),
+        ({"nodes": 9}, r"nodes = 9: partition low has 4"),
+        ({"mem_gb": 9.0}, r"mem_gb = 9.0: the largest node of partition low has 7\.812"),
+        (
+            {"tasks_per_node": 2, "cpus_per_task": 5},
+            r"cpus_per_task = 5 \(2 on a node\): the largest node of partition low has 8",
+        ),
+        ({"gpus_per_task": 3}, r"gpus_per_task = 3 \(on a node\): the largest node of partition low has 2"),
+        ({"constraint": "a100"}, r"Slurm refuses such a job in partition low: Invalid feature specification"),
+        (
+            {"sbatch": {"reservation": "week"}},
+            r"Slurm refuses such a job in partition low: Requested reservation is invalid",
+        ),
+        ({"sbatch": {"begin": "noonish"}}, r"Slurm refuses such a job in partition low: Invalid --begin specification"),
+        ({"container": Path("none.sif")}, r"container = none\.sif: no such image; `apptainer build` makes one"),
     ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_the_cluster_cannot_do_is_told_in_one_line(
-    slurm: Cluster, config: Path, change: tuple[str, str], message: str
-) -> None:
-    with pytest.raises(RuntimeError, match=f"error: site: {message}") as told:
-        slurm.run(*command("tune", config, SITE.replace(*change)))
-    assert str(told.value).count("\n") == 2
-    assert not (config.parent / "runs").exists()
+def test_what_the_cluster_cannot_do(here: Cluster, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    site = SMALL.model_copy(update=change)
+    with pytest.raises(InputError, match=rf"^site: {message}$"):
+        launch.check_site("x", tmp_path, 2, site.nodes * (site.tasks_per_node or 1), site)
 
 
 def fail() -> None:
@@ -101,17 +123,110 @@ def test_ends_are_told_from_requeues_by_any_launcher(here: Cluster, tmp_path: Pa
     assert "ended without a result: killed or cancelled; its log is" in str(launch.failure(again_long))
 
 
-def test_a_training_that_is_told_to_end_is_requeued_and_goes_on(slurm: Cluster, config: Path) -> None:
-    model = config.parent / "runs" / "small" / "model"
-    overrides = ("train.epochs=40", "train.patience=40", "train.ranks=1", "model.filters=4", "model.layers=1")
-    launcher = subprocess.Popen(
-        [*command("train", config, SITE), *overrides], env=slurm.env, stdout=subprocess.PIPE, text=True
-    )
-    wait_until((model / "last.pt").exists, "a first epoch", 100)
-    (job,) = slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%A").split()
-    slurm.run("scancel", "--signal=USR2", job)
-    output, _ = launcher.communicate(timeout=200)
-    assert launcher.returncode == 0, output
-    assert int(slurm.run("scontrol", "show", "job", job).split("Restarts=")[1].split()[0]) == 1
-    with (model / "log.csv").open() as log:
-        assert [int(row["epoch"]) for row in csv.DictReader(log)] == list(range(1, 41))
+def test_nodes_that_are_drained_are_waited_for(here: Cluster, tmp_path: Path) -> None:
+    nodes = f"nodename={','.join(here.nodes)}"
+    here.run("scontrol", "update", nodes, "state=drain", "reason=test")
+    try:
+        assert "#SBATCH" in launch.check_site("x", tmp_path, 1, 1, SMALL)
+        (job,) = launch.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
+        assert not launch.ended(job)
+        launch.cancel([job])
+        assert launch.failure(job) == f"job {job.job_id}: ended without a result: killed or cancelled; it never started"
+    finally:
+        here.run("scontrol", "update", nodes, "state=resume")
+
+
+def test_the_limits_of_a_launcher_s_own_job_are_not_its_jobs(
+    here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")  # srun takes no job that has this besides --mem
+    monkeypatch.setenv("SLURM_CPU_BIND", "mask_cpu:0x100")
+    (job,) = launch.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
+    wait_until(lambda: launch.ended(job), "the job to end", 60)
+    assert launch.failure(job) is None
+
+
+APPTAINER = """#!/bin/bash
+# What runs in the container sees what it is told to, and no scontrol.
+shift
+while [[ $1 == --* ]]; do
+    [ "$1" = --env ] && export "$2"
+    shift 2
+done
+echo "in $1"
+PATH={folder}/inside APPTAINER_CONTAINER=$1 exec "${{@:2}}"
+"""
+
+
+class Stubborn:
+    """Ends only in its second life."""
+
+    def __call__(self, folder: Path) -> None:
+        lives = folder / f"lives_{submitit.JobEnvironment().job_id}"
+        with lives.open("a") as file:
+            file.write("alive\n")
+        if not shutil.which("scontrol") and len(lives.read_text().splitlines()) == 1:
+            time.sleep(300)
+
+    def checkpoint(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+def test_a_job_in_a_container_is_requeued_from_outside(here: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "apptainer").write_text(APPTAINER.format(folder=tmp_path))
+    (tmp_path / "image.sif").touch()
+    for file in ("inside/python3", "apptainer"):
+        (tmp_path / file).chmod(0o755)
+    site = SMALL.model_copy(update={"container": tmp_path / "image.sif", "setup": [f"PATH={tmp_path}:$PATH"]})
+    logs = tmp_path / "runs" / "x" / "logs" / "test"
+    jobs = launch.submit(Stubborn(), tmp_path, name="x", logs=logs, copies=2, ranks=1, site=site)
+    lives = [tmp_path / f"lives_{job.job_id}" for job in jobs]
+    wait_until(lambda: all(path.exists() for path in lives), "both to start", 60)
+    here.run("scancel", "--signal=USR2", jobs[0].job_id)
+    wait_until(lambda: len(lives[0].read_text().splitlines()) == 2, "a second life", 60)
+    wait_until(lambda: launch.ended(jobs[0]), "it to end", 60)
+    assert launch.failure(jobs[0]) is None
+    assert f"in {tmp_path}/image.sif" in jobs[0].paths.stdout.read_text()
+    assert not launch.ended(jobs[1])
+    launch.cancel(jobs)
+    assert len(lives[1].read_text().splitlines()) == 1
+
+
+@pytest.mark.timeout(600)
+def test_a_training_outlasts_its_own_time_limit_and_its_launcher_s(
+    slurm: Cluster, config: Path, tmp_path: Path
+) -> None:
+    if not Path(".venv/bin/python").exists():
+        pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
+    site, log, folder = tmp_path / "site.yaml", tmp_path / "log", tmp_path / "runs" / "small"
+    site.write_text(SITE)
+    overrides = ["train.epochs=25", "train.patience=25", "train.ranks=1", "model.filters=4", "model.layers=1"]
+    calm = load_config(config, overrides)
+    train_rank(calm, calm.maps.file, tmp_path / "calm")
+
+    asks = ("--mem=2G", "--time=10", f"--output={log}", f"--export=ALL,SITE={site}")
+    launcher = slurm.run("sbatch", "--parsable", *asks, "slurm/train.sh", str(config), *overrides).strip()
+    wait_until((folder / "model" / "last.pt").exists, "a first epoch", 100)
+    training = read_json(folder / "logs" / "train" / "job.json")["job"]
+    slurm.run("scancel", "--signal=USR2", training)
+    wait_until(lambda: restarts(slurm, training) == 1, "the training to be requeued", 60)
+    slurm.run("scontrol", "hold", training)
+    slurm.run("scancel", "--signal=USR1", "--batch", launcher)
+    wait_until(lambda: "is still there; following it" in log.read_text(), "the launcher to come back", 100)
+    slurm.run("scontrol", "release", training)
+    slurm.wait_for(launcher, "COMPLETED", seconds=250)
+    assert restarts(slurm, training) == 1
+    assert (folder / "predictions.h5").exists()
+    assert losses(folder / "model" / "log.csv") == losses(tmp_path / "calm" / "log.csv")
+    assert len(losses(folder / "model" / "log.csv")) == 25
+
+
+def restarts(slurm: Cluster, job: str) -> int:
+    return int(slurm.run("scontrol", "show", "job", job).split("Restarts=")[1].split()[0])
+
+
+def losses(log: Path) -> list[tuple[str, str]]:
+    with log.open() as rows:
+        return [(row["epoch"], row["validation_loss"]) for row in csv.DictReader(rows)]

@@ -1,0 +1,196 @@
+"""Jobs of this machine and of a Slurm that is only a few scripts: who is there, who has ended, and why."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import submitit
+
+from hpc_massmap import launch, slurm
+from hpc_massmap.config import Site
+from hpc_massmap.errors import InputError
+from hpc_massmap.executor import prepare_rank
+from hpc_massmap.storage import read_json
+from tests.cluster.polling import wait_until
+from tests.synthetic import write_synthetic_maps
+from tests.test_jobs import CONFIG
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is first on the PATH, and a launcher that has asked Slurm nothing yet."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "_seen", (float("-inf"), None))
+    monkeypatch.setattr(slurm, "PAUSES", (0.0, 0.0, 0.0))
+    return folder
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """A program that counts its calls in a file and then does as it is told."""
+    path = folder / name
+    path.write_text(f'#!/bin/sh\necho >> "$0.calls"\ncalls=$(wc -l < "$0.calls")\n{text}\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def calls(folder: Path, name: str) -> int:
+    return len((folder / f"{name}.calls").read_text())
+
+
+def submit_here(function: Any, *arguments: Any, logs: Path, ranks: int = 1) -> launch.Job:
+    (job,) = launch.submit(function, *arguments, name="x", logs=logs, copies=1, ranks=ranks, site=None)
+    return job
+
+
+def test_squeue_is_asked_once_for_all_jobs_and_looks(programs: Path, tmp_path: Path) -> None:
+    program(programs, "squeue", "for n in $(seq 0 98); do echo 7 $n; done; echo 9 N/A")
+    jobs: list[launch.Job] = [submitit.SlurmJob(tmp_path, name) for name in [*(f"7_{n}" for n in range(100)), "9"]]
+    for _ in range(20):
+        assert [job.job_id for job in jobs if launch.ended(job)] == ["7_99"]
+    assert calls(programs, "squeue") == 1
+
+
+def test_a_controller_that_is_away_takes_no_job_along(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+    program(programs, "squeue", away)
+    with pytest.raises(InputError, match=r"^squeue: Unable to contact slurm controller \(connect failure\)$"):
+        slurm.in_queue()
+    program(programs, "squeue", "echo 7 0")
+    assert slurm.in_queue() == {"7_0"}
+    slurm.expect(["8"])
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_CALLS", -1.0)
+    program(programs, "squeue", away)
+    assert slurm.in_queue() == {"7_0", "8"}
+    program(programs, "squeue", "")
+    assert slurm.in_queue() == set()
+
+
+def test_a_submission_outlasts_a_restart_of_the_controller(programs: Path, tmp_path: Path) -> None:
+    away = "echo 'sbatch: error: Batch job submission failed: Unable to contact slurm controller' >&2; exit 1"
+    program(programs, "srun", "")
+    program(programs, "sbatch", f"[ $calls -gt 2 ] || {{ {away}; }}; echo Submitted batch job 12")
+    names = {"name": "x", "logs": tmp_path / "logs", "ranks": 1, "site": Site()}
+    jobs = launch.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
+    assert [job.job_id for job in jobs] == ["12_0", "12_1"]
+    assert calls(programs, "sbatch") == 3
+    program(programs, "sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
+    with pytest.raises(InputError, match=r"^Slurm refused the job: invalid partition specified: x; check the site"):
+        launch.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
+    assert calls(programs, "sbatch") == 4
+
+
+def test_no_slurm_is_told_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"^no Slurm here \(sbatch is not on PATH\); without --site jobs run on this"):
+        launch.check_site("x", tmp_path, 1, 1, Site())
+    with pytest.raises(InputError, match="no Slurm here"):
+        launch.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=Site())
+
+
+def fail_on(rank: int) -> None:
+    if submitit.JobEnvironment().global_rank == rank:
+        raise ValueError("no luck")
+
+
+def test_the_rank_that_failed_is_named(tmp_path: Path) -> None:
+    job = submit_here(fail_on, 1, logs=tmp_path, ranks=2)
+    wait_until(lambda: launch.ended(job), "the job to end")
+    (again,) = launch.reattach([job.job_id], tmp_path, 2, None)
+    expected = f"job {job.job_id}: ValueError: no luck; its log is {tmp_path}/{job.job_id}_1_log.err"
+    assert launch.failure(job) == launch.failure(again) == expected
+
+
+def test_a_local_job_is_found_and_ended_by_another_launcher(tmp_path: Path) -> None:
+    job = submit_here(time.sleep, 300, logs=tmp_path)
+    wait_until(job.paths.stderr.exists, "the job to start")
+    (again,) = launch.reattach([job.job_id], tmp_path, 1, None)
+    assert not launch.ended(again)
+    assert launch.failure(again) is None
+    launch.cancel([again])
+    assert launch.ended(again)
+    assert launch.ended(job)
+    assert "ended without a result: killed or cancelled; its log is " in str(launch.failure(again))
+
+
+def test_another_process_with_a_job_s_number_is_no_job(tmp_path: Path) -> None:
+    (stranger,) = launch.reattach([str(os.getpid())], tmp_path, 1, None)
+    assert launch.ended(stranger)
+    launch.cancel([stranger])  # and is left alone
+    assert launch.reattach([str(os.getpid())], tmp_path, 1, Site()) == []  # nor is it a job of Slurm's
+
+
+class Counter:
+    def __call__(self, *arguments: Any) -> tuple[Any, ...]:
+        return arguments
+
+    def checkpoint(self, *arguments: Any) -> None:
+        raise NotImplementedError
+
+
+def test_what_can_be_requeued_is_requeued_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    submitted = submit_here(Counter(), 1, 2, logs=tmp_path).submission()
+    again = submitted._checkpoint_function()
+    assert again is not None
+    assert type(vars(again.function)["function"]) is Counter
+    assert again.args == (1, 2)
+    assert not hasattr(submit_here(time.sleep, 0, logs=tmp_path).submission().function, "checkpoint")
+
+
+def test_jobs_on_one_machine_meet_at_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.update(SUBMITIT_EXECUTOR="slurm", SLURM_NTASKS="2", SLURM_JOB_NUM_NODES="1", MASTER_PORT="5")
+    ports = []
+    for job in range(1_000_000, 1_000_100):
+        for restart in (0, 1):
+            os.environ.update(SLURM_JOB_ID=str(job), SLURM_RESTART_COUNT=str(restart))
+            prepare_rank()
+            ports.append(int(os.environ["MASTER_PORT"]))
+    assert len(set(ports)) == len(ports)
+    assert all(1024 < port < 32768 for port in ports)
+    assert os.environ["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_a_launcher_that_was_killed_finds_its_training_again(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    model = tmp_path / "runs" / "small" / "model"
+    small = ["model.filters=4", "model.layers=1", "train.ranks=1"]
+    command = [sys.executable, "jobs/train.py", str(config), *small]
+
+    launcher = subprocess.Popen([*command, "train.epochs=5"])
+    wait_until((model / "last.pt").exists, "a first epoch")
+    launcher.kill()
+    launcher.wait()
+    job = read_json(tmp_path / "runs" / "small" / "logs" / "train" / "job.json")["job"]
+    training = int(Path(f"/proc/{job}/task/{job}/children").read_text())
+    os.kill(training, signal.SIGSTOP)
+    other = subprocess.run([*command, "train.epochs=6"], capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+    assert "trains this run with other settings; wait for it, or --force ends it" in other.stderr
+    again = subprocess.Popen([*command, "train.epochs=5"], stdout=subprocess.PIPE, text=True)
+    assert again.stdout
+    assert "is still there; following it" in again.stdout.readline()
+    os.kill(training, signal.SIGCONT)
+    again.communicate(timeout=100)
+    assert again.returncode == 0
+    assert len((model / "log.csv").read_text().splitlines()) == 6
+
+
+def test_a_dry_run_here_says_what_would_be_started(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    command = [sys.executable, "jobs/train.py", str(config), "--dry-run"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    logs = tmp_path / "runs" / "small" / "logs" / "train"
+    assert printed == f"train_small: would start 1 x 2 processes on this machine; their logs go to {logs}\n"
+    assert not (tmp_path / "runs").exists()

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     name, logs, ranks = f"tune_{config.name}", run.logs / "tune", ranks_of(site, config.tune.ranks)
     checked = check_site(name, logs, config.tune.workers, ranks, site)
     if args.dry_run:
-        say(checked)
+        print(checked)
         return
     Run.open(config)
     if args.force:

@@ -72,12 +72,9 @@ def main(argv: list[str] | None = None) -> None:
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
 
         def reopen() -> Study:
-            started = ensure(config.database, run.database)
-            study = open_study(run)
-            if started:
-                study.reopen()
+            if ensure(config.database, run.database):
                 start_guard(run, os.getpid())
-            return study
+            return open_study(run)
 
         fleet = Fleet(
             logs / "workers.json",

@@ -19,7 +19,7 @@ from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import read_json
 from hpc_massmap.tune.certificates import AUTHORITY
-from hpc_massmap.tune.server import NAME, START_SECONDS, published, start, stop
+from hpc_massmap.tune.server import NAME, START_SECONDS, Endpoint, publish, published, start, stop
 
 LOCK_SECONDS = 2 * START_SECONDS
 SHUTTING_DOWN = (91, 189, 11600, 11602)  # MongoDB's codes for a server that is about to end, or has no primary
@@ -60,8 +60,13 @@ def ensure(config: Database, folder: Path) -> bool:
                 connect(config, folder)
                 return False
             except DatabaseUnreachable:
-                start(config, folder)
-                return True
+                endpoint = start(config, folder)
+            # before anybody can know where it answers: no trial counts as abandoned while its worker could not speak
+            reopened = _join(config, folder, endpoint, 10.0)
+            reopened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
+            reopened.client.close()
+            publish(folder, endpoint)
+            return True
     except Timeout:
         raise InputError(
             f"{folder / 'lock'}: held for {LOCK_SECONDS:.0f} s by another launcher that starts the database; if it is "
@@ -88,15 +93,19 @@ def connect(config: Database, folder: Path, timeout: float = 10.0) -> MongoDatab
     InputError
         If it refuses the credentials.
     """
+    endpoint = None if config.kind == "external" else published(folder)
+    if endpoint is None and config.kind != "external":
+        path = folder / "endpoint.json"
+        raise DatabaseUnreachable(f"{path}: no such file: no database runs; jobs/tune.py starts it")
+    return _join(config, folder, endpoint, timeout)
+
+
+def _join(config: Database, folder: Path, endpoint: Endpoint | None, timeout: float) -> MongoDatabase[dict[str, Any]]:
     where: dict[str, Any]
-    if config.kind == "external":
+    if endpoint is None:
         assert config.credentials is not None
         where, shown = {"host": config.uri, **_credentials(config.credentials)}, "database.uri"
     else:
-        endpoint = published(folder)
-        if endpoint is None:
-            path = folder / "endpoint.json"
-            raise DatabaseUnreachable(f"{path}: no such file: no database runs; jobs/tune.py starts it")
         secret = {**_credentials(folder / "credentials.json"), "authSource": NAME}
         where, shown = {"host": endpoint.host, "port": endpoint.port, **secret}, f"{endpoint.host}:{endpoint.port}"
     milliseconds: Any = int(1000 * timeout)

@@ -64,8 +64,8 @@ def published(folder: Path) -> Endpoint | None:
         raise InputError(f"{path}: not an endpoint; remove it and run jobs/tune.py") from None
 
 
-def start(config: Database, folder: Path) -> None:
-    """Start a server and publish where it answers; the caller holds the lock of the folder.
+def start(config: Database, folder: Path) -> Endpoint:
+    """Start a server; the caller holds the lock of the folder, and publishes where it answers.
 
     Raises
     ------
@@ -94,11 +94,15 @@ def start(config: Database, folder: Path) -> None:
         process = _launch(command, data, where)
         if _wait_for_port(process, config.bind, port):
             pid = int((data / "mongod.lock").read_text())  # an image's mongod is a child of what we started
-            write_json(folder / "endpoint.json", asdict(Endpoint(host, port, pid, socket.gethostname(), str(data))))
-            return
+            return Endpoint(host, port, pid, socket.gethostname(), str(data))
         if "Address already in use" not in (reason := _last_words(data)):
             break
     raise InputError(f"mongod does not start: {reason}; its log is {data / 'log'}")
+
+
+def publish(folder: Path, endpoint: Endpoint) -> None:
+    """Let everybody know where the server of a run answers."""
+    write_json(folder / "endpoint.json", asdict(endpoint))
 
 
 def stop(folder: Path) -> None:

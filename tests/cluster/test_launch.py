@@ -56,10 +56,10 @@ def test_the_script_that_is_shown_is_the_one_that_is_sent(here: Cluster, tmp_pat
 
 @pytest.mark.parametrize("name", ["tune", "train"])
 def test_a_dry_run_shows_the_script_and_submits_nothing(slurm: Cluster, config: Path, name: str) -> None:
-    printed = slurm.run(*command(name, config, SITE, "--dry-run"))
+    printed = slurm.run(*command(name, config, SITE, "name=dry", "--dry-run"))
     assert "#SBATCH --partition=batch" in printed
     assert "#SBATCH --mem=1536M" in printed
-    assert f"JobName={name}_small" not in slurm.run("scontrol", "show", "jobs")
+    assert f"JobName={name}_dry" not in slurm.run("scontrol", "show", "jobs")
     assert not (config.parent / "runs").exists()
 
 

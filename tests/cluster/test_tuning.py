@@ -156,7 +156,7 @@ def test_time_limits_of_workers_and_launcher_and_a_cancelled_launcher(
 ) -> None:
     if not Path(".venv/bin/python").exists():
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
-    run = prepared(tmp_path / "run", trials=14, minutes=2)
+    run = prepared(tmp_path / "run", trials=22, minutes=2)
     folder, log = tmp_path / "run", tmp_path / "launcher.log"
     data = run.config.model_dump(mode="json")
     (folder / "c.yaml").write_text(dump_yaml(data))

@@ -58,7 +58,7 @@ def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
         with working(run) as (heir,):
             assert heir.wait(120) == 0
     assert losses(run) == calm_losses()
-    assert sorted(attempts(open_study(run)))[-3:] == [2, 2, 2]
+    assert sum(attempts(open_study(run))) == TRIALS + 3
 
 
 def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run: Run) -> None:
@@ -93,7 +93,6 @@ def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices
             os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
             time.sleep(1)
             ensure(run.config.database, run.database)  # as the launcher does
-            open_study(run).reopen()
             wait_until(lambda: is_training(open_study(run), two.pid), "the other to go on", 60)
         assert [one.wait(120), two.wait(60)] == [0, 0]
     assert losses(run) == calm_losses()

@@ -72,8 +72,11 @@ class Study:
         )
         self.studies = database["studies"].with_options(codec_options=tolerant)
         self.jobs = database["jobs"].with_options(codec_options=tolerant)
-        # who was last seen where is of the moment only: not worth a flush to the disk
-        self.workers = database["workers"].with_options(write_concern=WriteConcern(w=1, j=False))
+        # not worth a flush of their own: who was seen where is of the moment; the journal is written in order, so that
+        # a ticket is on the disk when its trial is, and one that was lost with its server is issued again
+        unflushed = WriteConcern(w=1, j=False)
+        self.workers = database["workers"].with_options(write_concern=unflushed)
+        self.tickets = self.studies.with_options(write_concern=unflushed)
         self.key, self.lease, self.attempts = key, lease, attempts
 
     def create(self, evaluations: int, settings: Document) -> None:
@@ -224,7 +227,7 @@ class Study:
         return None
 
     def _next_ticket(self) -> int | None:
-        ticket = self.studies.find_one_and_update(
+        ticket = self.tickets.find_one_and_update(
             {"_id": self.key, "stopped": None, "$expr": {"$lt": ["$issued", "$evaluations"]}}, {"$inc": {"issued": 1}}
         )
         if ticket is not None:
@@ -269,7 +272,7 @@ class Study:
             "pruned": pruned,
         }
         self._write(trial, {"state": JOB_STATE_DONE, "result": {"$literal": result}, "error": None}, JOB_STATE_DONE)
-        self.studies.update_one({"_id": self.key}, {"$set": {"failures": 0}})
+        self.tickets.update_one({"_id": self.key}, {"$set": {"failures": 0}})
 
     def fail(self, trial: Trial, kind: str, message: str, traceback: str) -> None:
         """The trial cannot be done."""

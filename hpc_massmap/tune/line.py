@@ -12,7 +12,7 @@ from hpc_massmap.tune.database import DatabaseUnreachable, is_transient
 from hpc_massmap.tune.trials import Study
 
 Answer = TypeVar("Answer")
-PAUSES = (0.2, 5.0)  # seconds between questions to a silent server: the first, the longest
+PAUSES = (0.2, 1.0)  # seconds between questions to a silent server: the first, the longest
 
 
 class Silent(DatabaseUnreachable):

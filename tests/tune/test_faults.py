@@ -86,17 +86,20 @@ def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: R
     assert attempts(open_study(run))[0] == 2
 
 
-def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(run: Run) -> None:
-    with working(run) as (one,), working(run) as (two,):
-        wait_for_training(open_study(run), one)
-        for _ in range(2):
-            os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
-            time.sleep(1)
-            ensure(run.config.database, run.database)  # as the launcher does
-            wait_until(lambda: is_training(open_study(run), two.pid), "the other to go on", 60)
-        assert [one.wait(120), two.wait(60)] == [0, 0]
-    assert losses(run) == calm_losses()
-    assert attempts(open_study(run)) == [1] * TRIALS
+def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
+    run = small_run(tmp_path, lease=10.0)
+    with database(run.config.database, run.database):
+        open_study(run).create(TRIALS, {})
+        with working(run) as (one,), working(run) as (two,):
+            wait_for_training(open_study(run), one)
+            for _ in range(2):
+                os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
+                time.sleep(1)
+                ensure(run.config.database, run.database)  # as the launcher does
+                wait_until(lambda: is_training(open_study(run), two.pid), "the other to go on", 60)
+            assert [one.wait(120), two.wait(60)] == [0, 0]
+        assert losses(run) == calm_losses()
+        assert attempts(open_study(run)) == [1] * TRIALS
 
 
 def test_a_network_that_drops_everything_for_less_than_the_lease(run: Run) -> None:

@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hyperopt import JOB_STATE_DONE, STATUS_OK, hp
 from scipy.stats import mannwhitneyu
 
 from benchmarks.pool import Documents, Training, simulate
-from benchmarks.surrogate import Surrogate
+from benchmarks.surrogate import DEMO, Surrogate
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Space, Tune
 from hpc_massmap.tune.space import Values, hyperopt_space
@@ -60,7 +61,7 @@ def main() -> None:
     surrogate = Surrogate()
     for problem in (
         Problem("Hartmann-6, loss above its minimum", hartmann_space(), hartmann_training),
-        Problem("U-Net of table 3, validation loss", hyperopt_space(Space()), surrogate.training),
+        Problem("U-Net of table 3, validation loss", hyperopt_space(Space()), partial(surrogate.training, scale=DEMO)),
     ):
         start = time.perf_counter()
         print(f"\n{problem.title}: {args.seeds} studies of {EVALUATIONS} evaluations", flush=True)

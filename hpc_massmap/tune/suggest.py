@@ -38,7 +38,6 @@ def suggest_from(distributions: dict[str, Any], tid: int, documents: list[Docume
         for document, loss in _with_losses(documents)
         if document["misc"]["vals"].keys() == distributions.keys()
     ]
-    history.sort(key=lambda document: document["tid"])
     domain = Domain(lambda _: None, distributions)
     stream = int(np.random.SeedSequence([seed, tid]).generate_state(1)[0])
     trials = trials_from_docs(history, validate=False)

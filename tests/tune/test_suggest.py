@@ -67,6 +67,14 @@ def test_a_running_trial_that_does_well_attracts(finished: list[Document]) -> No
     assert distance(place, suggestions(finished + excellent)) < 0.5 * distance(place, suggestions(finished + unknown))
 
 
+@pytest.mark.parametrize("history", [None, [], [0.5, 0.05, 0.3]], ids=["new", "no epoch yet", "three epochs"])
+def test_a_running_trial_counts_as_if_it_ended_now(finished: list[Document], history: list[float] | None) -> None:
+    loss = min(history) if history else max(d["result"]["loss"] for d in finished)
+    busy = running(finished, **({} if history is None else {"history": history}))
+    ended = [{**d, "state": 2, "result": {"status": "ok", "loss": loss}} for d in busy]
+    assert suggestions(finished + busy, 3) == suggestions(finished + ended, 3)
+
+
 @pytest.mark.parametrize("state", [0, 1])
 def test_released_and_running_trials_count_alike(finished: list[Document], state: int) -> None:
     busy = [{**d, "state": state} for d in running(finished)]

@@ -109,20 +109,26 @@ def rank_of(job: str, rank: int) -> int:
 
 @pytest.fixture
 def night(slurm: Cluster, tmp_path: Path) -> Iterator[Run]:
-    yield prepared(tmp_path / "run", trials=8)
+    yield prepared(tmp_path / "run", trials=10)
     slurm.run("scancel", "--user=root")
     for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()):
         slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
 
 
 @pytest.mark.timeout(900)
-def test_requeue_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
+def test_requeue_notice_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
     slurm: Cluster, calm: tuple[float, ...], night: Run
 ) -> None:
     launcher = launch(slurm, night)
     job, trial = victim(night)
     slurm.run("scontrol", "requeue", job)
     taken_over(night, trial)
+
+    job, trial = victim(night)
+    slurm.run("scancel", "--signal=USR2", job)  # what Slurm sends before the time limit
+    taken_over(night, trial)
+    logs = "".join(path.read_text() for path in (night.folder / "logs" / "tune").glob("*.out"))
+    assert "this job's time is up: it is requeued" in logs
 
     job, trial = victim(night)
     os.kill(rank_of(job, 1), signal.SIGKILL)
@@ -151,12 +157,12 @@ def test_requeue_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
 
 
 @pytest.mark.timeout(900)
-def test_time_limits_of_workers_and_launcher_and_a_cancelled_launcher(
+def test_the_time_limit_of_a_launcher_and_one_that_is_cancelled(
     slurm: Cluster, calm: tuple[float, ...], tmp_path: Path
 ) -> None:
     if not Path(".venv/bin/python").exists():
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
-    run = prepared(tmp_path / "run", trials=22, minutes=2)
+    run = prepared(tmp_path / "run", trials=40, minutes=10)
     folder, log = tmp_path / "run", tmp_path / "launcher.log"
     data = run.config.model_dump(mode="json")
     (folder / "c.yaml").write_text(dump_yaml(data))
@@ -177,6 +183,4 @@ def test_time_limits_of_workers_and_launcher_and_a_cancelled_launcher(
     second = slurm.run(*ask).strip()
     slurm.wait_for(second, "COMPLETED", seconds=400)
     assert losses(run)[:TRIALS] == calm
-    worker_logs = "".join(path.read_text() for path in (run.folder / "logs" / "tune").glob("*.out"))
-    assert "this job's time is up: it is requeued" in worker_logs
     wait_until(lambda: not processes_of(run.folder), "all processes to be gone", 30)

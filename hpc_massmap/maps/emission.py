@@ -12,7 +12,7 @@ from astropy import constants as const
 from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.sims.snapshot import HYDROGEN_FRACTION, Gas
+from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
 
 GAMMA = 5 / 3
 GAUNT_FACTOR = 1.2  # frequency average, good to 20 % (Rybicki & Lightman 1979, below eq. 5.15b)

@@ -21,8 +21,9 @@ from hpc_massmap.maps.deposit import project
 from hpc_massmap.maps.emission import bremsstrahlung_luminosity, integrated_compton_y
 from hpc_massmap.maps.smoothing import neighbour_radius
 from hpc_massmap.maps.units import UNITS
+from hpc_massmap.sims.particles import Particles, Snapshot
 from hpc_massmap.sims.selection import Halo
-from hpc_massmap.sims.snapshot import Particles, Snapshot, read_snapshot
+from hpc_massmap.sims.snapshot import read_snapshot
 
 FEWEST_PARTICLES = 10  # inside R200
 LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.sims.snapshot import Particles
+from hpc_massmap.sims.particles import Particles
 
 
 def neighbour_radius(particles: Particles, which: FloatArray, k: int) -> FloatArray:

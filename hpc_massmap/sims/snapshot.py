@@ -14,89 +14,29 @@ zoom-in runs (types 2 and 3) are not read: the sample has none inside its halos.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from scipy.spatial import cKDTree
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.sims.particles import (
+    BLACK_HOLES,
+    DARK_MATTER,
+    GAS,
+    HYDROGEN_FRACTION,
+    STARS,
+    Gas,
+    Header,
+    Particles,
+    Snapshot,
+)
 
-HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
 FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen, with helium
 MASS_UNIT = 1e10  # Msun/h
 CODE_UNITS = {"UnitLength_in_cm": 3.0857e21, "UnitMass_in_g": 1.989e43, "UnitVelocity_in_cm_per_s": 1e5}
-
-GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
-
-
-@dataclass(frozen=True)
-class Header:
-    """The cosmology and time of a snapshot."""
-
-    redshift: float
-    a: float
-    h: float
-    omega_m: float
-    omega_l: float
-
-
-@dataclass(frozen=True)
-class Particles:
-    """Dark matter, stars or black holes.
-
-    Attributes
-    ----------
-    positions : (n, 3), physical kpc
-    masses : (n,), Msun/h
-    """
-
-    positions: FloatArray
-    masses: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.masses)
-
-    @cached_property
-    def tree(self) -> Any:
-        """The k-d tree of the positions, built when first asked for."""
-        return cKDTree(self.positions)
-
-
-@dataclass(frozen=True)
-class Gas(Particles):
-    """Gas.
-
-    Attributes
-    ----------
-    density : (n,), physical Msun kpc^-3
-    smoothing_length : (n,), physical kpc, where the kernel reaches zero
-    internal_energy : (n,), (km/s)^2
-    electron_abundance : (n,), electrons per hydrogen nucleus
-    star_formation_rate : (n,), in any unit: what is positive is star-forming
-    """
-
-    density: FloatArray
-    smoothing_length: FloatArray
-    internal_energy: FloatArray
-    electron_abundance: FloatArray
-    star_formation_rate: FloatArray
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All particles of one region at one time."""
-
-    path: Path
-    header: Header
-    gas: Gas
-    dark_matter: Particles
-    stars: Particles
-    black_holes: Particles
 
 
 def read_header(path: Path) -> Header:

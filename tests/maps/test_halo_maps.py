@@ -11,8 +11,9 @@ from hpc_massmap.config import Maps, Selection, Simulation
 from hpc_massmap.maps import reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
+from hpc_massmap.sims.particles import Particles
 from hpc_massmap.sims.selection import find_sources, select_halos
-from hpc_massmap.sims.snapshot import Particles, read_snapshot
+from hpc_massmap.sims.snapshot import read_snapshot
 
 NEIGHBOURS = 32
 EXAMPLES = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])

@@ -7,7 +7,7 @@ from scipy.integrate import dblquad, quad
 from hpc_massmap.maps.kernels import KERNELS, TABLE_SIZE, projected_kernel
 from hpc_massmap.maps.lines_of_sight import directions, rotations
 from hpc_massmap.maps.smoothing import neighbour_radius
-from hpc_massmap.sims.snapshot import Particles
+from hpc_massmap.sims.particles import Particles
 
 
 @pytest.mark.parametrize("name", KERNELS)

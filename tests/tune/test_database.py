@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune import server
+from hpc_massmap.tune import mongod, server
 from hpc_massmap.tune.database import connect, database, ensure, stop
 from hpc_massmap.tune.server import program
 
@@ -107,7 +107,7 @@ def test_no_free_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(InputError, match=r"database\.bind = 127\.0\.0\.1: no free port there"):
-        server._free_port("127.0.0.1")
+        mongod.free_port("127.0.0.1")
 
 
 def test_no_server_and_wrong_credentials(tmp_path: Path) -> None:
@@ -117,3 +117,31 @@ def test_no_server_and_wrong_credentials(tmp_path: Path) -> None:
         (tmp_path / "credentials.json").write_text('{"user": "massmap", "password": "guess"}')
         with pytest.raises(InputError, match="the database refuses these credentials"):
             connect(EMBEDDED, tmp_path)
+
+
+def test_data_that_were_served_elsewhere_since_are_not_taken_up_again(tmp_path: Path) -> None:
+    run = tmp_path / "run" / "database"
+    here, there = (Database(data=tmp_path / node) for node in ("node1", "node2"))
+    for config in (here, there, here):  # node1 still has its first data, which node2 never saw
+        with database(config, run) as opened:
+            assert opened["jobs"].count_documents({}) == 0
+            opened["jobs"].insert_one({"tid": 1})
+    with database(here, run) as opened:
+        assert opened["jobs"].count_documents({}) == 1
+
+
+def test_lost_credentials_are_made_anew_for_the_same_data(tmp_path: Path) -> None:
+    with database(EMBEDDED, tmp_path) as opened:
+        opened["jobs"].insert_one({"tid": 1})
+    before = (tmp_path / "credentials.json").read_text()
+    (tmp_path / "credentials.json").unlink()
+    with database(EMBEDDED, tmp_path) as opened:
+        assert opened["jobs"].count_documents({}) == 1
+    assert (tmp_path / "credentials.json").read_text() != before
+
+
+def test_a_data_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "target")
+    with pytest.raises(InputError, match="a link, or somebody else's"):
+        server._make_private(tmp_path / "data")

@@ -1,0 +1,108 @@
+"""One mongod process: launched on its data, known by them, ended.
+
+Processes are told apart by the data folder on their command line, never by a number alone, which may be another's.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from hpc_massmap.errors import InputError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+OPTIONS = (
+    "--wiredTigerCacheSizeGB=0.25",
+    "--networkMessageCompressors=disabled",  # CVE-2025-14847
+    "--setParameter=diagnosticDataCollectionEnabled=false",
+    "--wiredTigerEngineConfigString=log=(file_max=8MB,prealloc=false)",
+)
+
+
+def launch(command: list[str], data: Path, where: list[str]) -> subprocess.Popen[bytes]:
+    """Start a mongod that outlives us; `where` says what it listens on."""
+    return subprocess.Popen(
+        [*command, f"--dbpath={data}", f"--logpath={data / 'log'}", "--logappend", *where, *OPTIONS],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def serves(pid: int, data: Path) -> bool:
+    """Whether this process of this machine is the mongod of these data."""
+    try:
+        return f"--dbpath={data}" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return False
+
+
+def pid_of(data: Path) -> int | None:
+    """The mongod of these data by its own word: that of an image may be a child of what we started."""
+    with suppress(OSError, ValueError):
+        pid = int((data / "mongod.lock").read_text())
+        return pid if serves(pid, data) else None
+    return None
+
+
+def free_port(bind: str) -> int:
+    """A port that nobody listens on at the moment."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((bind, 0))
+            port: int = probe.getsockname()[1]
+            return port
+    except OSError as error:
+        raise InputError(f"database.bind = {bind}: no free port there ({error.strerror})") from None
+
+
+def wait_for_port(process: subprocess.Popen[bytes], data: Path, bind: str, port: int) -> int | None:
+    """The mongod of these data as soon as it listens; None if it ends instead, or is ended for taking too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1" if bind == "0.0.0.0" else bind, port), 1):
+            if pid := pid_of(data):  # else another program has the port, and ours is about to find out
+                return pid
+        time.sleep(0.05)
+    end(process)
+    return None
+
+
+def terminate(pid: int, data: Path) -> None:
+    """End the mongod `pid` cleanly if it is the one of these data, and wait until it is gone."""
+    if not serves(pid, data):
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while serves(pid, data) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with suppress(ChildProcessError):  # ours to bury only if we started it
+        os.waitpid(pid, os.WNOHANG)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what we launched, with its children, by force if need be."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            return
+
+
+def last_words(data: Path) -> str:
+    """The last error in mongod's log, which has a JSON document a line."""
+    reason = "it gives no reason"
+    for line in (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []:
+        with suppress(ValueError, AttributeError):
+            entry = json.loads(line)
+            if entry.get("s") in ("E", "F"):
+                detail = entry.get("attr", {}).get("error", "")
+                reason = f"{entry['msg']} {detail if isinstance(detail, str) else detail.get('errmsg', '')}".strip()
+    return reason

@@ -25,11 +25,12 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.storage import read_json, write_json
     from hpc_massmap.tune.best import write_best
     from hpc_massmap.tune.database import database, ensure, stop
+    from hpc_massmap.tune.export import export, read_export, restore
     from hpc_massmap.tune.fleet import Fleet
     from hpc_massmap.tune.guard import start_guard
     from hpc_massmap.tune.line import Line
     from hpc_massmap.tune.supervise import supervise
-    from hpc_massmap.tune.trials import Study, read_export
+    from hpc_massmap.tune.trials import Study
     from hpc_massmap.tune.worker import Worker, open_study
 
     run = Run(config, config.runs / config.name)
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
             raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
         write_json(run.study, settings)
-        if restored := study.restore(read_export(run.trials_export)):
+        if restored := restore(study, read_export(run.trials_export)):
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
 
         def reopen() -> Study:
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
             supervise(Line(reopen, config.tune.wait), config.tune, fleet, bar)
         study = open_study(run)
-        study.export(run.trials_export)
+        export(study, run.trials_export)
         write_best(run.best, study.documents(), config)
     step.finish()
 

@@ -19,6 +19,7 @@ from hpc_massmap.cli import parse
 from hpc_massmap.config import Config, Database, load_config, load_site
 from hpc_massmap.run import Run
 from hpc_massmap.tune.database import database
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of
 from tests.tune import made_up
 
@@ -149,7 +150,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         trials, workers, _ = made_up.study(ended=40, running=2)
         opened.jobs.insert_many([{**trial, "exp_key": "multi3"} for trial in trials])
         opened.workers.insert_many([{**worker, "exp_key": "multi3"} for worker in workers])
-        opened.export(run.trials_export)
+        export(opened, run.trials_export)
         yield folder
 
 

@@ -17,6 +17,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.tune.database import stop
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -47,7 +48,7 @@ def guard(folder: Path) -> None:
             if study.live_workers():
                 alone = time.monotonic()
             elif study.is_over() or time.monotonic() - alone > SECONDS_ALONE:
-                study.export(run.trials_export)
+                export(study, run.trials_export)
                 stop(run.database)
                 return
         except (InputError, PyMongoError) as error:

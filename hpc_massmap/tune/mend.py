@@ -11,9 +11,10 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
 from hpc_massmap.tune.database import ensure, stop
+from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.peek import study_of
 from hpc_massmap.tune.space import hyperparameters
-from hpc_massmap.tune.trials import Study, read_export
+from hpc_massmap.tune.trials import Study
 
 
 def import_trials(run: Run, path: Path) -> tuple[int, int]:
@@ -37,7 +38,7 @@ def import_trials(run: Run, path: Path) -> tuple[int, int]:
             except InputError as error:
                 raise InputError(f"{path}: trial {document['tid']} is not of this run's space ({error})") from None
     with _changing(run) as study:
-        return study.restore(documents), len(documents)
+        return restore(study, documents), len(documents)
 
 
 def retry_trials(run: Run, tids: list[int] | None) -> int:
@@ -53,7 +54,7 @@ def _changing(run: Run) -> Iterator[Study]:
         study = study_of(run)
         study.stopped()  # raises if there is no study
         yield study
-        study.export(run.trials_export)
+        export(study, run.trials_export)
         run.step("tune", {}, {}, []).record.unlink(missing_ok=True)  # jobs/tune.py looks again at what is left to do
     finally:
         if started:

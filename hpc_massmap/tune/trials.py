@@ -10,10 +10,8 @@ the server's. Every verb may be said twice: a worker that lost the answer to a c
                           NEW, or RUNNING with an expired lease
 """
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from bson.codec_options import DatetimeConversion
@@ -31,7 +29,6 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.storage import write_text
 from hpc_massmap.tune.documents import Document, sound
 from hpc_massmap.tune.space import Values
 
@@ -324,19 +321,6 @@ class Study:
         seconds = found[0]["seconds"] if found else None
         return float(seconds) if isinstance(seconds, int | float) else 0.0
 
-    def restore(self, documents: list[Document]) -> int:
-        """Take finished trials of an export into the database where it lacks them; how many were taken."""
-        ended = [d for d in sound(documents) if d["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
-        taken = 0
-        for document in ended:
-            dates = {name: _date(document.get(name)) for name in ("book_time", "refresh_time")}
-            fields = {**document, **dates, "exp_key": self.key, "fruitless": 0}
-            found = self.jobs.update_one(
-                {"exp_key": self.key, "tid": document["tid"]}, {"$setOnInsert": fields}, upsert=True
-            )
-            taken += found.upserted_id is not None
-        return taken
-
     def retry(self, tids: list[int] | None = None) -> int:
         """Give trials that ended in error, all or some, to the workers again; how many there were."""
         which = {"exp_key": self.key, "state": JOB_STATE_ERROR, **_well_typed()}
@@ -345,40 +329,6 @@ class Study:
         fresh = {"state": JOB_STATE_NEW, "error": None, "fruitless": 0, "result.status": STATUS_NEW}
         self.studies.update_one({"_id": self.key}, {"$set": {"failures": 0, "stopped": None}})
         return int(self.jobs.update_many(which, {"$set": fresh}).modified_count)
-
-    def export(self, path: Path) -> None:
-        """Write all trials to a file of one JSON document a line, which outlives the server."""
-        lines = [json.dumps(document, default=_as_text) for document in self.documents()]
-        write_text(path, "".join(f"{line}\n" for line in lines))
-
-
-def read_export(path: Path) -> list[Document]:
-    """The sound trials of an export; none if there is no such file.
-
-    Raises
-    ------
-    InputError
-        If a line is not JSON.
-    """
-    documents = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], start=1):
-        try:
-            document = json.loads(line)
-        except ValueError:
-            raise InputError(f"{path}: line {number} is not JSON; restore the file or move it away") from None
-        documents.append(document if isinstance(document, dict) else {})
-    return sound(documents)
-
-
-def _as_text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _date(text: Any) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return datetime.now(UTC)
 
 
 def _well_typed() -> Document:

@@ -23,6 +23,7 @@ from hpc_massmap.storage import digest_of, read_json, write_json
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
 from hpc_massmap.tune.database import connect
 from hpc_massmap.tune.documents import plain
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import keep, prepare
 from hpc_massmap.tune.line import Line, Silent
 from hpc_massmap.tune.notice import COME_BACK, Notice
@@ -257,7 +258,7 @@ class Leader:
             self.line(lambda study: study.stop(reason))
 
     def _export(self) -> None:
-        self.line(lambda study: study.export(self.run.trials_export))
+        self.line(lambda study: export(study, self.run.trials_export))
 
     def _see(self, state: str, tid: int | None) -> None:
         self.line(lambda study: study.see(self.worker, state, tid))

@@ -24,6 +24,7 @@ from hpc_massmap.storage import read_json
 from hpc_massmap.tune import certificates, server
 from hpc_massmap.tune import database as databases
 from hpc_massmap.tune.database import DatabaseUnreachable, connect, database
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until
 from tests.tune.crew import small_run
@@ -63,7 +64,7 @@ def test_the_password_is_in_one_file_and_nowhere_else(tmp_path: Path) -> None:
         trial = study.claim({"id": "a", "host": "h", "pid": 1, "slurm_job": None, "ranks": 1, "gpus": 0}, "o")
         assert trial is not None
         study.finish(trial, [0.5], [1.0])
-        study.export(run.trials_export)
+        export(study, run.trials_export)
         password = read_json(run.database / "credentials.json")["password"].encode()
         holding = [f for f in tmp_path.rglob("*") if f.is_file() and password in f.read_bytes()]
         processes = [f for name in ("cmdline", "environ") for f in Path("/proc").glob(f"[0-9]*/{name}")]

@@ -16,9 +16,10 @@ from pymongo.database import Database as MongoDatabase
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune.database import connect
+from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import LeaseLost, Study, Trial, read_export
+from hpc_massmap.tune.trials import LeaseLost, Study, Trial
 
 Mongo = MongoDatabase[dict[str, Any]]
 MakeStudy = Callable[..., Study]
@@ -240,7 +241,7 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
             except InputError as error:
                 study.fail(trial, "Refused", str(error), "")
     assert study.is_over()
-    study.export(tmp_path / "trials.jsonl")
+    export(study, tmp_path / "trials.jsonl")
     suggest(9, study.documents("result.history"), Space(), seed=1, startup=1)
     done = [document["tid"] for document in study.documents() if document["state"] == 2]
     assert {0, 2} <= set(done)
@@ -252,9 +253,9 @@ def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Pa
     lost.finish(lost.suggest(claimed(lost), VALUES), [0.4], [1.0])
     claimed(lost)  # running when the disk was lost
     lost.fail(claimed(lost), "E", "m", "t")
-    lost.export(tmp_path / "trials.jsonl")
-    assert fresh.restore(read_export(tmp_path / "trials.jsonl")) == 2
-    assert fresh.restore(read_export(tmp_path / "trials.jsonl")) == 0
+    export(lost, tmp_path / "trials.jsonl")
+    assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 2
+    assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 0
     assert claimed(fresh).tid == 1
     assert claim(fresh) is None
     assert fresh.documents()[0]["misc"]["vals"] == VALUES
@@ -323,7 +324,7 @@ def test_the_export_outlives_the_server(make: MakeStudy, tmp_path: Path) -> None
     study = make(evaluations=2)
     study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
     study.fail(claimed(study), "E", "two\nlines", "")
-    study.export(tmp_path / "trials.jsonl")
+    export(study, tmp_path / "trials.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert [line["tid"] for line in lines] == [0, 1]
     assert lines[0]["result"]["loss"] == 0.4

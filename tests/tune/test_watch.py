@@ -20,6 +20,7 @@ from hpc_massmap.config import Config, Database, IntegerRange, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.database import database
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.listing import to_json, to_jsonl, trials_as_csv, trials_as_text
 from hpc_massmap.tune.peek import Peek, read_database, study_of
 from hpc_massmap.tune.screen import BLOCKS, duration, screen, shown, sparkline
@@ -258,13 +259,13 @@ def test_without_a_database_its_export_is_shown_and_the_database_again_when_it_i
         study.jobs.insert_many([{**document, "exp_key": "tuned"} for document in made_up.study(4, 1)[0]])
         now = peek.snapshot()
         assert (now.source, now.evaluations, len(now.trials)) == (DATABASE, 7, 5)
-        study.export(run.trials_export)
+        export(study, run.trials_export)
     now = peek.snapshot()
     assert now.source.startswith("database not running: from trials.jsonl of 20")
     assert (now.evaluations, len(now.trials), now.per_hour) == (100, 5, None)
     assert text_of(now).startswith(f"tuned: {now.source}\n")
-    with run.trials_export.open("a") as export:
-        export.write('{"tid": 77\n[1]\n')
+    with run.trials_export.open("a") as exported:
+        exported.write('{"tid": 77\n[1]\n')
     assert peek.snapshot().left_out == 2
     with database(Database(), run.database):
         assert peek.snapshot().source == DATABASE

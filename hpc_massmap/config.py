@@ -47,6 +47,7 @@ class Maps(Section):
     lines_of_sight: Count = 29
     kernel: Literal["wendland_c4", "cubic_spline"] = "wendland_c4"
     adaptive_smoothing: Count | None = None  # kernel radius of dark matter and stars: distance of the k-th neighbour
+    bad_regions: Literal["stop", "skip"] = "stop"  # what to do about one that cannot be read or drawn
 
 
 class Split(Section):

@@ -11,10 +11,10 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.metrics.driver import evaluate
-    from hpc_massmap.metrics.mpi import communicator, on_first, share, together
     from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
     from hpc_massmap.metrics.results import write_metrics
     from hpc_massmap.metrics.summary import headline
+    from hpc_massmap.mpi import communicator, on_first, share, together
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
 

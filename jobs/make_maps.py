@@ -3,28 +3,46 @@
 
 from hpc_massmap.cli import config_of, parse, parser, run_job
 
+EXAMPLE = "mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate"
+
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__, "python jobs/make_maps.py configs/demo.yaml maps.lines_of_sight=5"), argv)
-    config = config_of(args)
+    arguments = parser(__doc__ or "", EXAMPLE)
+    arguments.add_argument(
+        "--consolidate", action="store_true", help="make the map file one contiguous file, and remove its parts"
+    )
+    args = parse(arguments, argv)
+
+    import shutil
 
     from hpc_massmap.dataset.build import make_maps
     from hpc_massmap.dataset.mapfile import describe, open_maps
+    from hpc_massmap.dataset.parts import parts_folder
+    from hpc_massmap.dataset.writing import consolidate
+    from hpc_massmap.mpi import communicator, on_first
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.sims.selection import find_sources, select_halos, sources_digest
 
-    run = Run.open(config)
-    sources = find_sources(config.simulations)
-    inputs = {"snapshots and catalogues": sources_digest(sources)}
-    step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, [run.maps])
-    if step.is_finished(args.force):
-        return
-    halos = select_halos(sources, config.selection)
-    with progress(f"drawing {config.maps.lines_of_sight} views of each halo", len(halos), "halos") as bar:
-        make_maps(run.maps, halos, config.maps, on_halo=bar.advance)
-    say(describe(open_maps(run.maps, check_values=True)))
-    step.finish()
+    with communicator() as comm:
+        run = on_first(comm, lambda: Run.open(config_of(args)))
+        config, parts = run.config, parts_folder(run.maps)
+        sources = on_first(comm, lambda: find_sources(config.simulations))
+        inputs = on_first(comm, lambda: {"snapshots and catalogues": sources_digest(sources)})
+        outputs = [run.maps, parts] if args.force else [run.maps]
+        step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
+        if not on_first(comm, lambda: step.is_finished(args.force)):
+            halos = on_first(comm, lambda: select_halos(sources, config.selection))
+            title = f"drawing {config.maps.lines_of_sight} views of each halo on {comm.size} ranks"
+            with progress(title, len(halos), "halos", show=comm.rank == 0) as bar:
+                make_maps(run.maps, halos, config.maps, comm, on_halos=bar.advance)
+            if comm.rank == 0:
+                step.finish()
+        if comm.rank == 0:
+            if args.consolidate and parts.exists():
+                consolidate(run.maps)
+                shutil.rmtree(parts)
+            say(describe(open_maps(run.maps)))
 
 
 if __name__ == "__main__":

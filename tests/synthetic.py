@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray
-from hpc_massmap.dataset.mapfile import write_map_file
+from hpc_massmap.dataset.writing import write_map_file
 
 NAMES = ["sz", "xray", "star", "mass"]
 

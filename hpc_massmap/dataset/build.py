@@ -1,48 +1,151 @@
-"""The map file of a sample: its halos drawn one after the other, and the table that goes with them."""
+"""The map file of a sample: its regions drawn by all ranks, each into a part file, and joined.
+
+A rank holds as many regions at a time as it has threads, and their maps until they are written, 3 MB a halo.
+"""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_massmap.balance import balanced, own_threads
 from hpc_massmap.config import Maps
-from hpc_massmap.dataset.mapfile import write_map_file
+from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
+from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
-from hpc_massmap.maps.make import Stacks, draw
+from hpc_massmap.maps.make import region_maps
 from hpc_massmap.maps.reference import FWHM
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.mpi import on_first
+from hpc_massmap.progress import say
 from hpc_massmap.run import machine
-from hpc_massmap.sims.selection import Halo
+from hpc_massmap.sims.selection import Halo, sources_digest
+from hpc_massmap.storage import digest_of
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+HALOS_PER_TASK = 64  # of a region: more are drawn in several tasks, each of which reads it
 
 
-def make_maps(path: Path, halos: list[Halo], config: Maps, on_halo: Callable[[], None]) -> None:
-    """Draw every halo and write the map file, whole or not at all; `on_halo` is called after each.
+@dataclass(frozen=True)
+class Task:
+    """Halos of one region at one time: what is drawn in one go.
+
+    Attributes
+    ----------
+    key : of all that their maps depend on
+    """
+
+    halos: list[Halo]
+    part: Path
+    key: str
+
+    @property
+    def cost(self) -> float:
+        """To order tasks by: the number of particles, at one resolution."""
+        return sum(halo.m200 for halo in self.halos)
+
+
+def make_maps(
+    path: Path, halos: list[Halo], config: Maps, comm: "MPI.Intracomm", on_halos: Callable[[int], None]
+) -> None:
+    """Draw every halo of a sample and write its map file, whole or not at all. To be called by all ranks.
+
+    What an earlier call has finished is not drawn again. The result is the same on any number of ranks.
+
+    Parameters
+    ----------
+    halos : only those of rank 0 count
+    on_halos : called on rank 0 with a number of halos that are done
 
     Raises
     ------
     InputError
-        If a snapshot is broken or does not fit its catalogue, or the simulations differ in cosmology.
+        If the simulations differ in cosmology, no region can be drawn, or one cannot and `bad_regions` is `stop`.
     """
+    tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path)))
+    todo = on_first(comm, lambda: _unfinished(tasks))
     views = rotations(config.lines_of_sight)
-    h, omega_m = _cosmology(halos)
+    reasons: dict[int, str] = {}
+
+    def draw(place: int) -> str | None:
+        task = todo[place]
+        try:
+            stacks = region_maps(task.halos, config, views)
+        except InputError as error:
+            return str(error)
+        write_part(task.part, task.key, stacks)
+        return None
+
+    def on_done(place: int, reason: str | None) -> bool:
+        on_halos(len(todo[place].halos))
+        if reason is not None:
+            reasons[place] = reason
+            say(f"skipped: {reason}" if config.bad_regions == "skip" else "stopping: a region cannot be drawn")
+        return not reasons or config.bad_regions == "skip"
+
+    if comm.rank == 0:
+        on_halos(sum(len(task.halos) for task in tasks) - sum(len(task.halos) for task in todo))
+    balanced(comm, len(todo), draw, own_threads(comm), on_done)
+    on_first(comm, lambda: _join(path, tasks, [reasons[place] for place in sorted(reasons)], config))
+
+
+def plan(halos: list[Halo], config: Maps, folder: Path) -> list[Task]:
+    """The tasks that draw a sample, in the order of its table.
+
+    Raises
+    ------
+    InputError
+        If its simulations differ in cosmology.
+    """
+    _check_cosmology(halos)
+    tasks = []
+    settings = config.model_dump(mode="json", exclude={"file", "bad_regions"})
+    for source, group in groupby(halos, lambda halo: halo.source):
+        own, files = list(group), sources_digest([source])
+        for chunk, start in enumerate(range(0, len(own), HALOS_PER_TASK)):
+            few = own[start : start + HALOS_PER_TASK]
+            name = f"{source.simulation}-{source.region}-{source.snapshot:03d}-{chunk}.h5"
+            what = [(halo.halo_id, halo.centre.tolist(), halo.m200, halo.r200) for halo in few]
+            tasks.append(Task(few, folder / name, digest_of([settings, files, what])))
+    return tasks
+
+
+def _unfinished(tasks: list[Task]) -> list[Task]:
+    """The tasks that are left, the longest first, so that none of the last ones keeps everybody waiting."""
+    left = [task for task in tasks if digests_of_part(task.part, task.key) is None]
+    return sorted(left, key=lambda task: -task.cost)
+
+
+def _join(path: Path, tasks: list[Task], skipped: list[str], config: Maps) -> None:
+    """Join the parts of all tasks into one file, and remove what belongs to no task."""
+    if skipped and config.bad_regions == "stop":
+        raise InputError(f"{skipped[0]} (maps.bad_regions: skip would go on without this region)")
+    found = [(task, digests_of_part(task.part, task.key)) for task in tasks]
+    done = [(task, digests) for task, digests in found if digests is not None]
+    if not done:
+        raise InputError(f"none of the {len(tasks)} regions can be drawn; the first: {skipped[0]}")
+    halos = [halo for task, _ in done for halo in task.halos]
     attributes = {
-        "h": h,
-        "omega_m": omega_m,
+        "h": halos[0].h,
+        "omega_m": halos[0].omega_m,
         "fwhm": FWHM,
         "kernel": config.kernel,
         "adaptive_smoothing": config.adaptive_smoothing or 0,
         "provenance": json.dumps(machine()),
     }
-
-    def stacks() -> Iterator[Stacks]:
-        for stack in draw(halos, config, views):
-            yield stack
-            on_halo()
-
-    write_map_file(path, list(UNITS), halo_table(halos), views, stacks(), attributes)
+    parts = [(task.part, len(task.halos)) for task, _ in done]
+    digests = [digest for _, of_task in done for digest in of_task]
+    views = rotations(config.lines_of_sight)
+    write_virtual_file(path, parts, halo_table(halos), views, digests, attributes, skipped)
+    for file in parts_folder(path).iterdir():
+        if file not in {task.part for task in tasks}:
+            file.unlink()
 
 
 def halo_table(halos: list[Halo]) -> dict[str, list[Any]]:
@@ -53,7 +156,7 @@ def halo_table(halos: list[Halo]) -> dict[str, list[Any]]:
     return table | {column: [getattr(halo, column) for halo in halos] for column in of_halo}
 
 
-def _cosmology(halos: list[Halo]) -> tuple[float, float]:
+def _check_cosmology(halos: list[Halo]) -> None:
     first = halos[0]
     for halo in halos:
         if not np.allclose((halo.h, halo.omega_m), (first.h, first.omega_m), rtol=1e-4):
@@ -61,4 +164,3 @@ def _cosmology(halos: list[Halo]) -> tuple[float, float]:
                 f"{halo.source.snapshot_file}: h = {halo.h:g}, Omega_m = {halo.omega_m:g}, but "
                 f"{first.source.snapshot_file} has {first.h:g}, {first.omega_m:g}; one map file holds one cosmology"
             )
-    return first.h, first.omega_m

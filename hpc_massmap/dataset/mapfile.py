@@ -1,14 +1,17 @@
 """The map file: four stacks of maps, the table of halos and the index that joins them (schema 1).
 
-/maps/{sz,xray,star,mass}   float32 (n_maps, 80, 80), contiguous, so that training memory-maps them
+/maps/{sz,xray,star,mass}   float32 (n_maps, 80, 80), contiguous, so that training memory-maps them; or virtual, of
+                            part files that are contiguous (parts.py)
 /halo/*                     one row a halo
-/index/{halo,projection}    row i of /maps is projection p of halo h
+/index/{halo,projection}    row i of /maps is projection p of halo h: all projections of halo 0, of halo 1, ...
+/digests                    SHA-256 of the maps of each halo
 /lines_of_sight             (p, 3, 3) rotations; row 2 of each is the line of sight
+/skipped                    lines of text: the regions that could not be drawn, and why
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.dataset.stacks import PartedStack, Stack
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
-from hpc_massmap.storage import replacing
 
 SCHEMA = 1
-MAPS_PER_BLOCK = 512  # 13 MB of one map: what a check or a digest holds at a time
 
 HALO_COLUMNS: dict[str, tuple[Any, str]] = {
     "simulation": (h5py.string_dtype(), "1"),
@@ -45,75 +46,28 @@ class MapFile:
 
     Attributes
     ----------
-    maps : name -> (n_maps, 80, 80) float32, in the units of `units`
+    maps : name -> (n_maps, 80, 80) float32, in the units of `units`; indexed by a row, a slice or an array of rows
     halos : column -> (n_halos,), see `HALO_COLUMNS`
     halo, projection : (n_maps,), which halo and which line of sight each map shows
+    skipped : the regions that could not be drawn, each with its reason
+    digests : (n_halos,), SHA-256 of the maps of each halo
     digest : SHA-256 of the content, the identity of the data
     """
 
     path: Path
-    maps: dict[str, npt.NDArray[np.float32]]
+    maps: dict[str, Stack]
     units: dict[str, str]
     halos: dict[str, npt.NDArray[Any]]
     halo: IntArray
     projection: IntArray
     rotations: FloatArray
     attributes: dict[str, Any]
+    skipped: list[str]
+    digests: list[str]
     digest: str
 
     def __len__(self) -> int:
         return len(self.halo)
-
-
-def write_map_file(
-    path: Path,
-    names: list[str],
-    halos: Mapping[str, Any],
-    rotations: FloatArray,
-    stacks: Iterable[Mapping[str, FloatArray]],
-    attributes: Mapping[str, Any],
-    units: Mapping[str, str] = UNITS,
-) -> None:
-    """Write a map file, whole or not at all.
-
-    Parameters
-    ----------
-    halos : column -> (n_halos,)
-    rotations : (p, 3, 3)
-    stacks : for each halo in order, name -> (p, 80, 80)
-    attributes : written on the file: h, omega_m, fwhm, provenance
-    """
-    n_halos, n_projections = len(halos["m200"]), len(rotations)
-    n_maps = n_halos * n_projections
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        for name in names:
-            dataset = file.create_dataset(f"maps/{name}", (n_maps, PIXELS, PIXELS), np.float32)
-            dataset.attrs["unit"] = units[name]
-        for h, stack in enumerate(stacks):
-            rows = slice(h * n_projections, (h + 1) * n_projections)
-            for name in names:
-                file[f"maps/{name}"][rows] = stack[name]
-        for column, (dtype, unit) in HALO_COLUMNS.items():
-            values = file.create_dataset(f"halo/{column}", data=list(halos[column]), dtype=dtype)
-            values.attrs["unit"] = unit
-        file["index/halo"] = np.repeat(np.arange(n_halos), n_projections)
-        file["index/projection"] = np.tile(np.arange(n_projections), n_halos)
-        file["lines_of_sight"] = rotations
-        file.attrs.update({"schema": SCHEMA, "pixels": PIXELS, **attributes})
-        file.attrs["digest"] = content_digest(file)
-
-
-def content_digest(file: h5py.File) -> str:
-    """SHA-256 over the maps, the halo table and the index of an open map file."""
-    digest = hashlib.sha256()
-    for group in ("halo", "index", "maps"):
-        for name in sorted(file[group]):
-            dataset = file[group][name]
-            digest.update(f"{group}/{name} {dataset.shape}".encode())
-            for start in range(0, len(dataset), MAPS_PER_BLOCK):
-                block = dataset[start : start + MAPS_PER_BLOCK]
-                digest.update(b"\0".join(block) if block.dtype == object else np.ascontiguousarray(block).tobytes())
-    return digest.hexdigest()
 
 
 def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False) -> MapFile:
@@ -151,17 +105,20 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     n_halos = len(halos["m200"])
     if any(len(values) != n_halos for values in halos.values()):
         raise InputError(f"{path}: the columns of /halo have different lengths")
-    if len(halo) != len(projection) or (len(halo) and not (halo.min() >= 0 and halo.max() < n_halos)):
-        raise InputError(f"{path}: /index does not fit the {n_halos} halos")
-    if len(projection) and not (projection.min() >= 0 and projection.max() < len(rotations)):
-        raise InputError(f"{path}: /index/projection does not fit the {len(rotations)} lines of sight")
+    in_order = index(n_halos, len(rotations))
+    if not (np.array_equal(halo, in_order["halo"]) and np.array_equal(projection, in_order["projection"])):
+        raise InputError(f"{path}: /index is not that of {n_halos} halos along {len(rotations)} lines of sight each")
     for column in ("m200", "r200", "r500"):
         if not np.all(np.isfinite(halos[column]) & (halos[column] > 0)):
             raise InputError(f"{path}: /halo/{column} has a value that is not positive")
-    maps = {name: _memory_map(path, file[f"maps/{name}"], len(halo)) for name in names}
+    maps = {name: _stack(path, file[f"maps/{name}"], len(halo)) for name in names}
     units = {name: str(file[f"maps/{name}"].attrs["unit"]) for name in names}
     attributes = {key: value for key, value in file.attrs.items() if key != "digest"}
-    return MapFile(path, maps, units, halos, halo, projection, rotations, attributes, str(file.attrs["digest"]))
+    skipped = _column(file["skipped"]).tolist() if "skipped" in file else []
+    digests, digest = _column(file["digests"]).tolist(), str(file.attrs["digest"])
+    if len(digests) != n_halos:
+        raise InputError(f"{path}: {len(digests)} digests of {n_halos} halos")
+    return MapFile(path, maps, units, halos, halo, projection, rotations, attributes, skipped, digests, digest)
 
 
 def _column(dataset: h5py.Dataset) -> npt.NDArray[Any]:
@@ -169,29 +126,90 @@ def _column(dataset: h5py.Dataset) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
-def _memory_map(path: Path, dataset: h5py.Dataset, n_maps: int) -> npt.NDArray[np.float32]:
+def _stack(path: Path, dataset: h5py.Dataset, n_maps: int) -> Stack:
     if dataset.shape != (n_maps, PIXELS, PIXELS) or dataset.dtype != np.dtype("<f4"):
         raise InputError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not float32 ({n_maps}, {PIXELS}, {PIXELS})"
         )
+    if dataset.is_virtual:
+        return PartedStack(_parts(path, dataset))
+    return _memory_map(path, dataset)
+
+
+def _parts(path: Path, dataset: h5py.Dataset) -> list[npt.NDArray[np.float32]]:
+    parts = []
+    for source in sorted(dataset.virtual_sources(), key=lambda source: int(source.vspace.get_select_bounds()[0][0])):
+        part = path.parent / source.file_name
+        if not part.is_file():
+            raise InputError(f"{path}: its part {part} is missing; put it back, or make_maps --force makes all again")
+        with h5py.File(part, "r") as file:
+            parts.append(_memory_map(part, file[source.dset_name]))
+    return parts
+
+
+def _memory_map(path: Path, dataset: h5py.Dataset) -> npt.NDArray[np.float32]:
     offset = dataset.id.get_offset()
     if offset is None:
         raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
     return np.memmap(path, np.float32, "r", offset, dataset.shape)
 
 
+def index(n_halos: int, n_projections: int) -> dict[str, IntArray]:
+    """Halo and projection of each row of the maps, (n_halos * n_projections,) each."""
+    return {
+        "halo": np.repeat(np.arange(n_halos), n_projections),
+        "projection": np.tile(np.arange(n_projections), n_halos),
+    }
+
+
+def halo_digest(stack: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    """SHA-256 of all maps of one halo; `stack` is name -> (p, 80, 80) float32."""
+    digest = hashlib.sha256()
+    for name in sorted(stack):
+        digest.update(f"{name} {stack[name].shape}".encode())
+        digest.update(np.ascontiguousarray(stack[name]).tobytes())
+    return digest.hexdigest()
+
+
+def content_digest(file: h5py.File) -> str:
+    """SHA-256 over the halo table, the lines of sight and the digests of the maps of an open map file."""
+    digest = hashlib.sha256()
+    for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests"):
+        values = file[name][:]
+        digest.update(f"{name} {values.shape}".encode())
+        digest.update(b"\0".join(values) if values.dtype == object else np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def halo_stacks(opened: MapFile) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """The maps of each halo in order, name -> (p, 80, 80)."""
+    n_projections = len(opened.rotations)
+    for h in range(len(opened.digests)):
+        rows = slice(h * n_projections, (h + 1) * n_projections)
+        yield {name: opened.maps[name][rows] for name in opened.maps}
+
+
+def check_digest(opened: MapFile, h: int, stack: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Raise an InputError if these maps of halo `h` are not what was written."""
+    if halo_digest(stack) != opened.digests[h]:
+        raise InputError(
+            f"{opened.path}: the maps of halo {h} do not match their digest, so the file was changed or damaged; "
+            "make it again"
+        )
+
+
 def _check_values(path: Path, file: h5py.File, opened: MapFile) -> None:
-    for name, stack in opened.maps.items():
-        for start in range(0, len(stack), MAPS_PER_BLOCK):
-            block = stack[start : start + MAPS_PER_BLOCK]
-            bad = ~np.isfinite(block) | (block < 0)
-            if bad.any():
-                row, i, j = (int(n) for n in np.argwhere(bad)[0])
-                value = block[row, i, j]
-                kind = "negative" if value < 0 else "not finite"
-                raise InputError(f"{path}: /maps/{name}[{start + row}, {i}, {j}] = {value} is {kind}; make it again")
     if content_digest(file) != opened.digest:
         raise InputError(f"{path}: its content does not match its digest, so it was changed or damaged; make it again")
+    for h, stack in enumerate(halo_stacks(opened)):
+        for name, maps in stack.items():
+            bad = ~np.isfinite(maps) | (maps < 0)
+            if bad.any():
+                p, i, j = (int(n) for n in np.argwhere(bad)[0])
+                value, row = maps[p, i, j], h * len(maps) + p
+                kind = "negative" if value < 0 else "not finite"
+                raise InputError(f"{path}: /maps/{name}[{row}, {i}, {j}] = {value} is {kind}; make it again")
+        check_digest(opened, h, stack)
 
 
 def _one_line(error: Exception) -> str:
@@ -205,4 +223,5 @@ def describe(opened: MapFile) -> str:
     return (
         f"{opened.path}: {len(opened)} maps of {len(m200)} halos from {simulations}, "
         f"log10 M200 {m200.min():.2f} to {m200.max():.2f}, digest {opened.digest[:12]}"
+        + (f", {len(opened.skipped)} regions skipped" if opened.skipped else "")
     )

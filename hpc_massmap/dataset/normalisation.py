@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from hpc_massmap.arrays import IntArray
-from hpc_massmap.dataset.mapfile import MAPS_PER_BLOCK, MapFile
+from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 
 FLOOR_OF_MEAN = 1e-3
+MAPS_PER_BLOCK = 512  # 13 MB of one map
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,9 @@
 """From snapshots to maps: four of every halo along every line of sight (section 2.2).
 
-Each worker thread holds one snapshot at a time and draws all its halos, so a snapshot is read once and memory grows
-with the number of threads, not with the sample. The kernels release the GIL.
+A region is read once for all its halos and all their lines of sight. The kernels release the GIL.
 """
 
-import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -73,7 +67,13 @@ def halo_maps(snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray) -
             images = project(layer.positions, layer.radii, quantities, view, config.kernel)
             for name, image in zip(layer.quantities, images, strict=True):
                 maps[name][p] += image / pixel_area
-    return {name: stack.astype(np.float32) for name, stack in maps.items()}
+    stacks = {name: stack.astype(np.float32) for name, stack in maps.items()}
+    for name, stack in stacks.items():
+        if not np.all(np.isfinite(stack)):
+            raise InputError(
+                f"{snapshot.path}: halo {halo.halo_id} has {name} maps that are not finite; check its units"
+            )
+    return stacks
 
 
 def _layers(snapshot: Snapshot, halo: Halo, config: Maps) -> list[Layer]:
@@ -129,23 +129,7 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
         )
 
 
-def draw(halos: list[Halo], config: Maps, views: FloatArray) -> Iterator[Stacks]:
-    """The maps of each halo in the order of the table, snapshots drawn ahead by as many threads as cores."""
-    workers = len(os.sched_getaffinity(0))
-    groups = [list(group) for _, group in groupby(halos, lambda halo: halo.source.snapshot_file)]
-    with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[Future[list[Stacks]]] = deque()
-        try:
-            for group in groups:
-                under_way.append(pool.submit(_snapshot_maps, group, config, views))
-                if len(under_way) > workers:
-                    yield from under_way.popleft().result()
-            while under_way:
-                yield from under_way.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _snapshot_maps(halos: list[Halo], config: Maps, views: FloatArray) -> list[Stacks]:
+def region_maps(halos: list[Halo], config: Maps, views: FloatArray) -> list[Stacks]:
+    """The maps of halos of one region at one time, which is read once; parameters and errors as of `halo_maps`."""
     snapshot = read_snapshot(halos[0].source.snapshot_file)
     return [halo_maps(snapshot, halo, config, views) for halo in halos]

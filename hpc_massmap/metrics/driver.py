@@ -15,7 +15,6 @@ import numpy.typing as npt
 from hpc_massmap import config
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.mmd import Mmd, calibration_maps, mmd_squared
-from hpc_massmap.metrics.mpi import share, together
 from hpc_massmap.metrics.pixels import (
     Counts,
     FirstPass,
@@ -29,6 +28,7 @@ from hpc_massmap.metrics.power import N_BINS, Power, power_spectrum, wavelengths
 from hpc_massmap.metrics.predictions import Predictions
 from hpc_massmap.metrics.profiles import RADII, Profiles, enclosed_mass
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
+from hpc_massmap.mpi import share, together
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -1,4 +1,4 @@
-"""From real snapshots to a map file, and what does not belong together is refused."""
+"""From real snapshots to a map file: parts, how they are joined, and what does not belong together is refused."""
 
 import shutil
 from pathlib import Path
@@ -6,10 +6,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from hpc_massmap.config import Maps, Selection, Simulation
-from hpc_massmap.dataset.build import make_maps
+from hpc_massmap.dataset import build
+from hpc_massmap.dataset.build import make_maps, plan
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.parts import parts_folder
+from hpc_massmap.dataset.writing import consolidate
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
@@ -36,18 +40,28 @@ def selected(folder: Path, snapshots: list[int]) -> list[Halo]:
     return select_halos(find_sources([simulation(folder, snapshots)]), SELECTION)
 
 
+def draw(path: Path, halos: list[Halo], config: Maps = CONFIG) -> list[int]:
+    done: list[int] = []
+    make_maps(path, halos, config, MPI.COMM_SELF, done.append)
+    return done
+
+
+def break_gas(regions: Path, region: str) -> None:
+    with h5py.File(regions / region / "snap_106.hdf5", "r+") as file:
+        file["PartType0/Density"][0] = np.nan
+
+
 def test_real_halos_become_a_valid_map_file(tmp_path: Path) -> None:
     halos = selected(EXAMPLES, [106, 104])
-    drawn: list[int] = []
-    make_maps(tmp_path / "maps.h5", halos, CONFIG, lambda: drawn.append(1))
-    assert len(drawn) == len(halos) == 4
+    done = draw(tmp_path / "maps.h5", halos)
+    assert sum(done) == len(halos) == 4
     maps = open_maps(tmp_path / "maps.h5", check_values=True)
     assert len(maps) == 12
     assert maps.halos["halo_id"].tolist() == [halo.halo_id for halo in halos]
     views = rotations(3)
     np.testing.assert_array_equal(maps.rotations, views)
     pixel_area = (maps.halos["r200"][maps.halo] / 40) ** 2
-    total = {name: maps.maps[name].sum((1, 2), dtype=np.float64) * pixel_area for name in maps.maps}
+    total = {name: maps.maps[name][:].sum((1, 2), dtype=np.float64) * pixel_area for name in maps.maps}
     for row, (h, p) in enumerate(zip(maps.halo, maps.projection, strict=True)):
         particles = read_snapshot(halos[h].source.snapshot_file)
         by_type = []
@@ -57,15 +71,75 @@ def test_real_halos_become_a_valid_map_file(tmp_path: Path) -> None:
         assert total["mass"][row] == pytest.approx(sum(by_type), rel=1e-5)  # float32 pixels
         assert total["star"][row] == pytest.approx(by_type[2], rel=1e-5)
         assert total["mass"][row] > halos[h].m200
-    assert np.all(maps.maps["star"] <= maps.maps["mass"] * (1 + 1e-5))
+    assert np.all(maps.maps["star"][:] <= maps.maps["mass"][:] * (1 + 1e-5))
 
 
-def test_threads_and_repetition_change_nothing(tmp_path: Path) -> None:
+def test_a_virtual_file_reads_like_the_contiguous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "first"
+    folder.mkdir()
+    draw(folder / "maps.h5", selected(EXAMPLES, [106, 104]))
+    folder.rename(tmp_path / "moved")  # parts are found beside the file, wherever both are
+    path = tmp_path / "moved" / "maps.h5"
+    virtual = open_maps(path, check_values=True)
+    before = {name: stack[:] for name, stack in virtual.maps.items()}
+    rows = np.array([7, 0, 11, 7, 3])
+    for name in before:
+        with h5py.File(path) as file:  # plain h5py, from another folder than the file's
+            np.testing.assert_array_equal(file[f"maps/{name}"][:], before[name])
+        np.testing.assert_array_equal(virtual.maps[name][rows], before[name][rows])
+        np.testing.assert_array_equal(virtual.maps[name][4], before[name][4])
+        np.testing.assert_array_equal(virtual.maps[name][2:9:3], before[name][2:9:3])
+        assert virtual.maps[name][rows[:0]].shape == (0, 80, 80)
+    consolidate(path)
+    shutil.rmtree(parts_folder(path))
+    contiguous = open_maps(path, check_values=True)
+    assert contiguous.digest == virtual.digest
+    for name, stack in contiguous.maps.items():
+        assert isinstance(stack, np.memmap)
+        np.testing.assert_array_equal(stack, before[name])
+
+
+def test_a_damaged_part_is_not_consolidated(tmp_path: Path) -> None:
+    path = tmp_path / "maps.h5"
+    draw(path, selected(EXAMPLES, [106]))
+    before = path.read_bytes()
+    part = sorted(parts_folder(path).iterdir())[1]
+    with h5py.File(part, "r+") as file:
+        file["maps/sz"][0, 0, 0] += 1
+    with pytest.raises(InputError, match="the maps of halo 1 do not match their digest"):
+        consolidate(path)
+    assert path.read_bytes() == before
+    part.unlink()
+    with pytest.raises(InputError, match=r"its part .*region_0002-106-0\.h5 is missing"):
+        open_maps(path)
+
+
+def test_repetition_changes_nothing_and_other_settings_redraw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halos = selected(EXAMPLES, [106])
-    for name in ("a", "b"):
-        make_maps(tmp_path / name, halos, CONFIG, lambda: None)
-    with h5py.File(tmp_path / "a") as one, h5py.File(tmp_path / "b") as other:
-        assert one.attrs["digest"] == other.attrs["digest"]
+    path = tmp_path / "maps.h5"
+    draw(path, halos)
+    parts = sorted(parts_folder(path).iterdir())
+    first = [part.read_bytes() for part in parts]
+    parts[0].unlink()
+    parts[1].write_bytes(first[1][:100])  # what a disk that was full may leave
+    (parts_folder(path) / ".old.h5.x.tmp").touch()  # what a killed job leaves
+    assert draw(path, halos) == [0, 1, 1]
+    assert [part.read_bytes() for part in parts] == first
+    assert sorted(parts_folder(path).iterdir()) == parts
+    assert draw(path, halos) == [2]
+    monkeypatch.setattr(build, "region_maps", lambda *_: pytest.fail("drawn again"))
+    assert draw(path, halos) == [2]
+    keys = {task.key for task in plan(halos, CONFIG, tmp_path)}
+    others = CONFIG.model_copy(update={"kernel": "wendland_c4"})
+    assert not keys & {task.key for task in plan(halos, others, tmp_path)}
+
+
+def test_a_large_region_is_drawn_in_several_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "HALOS_PER_TASK", 2)
+    halos = selected(EXAMPLES, [106])[:1] * 5
+    tasks = plan(halos, CONFIG, tmp_path)
+    assert [len(task.halos) for task in tasks] == [2, 2, 1]
+    assert len({task.part for task in tasks}) == 3
 
 
 def test_a_halo_that_is_not_in_its_snapshot(regions: Path) -> None:
@@ -85,14 +159,28 @@ def test_a_mass_in_other_units(regions: Path) -> None:
         halo_maps(read_snapshot(halo.source.snapshot_file), halo, CONFIG, rotations(1))
 
 
-def test_a_broken_snapshot_leaves_the_old_map_file(regions: Path, tmp_path: Path) -> None:
+def test_a_broken_region_stops_the_job_and_leaves_the_old_map_file(regions: Path, tmp_path: Path) -> None:
     target = tmp_path / "maps.h5"
-    make_maps(target, selected(regions, [106])[:1], CONFIG, lambda: None)
+    draw(target, selected(regions, [106])[:1])
     before = target.read_bytes()
-    halos = selected(regions, [106])
-    with h5py.File(regions / "region_0002" / "snap_106.hdf5", "r+") as file:
-        file["PartType0/Density"][0] = np.nan
-    with pytest.raises(InputError, match=r"region_0002/snap_106\.hdf5: PartType0/Density has values that are not"):
-        make_maps(target, halos, CONFIG, lambda: None)
+    break_gas(regions, "region_0002")
+    with pytest.raises(InputError, match=r"region_0002/snap_106\.hdf5: PartType0/Density .*bad_regions: skip"):
+        draw(target, selected(regions, [106]))
     assert target.read_bytes() == before
     assert not list(tmp_path.glob(".maps*"))
+
+
+def test_a_broken_region_is_skipped_if_asked_and_the_file_says_why(regions: Path, tmp_path: Path) -> None:
+    path, halos = tmp_path / "maps.h5", selected(regions, [106])
+    break_gas(regions, "region_0001")
+    skip = CONFIG.model_copy(update={"bad_regions": "skip"})
+    draw(path, halos, skip)
+    maps = open_maps(path, check_values=True)
+    assert maps.halos["region"].tolist() == ["region_0002"]
+    (reason,) = maps.skipped
+    assert "region_0001/snap_106.hdf5: PartType0/Density has values that are not finite" in reason
+    consolidate(path)
+    assert open_maps(path).skipped == [reason]
+    break_gas(regions, "region_0002")
+    with pytest.raises(InputError, match=r"none of the 2 regions can be drawn; the first: .*not finite"):
+        draw(path, selected(regions, [106]), skip)

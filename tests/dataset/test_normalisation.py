@@ -31,7 +31,7 @@ def test_apply_standardises_and_invert_undoes(map_path: Path, kind: str) -> None
     maps = open_maps(map_path)
     rows = np.arange(len(maps))
     fitted = fit_normalisation(maps, rows, NAMES, kind)
-    physical = torch.from_numpy(np.stack([maps.maps[name] for name in NAMES], 1)).double()
+    physical = torch.from_numpy(np.stack([maps.maps[name][:] for name in NAMES], 1)).double()
     normalised = fitted.apply(physical, NAMES)
     assert normalised.mean((0, 2, 3)).numpy() == pytest.approx(np.zeros(4), abs=1e-9)
     assert normalised.std((0, 2, 3), correction=0).numpy() == pytest.approx(np.ones(4), rel=1e-9)

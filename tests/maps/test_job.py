@@ -1,14 +1,20 @@
-"""jobs/make_maps.py as a person runs it, on two regions of the examples."""
+"""jobs/make_maps.py as a person runs it, on regions of the examples."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import pytest
+
+from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps
+from hpc_massmap.dataset.parts import parts_folder
+from tests.conftest import ROOT, Launch
 
 Job = Callable[[], tuple[int, str]]
 
@@ -45,3 +51,45 @@ def test_two_cosmologies_are_refused_in_one_line(job: Job, tmp_path: Path) -> No
     assert code == 2
     assert f"{tmp_path}/region_0002/snap_106.hdf5: h = 0.6777, Omega_m = 0.28, but" in line
     assert not (tmp_path / "maps.h5").exists()
+
+
+def maps_job(folder: Path, name: str, *words: str) -> list[str]:
+    """The job on 14 halos of the examples, into a folder."""
+    simulations = (
+        f"[{{name: gadget4, folder: {ROOT}/examples/gadget4_L50, region: region_000*, snapshots: [104, 105, 106]}}]"
+    )
+    where = [f"runs={folder}/{name}", f"maps.file={folder}/{name}/maps.h5", f"simulations={simulations}"]
+    return [str(ROOT / "jobs/make_maps.py"), str(ROOT / "configs/demo.yaml"), "maps.lines_of_sight=12", *where, *words]
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every byte of the maps and tables; provenance tells which command made them and differs."""
+    found = {part.name: part.read_bytes() for part in sorted(parts_folder(path).glob("*.h5"))}
+    with h5py.File(path) as file:
+        for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests", "skipped"):
+            found[name] = repr(file[name][:].tolist()).encode()
+        return found | {"digest": str(file.attrs["digest"]).encode()}
+
+
+def test_a_job_that_is_killed_goes_on_on_other_ranks_to_the_same_bytes(tmp_path: Path, launch: Launch) -> None:
+    done = launch(3, *maps_job(tmp_path, "undisturbed"))
+    assert done.returncode == 0, done.stderr
+    job = subprocess.Popen([sys.executable, *maps_job(tmp_path, "killed")], stdout=subprocess.DEVNULL)
+    parts = parts_folder(tmp_path / "killed" / "maps.h5")
+    deadline = time.monotonic() + 60
+    while len(list(parts.glob("*.h5"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    finished = {part: part.stat().st_mtime_ns for part in parts.glob("*.h5")}
+    assert not (tmp_path / "killed" / "maps.h5").exists()
+    done = launch(2, *maps_job(tmp_path, "killed"))
+    assert done.returncode == 0, done.stderr
+    assert 4 <= len(finished) < len(list(parts.glob("*.h5")))
+    assert finished == {part: part.stat().st_mtime_ns for part in finished}  # none was drawn again
+    assert content(tmp_path / "killed" / "maps.h5") == content(tmp_path / "undisturbed" / "maps.h5")
+    before = open_maps(tmp_path / "killed" / "maps.h5").digest
+    done = launch(2, *maps_job(tmp_path, "killed"), "--consolidate")
+    assert done.returncode == 0, done.stderr
+    assert not parts.exists()
+    assert open_maps(tmp_path / "killed" / "maps.h5", check_values=True).digest == before

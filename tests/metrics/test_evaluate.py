@@ -11,14 +11,15 @@ from hpc_massmap.cli import EXIT_BAD_INPUT
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.driver import evaluate
 from hpc_massmap.metrics.mmd import calibration_maps, mmd_squared
-from hpc_massmap.metrics.mpi import communicator
 from hpc_massmap.metrics.pixels import inside_apertures, relative_difference
 from hpc_massmap.metrics.power import power_spectrum
 from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics, write_metrics
+from hpc_massmap.mpi import communicator
 from hpc_massmap.storage import read_json
+from tests.conftest import Launch
 
-from .conftest import JOB, Launch
+from .conftest import JOB
 from .made_up import Folder, write_folder
 
 

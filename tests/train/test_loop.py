@@ -71,7 +71,9 @@ def test_the_loop_is_the_plain_one(map_path: Path, config: Config, tmp_path: Pat
     rows = split_maps(maps, config.split)
     names = ["star", "sz", "xray", "mass"]
     normalisation = fit_normalisation(maps, rows.train, names, "linear")
-    data = np.stack([(maps.maps[name] - normalisation.mean[name]) / normalisation.std[name] for name in names], axis=1)
+    data = np.stack(
+        [(maps.maps[name][:] - normalisation.mean[name]) / normalisation.std[name] for name in names], axis=1
+    )
     inputs, truth = torch.from_numpy(data[:, :3]).float(), torch.from_numpy(data[:, 3:]).float()
     torch.manual_seed(config.seed)
     network = UNet(config.model)

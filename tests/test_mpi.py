@@ -7,14 +7,13 @@ import pytest
 
 from hpc_massmap.cli import EXIT_BAD_INPUT
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.mpi import communicator, share
-
-from .conftest import Launch
+from hpc_massmap.mpi import communicator, share
+from tests.conftest import Launch
 
 START = """
 from hpc_massmap.cli import run_job
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.mpi import communicator, on_first, together
+from hpc_massmap.mpi import communicator, on_first, together
 
 def main():
     with communicator() as comm:

@@ -1,4 +1,4 @@
-"""The ranks of an evaluation: starting them together, failing together.
+"""The ranks of an MPI job: starting them together, failing together.
 
 A rank that meets an error of the user's tells the others at the next meeting point, and all stop with one line. Any
 other error aborts them all with its traceback: a collective call that one rank never reaches would wait for ever.

@@ -1,0 +1,125 @@
+"""Writing map files: whole and contiguous, virtual over part files, and one made of the other."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpc_massmap.arrays import PIXELS, FloatArray
+from hpc_massmap.dataset.mapfile import (
+    HALO_COLUMNS,
+    SCHEMA,
+    check_digest,
+    content_digest,
+    halo_digest,
+    halo_stacks,
+    index,
+    open_maps,
+)
+from hpc_massmap.maps.units import UNITS
+from hpc_massmap.storage import replacing
+
+
+def write_map_file(
+    path: Path,
+    names: list[str],
+    halos: Mapping[str, Any],
+    rotations: FloatArray,
+    stacks: Iterable[Mapping[str, FloatArray]],
+    attributes: Mapping[str, Any],
+    units: Mapping[str, str] = UNITS,
+    skipped: Iterable[str] = (),
+) -> None:
+    """Write a contiguous map file, whole or not at all.
+
+    Parameters
+    ----------
+    halos : column -> (n_halos,)
+    rotations : (p, 3, 3)
+    stacks : for each halo in order, name -> (p, 80, 80)
+    attributes : written on the file: h, omega_m, fwhm, provenance
+    """
+    n_projections = len(rotations)
+    shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name in names:
+            file.create_dataset(f"maps/{name}", shape, np.float32)
+        digests = []
+        for h, stack in enumerate(stacks):
+            rows = slice(h * n_projections, (h + 1) * n_projections)
+            pixels = {name: np.asarray(stack[name], np.float32) for name in names}
+            for name in names:
+                file[f"maps/{name}"][rows] = pixels[name]
+            digests.append(halo_digest(pixels))
+        _write_tables(file, halos, rotations, digests, attributes, units, skipped)
+
+
+def write_virtual_file(
+    path: Path,
+    parts: list[tuple[Path, int]],
+    halos: Mapping[str, Any],
+    rotations: FloatArray,
+    digests: list[str],
+    attributes: Mapping[str, Any],
+    skipped: Iterable[str],
+) -> None:
+    """Write a map file whose maps are those of part files, in this order, each with a number of halos.
+
+    A part is named by its place relative to the file, so that both can be moved together.
+    """
+    n_projections = len(rotations)
+    shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        for name in UNITS:
+            layout, start = h5py.VirtualLayout(shape, np.float32), 0
+            for part, n_halos in parts:
+                stop = start + n_halos * n_projections
+                relative = str(part.relative_to(path.parent))
+                layout[start:stop] = h5py.VirtualSource(relative, f"maps/{name}", (stop - start, *shape[1:]))
+                start = stop
+            file.create_virtual_dataset(f"maps/{name}", layout)
+        _write_tables(file, halos, rotations, digests, attributes, UNITS, skipped)
+
+
+def consolidate(path: Path) -> None:
+    """Make a virtual map file one contiguous file, its maps checked against their digests on the way.
+
+    Raises
+    ------
+    InputError
+        If a part is missing or damaged; the virtual file then stands as it was.
+    """
+    opened = open_maps(path)
+
+    def stacks() -> Iterator[Mapping[str, FloatArray]]:
+        for h, stack in enumerate(halo_stacks(opened)):
+            check_digest(opened, h, stack)
+            yield stack
+
+    tables = opened.attributes, opened.units, opened.skipped
+    write_map_file(path, list(opened.maps), opened.halos, opened.rotations, stacks(), *tables)
+
+
+def _write_tables(
+    file: h5py.File,
+    halos: Mapping[str, Any],
+    rotations: FloatArray,
+    digests: list[str],
+    attributes: Mapping[str, Any],
+    units: Mapping[str, str],
+    skipped: Iterable[str],
+) -> None:
+    for name, dataset in file["maps"].items():
+        dataset.attrs["unit"] = units[name]
+    for column, (dtype, unit) in HALO_COLUMNS.items():
+        values = file.create_dataset(f"halo/{column}", data=list(halos[column]), dtype=dtype)
+        values.attrs["unit"] = unit
+    for name, rows in index(len(halos["m200"]), len(rotations)).items():
+        file[f"index/{name}"] = rows
+    file["lines_of_sight"] = rotations
+    file.create_dataset("digests", data=digests, dtype=h5py.string_dtype())
+    file.create_dataset("skipped", data=list(skipped), dtype=h5py.string_dtype())
+    file.attrs.update({"schema": SCHEMA, "pixels": PIXELS, **attributes})
+    file.attrs["digest"] = content_digest(file)

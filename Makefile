@@ -24,7 +24,7 @@ DEMO := configs/demo.yaml
 	@touch $@
 
 demo: .venv/installed
-	@$(BIN)/python jobs/make_maps.py $(DEMO)
+	@$(MPIRUN) -n 2 $(BIN)/python jobs/make_maps.py $(DEMO) --consolidate
 	@$(BIN)/python jobs/tune.py $(DEMO)
 	@$(BIN)/python jobs/train.py $(DEMO)
 	@$(BIN)/python jobs/predict.py $(DEMO)

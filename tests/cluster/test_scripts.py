@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hpc_massmap.dataset.mapfile import open_maps
 from tests.cluster.cluster import Cluster
 from tests.cluster.test_jobs import SITE
 from tests.synthetic import write_synthetic_maps
@@ -35,9 +37,11 @@ def test_make_maps_by_sbatch(slurm: Cluster, tmp_path: Path) -> None:
     if not Path(".venv/bin/python").exists():
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
     few = ("selection.m200_min=9e13", "maps.lines_of_sight=2", f"maps.file={tmp_path}/maps.h5", f"runs={tmp_path}")
-    asks = ("--cpus-per-task=2", "--mem=2G")
+    asks = ("--ntasks=2", "--nodes=2", "--mem-per-cpu=1500M")
     printed = submit(slurm, tmp_path / "log", "slurm/make_maps.sh", "configs/demo.yaml", *few, site=tmp_path, asks=asks)
+    assert "drawing 2 views of each halo on 2 ranks" in printed
     assert "12 maps of 6 halos" in printed
+    assert isinstance(open_maps(tmp_path / "maps.h5", check_values=True).maps["mass"], np.memmap)
 
 
 @pytest.mark.timeout(600)

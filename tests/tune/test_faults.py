@@ -52,7 +52,9 @@ def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
         kill(first)
         wait_until(lambda: gone(orphans), "the first one's processes to end with it", 10)
         wait_for_training(open_study(run), second)
+        freeze(second)  # or it might be between two trials when the third is ready
         wait_for_training(open_study(run), third)
+        freeze(second, signal.SIGCONT)
         kill(second)
         kill(third)
         with working(run) as (heir,):

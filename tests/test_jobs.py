@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +13,14 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_massmap.config import load_config
+from hpc_massmap.run import Run
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("*.py"))
-STEPS = [path for path in JOBS if path.stem not in ("monitor", "trials")]  # those take the folder of a run
+STEPS = [
+    path for path in JOBS if path.stem not in ("database", "maps", "monitor", "trials")
+]  # those take a file or the folder of a run
 CONFIG = """
 name: small
 runs: {folder}/runs
@@ -97,6 +103,26 @@ def test_a_terminated_launcher_shuts_its_database_down_and_its_rerun_goes_on(tmp
     assert "3/3 trials" in job("tune", config, *overrides)
     trials = [json.loads(line) for line in (tmp_path / "runs" / "small" / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2, 2]
+
+
+def test_a_database_is_opened_to_look_into_it_and_closed_again(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    folder = Run.open(load_config(config)).folder
+    opened = subprocess.Popen([sys.executable, "jobs/database.py", str(folder)], stdout=subprocess.PIPE, text=True)
+    assert opened.stdout is not None
+    assert re.match(r"massmap at 127\.0\.0\.1:\d+: 0 trials", opened.stdout.readline())
+    assert opened.stdout.readline() == "Ctrl-C closes it\n"
+    joined = subprocess.Popen([sys.executable, "jobs/database.py", str(folder)], stdout=subprocess.PIPE, text=True)
+    assert joined.stdout is not None
+    joined.stdout.readline()
+    assert "Ctrl-C only leaves" in joined.stdout.readline()
+    joined.send_signal(signal.SIGINT)
+    assert joined.wait(30) == 0
+    assert (folder / "database" / "endpoint.json").exists()
+    opened.send_signal(signal.SIGINT)
+    assert opened.wait(30) == 0
+    assert not (folder / "database" / "endpoint.json").exists()
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

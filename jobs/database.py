@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Keep the trials database of a run open, to look into it with MongoDB's own tools. Ctrl-C closes it."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from hpc_massmap.cli import run_job
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python jobs/database.py runs/multi3",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="the folder of a run")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+
+    from hpc_massmap.progress import say
+    from hpc_massmap.tune.database import connect, ensure, stop
+    from hpc_massmap.tune.peek import run_in
+
+    run = run_in(args.run)
+    settings = run.config.database
+    started = ensure(settings, run.database)
+    try:
+        opened = connect(settings, run.database)
+        host, port = opened.client.address or ("?", "?")
+        trials = opened["jobs"].estimated_document_count()
+        say(f"{opened.name} at {host}:{port}: {trials} trials; docs/tuning.md says how to look into it")
+        say("Ctrl-C closes it" if started else "it serves a launcher or workers, which close it; Ctrl-C only leaves")
+        signal.pause()
+    except KeyboardInterrupt:
+        return
+    finally:
+        if started:
+            stop(run.database)
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -32,12 +32,27 @@ class Simulation(Section):
     snapshots: Annotated[list[int], Field(min_length=1)]
 
 
+class Flat(Section):
+    """A sample flat in log10 M200: crowded bins are thinned, sparse ones filled from earlier snapshots (fig. 1)."""
+
+    bin_width: Positive = 0.1  # dex, from m200_min on
+    per_bin: Count | None = None  # halos; None: the median bin of the first simulation's latest snapshot
+    seed: int = 0  # of the choice where a bin offers more
+
+
 class Selection(Section):
     """Which halos make the sample (section 2.1)."""
 
     m200_min: Positive = 10**13.5  # Msun/h
     m200_max: Positive = 10**15.5
     uncontaminated: bool = True  # fMhires == 1
+    flat: Flat | None = None  # None: every halo that passes, of every snapshot
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.m200_min >= self.m200_max:
+            raise ValueError("m200_min must be less than m200_max")
+        return self
 
 
 class Maps(Section):

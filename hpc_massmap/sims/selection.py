@@ -1,12 +1,14 @@
-"""The sample: which halos of which snapshots are drawn (section 2.1).
+"""The candidates: which halos of which snapshots pass the cuts (section 2.1); sims/sample.py draws the sample of them.
 
-The table's order is that of the config's simulations, then region by name, then the config's snapshots, then the
-catalogue: the same on every machine.
+One source, a region at one time, is read by itself, so that many readers can share the sources.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Selection, Simulation
@@ -16,7 +18,7 @@ from hpc_massmap.sims.snapshot import read_header
 from hpc_massmap.storage import digest_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One region of one simulation at one time: its two files."""
 
@@ -27,9 +29,9 @@ class Source:
     catalogue_file: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Halo:
-    """One row of the sample.
+    """One row of the sample, or a candidate for one.
 
     Attributes
     ----------
@@ -109,55 +111,81 @@ def _named(pattern: str, snapshot: int) -> str:
 def sources_digest(sources: list[Source]) -> str:
     """The identity of the input files: their names, sizes and times of last change, not their content."""
     files = [file for source in sources for file in (source.snapshot_file, source.catalogue_file)]
-    return digest_of([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    states = [(file, file.stat()) for file in files]
+    return digest_of([(str(file), state.st_size, state.st_mtime_ns) for file, state in states])
 
 
-def select_halos(sources: list[Source], cuts: Selection) -> list[Halo]:
-    """The halos that pass every cut.
+def candidates(source: Source, cuts: Selection) -> list[Halo]:
+    """The halos of one source that pass every cut, in the order of its catalogue.
 
     Raises
     ------
     InputError
-        If none does, with the number each cut removed.
+        If the catalogue or the snapshot cannot be read.
     """
-    halos, removed, seen = [], Counter[str](), 0
-    for source in sources:
-        catalogue = read_catalogue(source.catalogue_file)
-        header = read_header(source.snapshot_file)
-        to_kpc = header.a / header.h
-        seen += len(catalogue)
-        for i in range(len(catalogue)):
-            failed = _failed_cut(catalogue, i, cuts)
-            if failed:
-                removed[failed] += 1
-                continue
-            m200 = float(catalogue.m200[i])
-            halos.append(
-                Halo(
-                    source,
-                    header.redshift,
-                    int(catalogue.halo_id[i]),
-                    catalogue.centre[i] * to_kpc,
-                    m200,
-                    float(catalogue.r200[i]) * to_kpc,
-                    float(catalogue.r500[i]) * to_kpc,
-                    float(catalogue.m_gas[i]) / m200,
-                    float(catalogue.m_star[i]) / m200,
-                    header.h,
-                    header.omega_m,
-                )
-            )
-    if not halos:
-        reasons = ", ".join(f"{cut} removed {number}" for cut, number in removed.most_common())
-        raise InputError(f"selection: none of the {seen} halos in {len(sources)} catalogues is left: {reasons}")
+    catalogue = read_catalogue(source.catalogue_file)
+    passed = ~np.any(list(_failed(catalogue, cuts).values()), axis=0)
+    if not passed.any():
+        return []
+    header = read_header(source.snapshot_file)
+    to_kpc = header.a / header.h
+    return [
+        Halo(
+            source,
+            header.redshift,
+            int(catalogue.halo_id[i]),
+            catalogue.centre[i] * to_kpc,
+            float(catalogue.m200[i]),
+            float(catalogue.r200[i]) * to_kpc,
+            float(catalogue.r500[i]) * to_kpc,
+            float(catalogue.m_gas[i] / catalogue.m200[i]),
+            float(catalogue.m_star[i] / catalogue.m200[i]),
+            header.h,
+            header.omega_m,
+        )
+        for i in np.flatnonzero(passed)
+    ]
+
+
+def select_halos(sources: list[Source], cuts: Selection) -> list[Halo]:
+    """The candidates of all sources, one source after the other.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    halos = [halo for source in sources for halo in candidates(source, cuts)]
+    check_some_are_left(halos, sources, cuts)
     return halos
 
 
-def _failed_cut(catalogue: Catalogue, i: int, cuts: Selection) -> str | None:
-    if catalogue.m200[i] < cuts.m200_min:
-        return f"m200_min = {cuts.m200_min:g}"
-    if catalogue.m200[i] > cuts.m200_max:
-        return f"m200_max = {cuts.m200_max:g}"
-    if cuts.uncontaminated and catalogue.f_mhires[i] != 1:
-        return "uncontaminated (fMhires == 1)"
-    return None
+def check_some_are_left(halos: list[Halo], sources: list[Source], cuts: Selection) -> None:
+    """Refuse to go on without a candidate.
+
+    Raises
+    ------
+    InputError
+        With the number each cut removed: the catalogues are read again to say so.
+    """
+    if halos:
+        return
+    removed, seen = Counter[str](), 0
+    for source in sources:
+        catalogue = read_catalogue(source.catalogue_file)
+        seen += len(catalogue)
+        for cut, failed in _failed(catalogue, cuts).items():
+            removed[cut] += int(np.count_nonzero(failed))
+    reasons = ", ".join(f"{cut} removed {number}" for cut, number in removed.most_common() if number)
+    raise InputError(f"selection: none of the {seen} halos in {len(sources)} catalogues is left: {reasons}")
+
+
+def _failed(catalogue: Catalogue, cuts: Selection) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which halos each cut removes, (n,) each; a halo is the first one's that removes it."""
+    light, heavy = catalogue.m200 < cuts.m200_min, catalogue.m200 > cuts.m200_max
+    contaminated = ~light & ~heavy & (catalogue.f_mhires != 1) & cuts.uncontaminated
+    return {
+        f"m200_min = {cuts.m200_min:g}": light,
+        f"m200_max = {cuts.m200_max:g}": heavy,
+        "uncontaminated (fMhires == 1)": contaminated,
+    }

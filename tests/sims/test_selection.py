@@ -62,7 +62,7 @@ def test_an_empty_sample_says_which_cut_removed_how_many(regions: Path) -> None:
         select_halos(sources, Selection(m200_min=5e13, m200_max=7e13))
     assert str(error.value) == (
         "selection: none of the 5 halos in 4 catalogues is left: m200_min = 5e+13 removed 3, "
-        "uncontaminated (fMhires == 1) removed 1, m200_max = 7e+13 removed 1"
+        "m200_max = 7e+13 removed 1, uncontaminated (fMhires == 1) removed 1"
     )
 
 

@@ -31,13 +31,13 @@ def pixel_figure(apertures: dict[str, PixelStatistics], colour: str) -> Figure:
             panel.set_xlabel(r"$D = (\hat{I} - I)\,/\,I$")
             panel.axvline(0, color=style.GUIDE, ls="--", lw=0.8)
             if not pixels.count:
-                _say(panel, "no pixels")
+                say(panel, "no pixels")
                 continue
             panel.stairs(pixels.density, pixels.edges, color=colour, fill=True, alpha=BAND)
             panel.stairs(pixels.density, pixels.edges, color=colour, lw=1.2)
             panel.axvline(pixels.median, color=colour, lw=1)
             plus, minus = pixels.p84 - pixels.median, pixels.median - pixels.p16
-            _say(panel, rf"${pixels.median:+.3f}^{{+{plus:.3f}}}_{{-{minus:.3f}}}$", corner=True)
+            say(panel, rf"${pixels.median:+.3f}^{{+{plus:.3f}}}_{{-{minus:.3f}}}$", corner=True)
         low, high = _pixel_range(apertures)
         panels[0].set(xlim=(low, high), ylim=(0, None), ylabel="probability density")
     return figure
@@ -73,10 +73,10 @@ def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], ha
             panel.tick_params(labelbottom=True)
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
             if not n_halos:
-                _say(panel, "no test halos")
+                say(panel, "no test halos")
                 continue
-            _band(panel, radii, profile, colour)
-            _say(panel, f"{n_halos} halos, {profile.count.max()} maps", corner=True)
+            band(panel, radii, profile, colour)
+            say(panel, f"{n_halos} halos, {profile.count.max()} maps", corner=True)
         panels[0].set(xlim=(0.05, 1.05), ylabel=r"mass bias $b(R)$")
         _symmetric(panels[0])
     return figure
@@ -98,10 +98,10 @@ def power_figure(
         figure = style.canvas(3.9, width=style.WIDTH * 0.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for spectrum, tone, label in zip(spectra, (style.TRUTH, colour), ("ground truth", "prediction"), strict=True):
-            _band(top, wavelength, spectrum, tone, label, marker="")
+            band(top, wavelength, spectrum, tone, label, marker="")
         top.set(xscale="log", yscale="log", ylabel=rf"$P(k)$ [({style.unit_label(unit)})$^2$ kpc$^2$]")
         top.legend(loc="upper left")
-        _band(bottom, wavelength, difference, colour, marker="")
+        band(bottom, wavelength, difference, colour, marker="")
         bottom.axhline(0, color=style.TRUTH, ls="--", lw=0.8)
         bottom.set(
             xlabel=r"wavelength $\lambda\,/\,R_{200}$",
@@ -131,12 +131,12 @@ def mmd_figure(edges: FloatArray, value: Spread, calibration: Spread, noise: Flo
         panel.set(xlabel=LOG_MASS, ylabel=r"MMD$^2$ of truth and prediction", xlim=(edges[0], edges[-1]))
         some = value.count > 0
         if not some.any():
-            _say(panel, "no test halos")
+            say(panel, "no test halos")
             return figure
         centre = (edges[1:] + edges[:-1]) / 2
         for line in calibration.median[some].T:
             panel.plot(centre[some], line, color=style.GUIDE, ls="--", lw=1)
-        _band(panel, centre, value, colour)
+        band(panel, centre, value, colour)
         drawn = np.concatenate([value.median[some], calibration.median[some].ravel()])
         if (drawn > 0).all():  # the unbiased estimate may be negative
             panel.set_yscale("log")
@@ -159,14 +159,14 @@ def interval_title(label: str) -> str:
     return "$" + label.replace("<=", r"\leq").replace("log10 M200", r"\log_{10}\,M_{200}") + "$"
 
 
-def _band(panel: Axes, x: FloatArray, of: Spread, colour: str, label: str = "", marker: str = "o") -> None:
+def band(panel: Axes, x: FloatArray, of: Spread, colour: str, label: str = "", marker: str = "o") -> None:
     """Median and 16th to 84th percentile, where there are any."""
     some = np.asarray(of.count) > 0
     panel.fill_between(x[some], of.p16[some], of.p84[some], color=colour, alpha=BAND, lw=0)
     panel.plot(x[some], of.median[some], color=colour, marker=marker, ms=3, label=label)
 
 
-def _say(panel: Axes, text: str, corner: bool = False) -> None:
+def say(panel: Axes, text: str, corner: bool = False) -> None:
     x, y, across, up = (0.96, 0.95, "right", "top") if corner else (0.5, 0.6, "center", "center")
     panel.text(x, y, text, transform=panel.transAxes, ha=across, va=up, color=style.TRUTH)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import contents, curves, figures, paper, style, tuning
+from hpc_massmap.report import contents, curves, figures, paper, sample, style, tuning
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
@@ -21,6 +21,19 @@ from hpc_massmap.report.tables import Measured, Table, to_html, write_table
 from hpc_massmap.storage import write_text
 
 INDEX = "index.html"
+SAMPLE = (
+    "Number of halos by mass (fig. 1). Dashed: the masses that split the sample in three equal parts. The paper's "
+    f"sample is approximately flat, with the lines at {paper.TERCILES[0]} and {paper.TERCILES[1]}."
+)
+SIMULATIONS = (
+    "Number of halos of each simulation by mass (fig. A1). The paper has "
+    + " and ".join(f"{number} of {name}" for name, number in paper.HALOS.items())
+    + f", from snapshots between z = 0 and {paper.HIGHEST_REDSHIFT}, with the same distribution."
+)
+FRACTIONS = {
+    "gas": "In the paper GADGET-X's is more constant, GIZMO-SIMBA's falls towards groups; they meet at high mass.",
+    "star": "In the paper the simulations differ in the opposite sense to gas; they meet at high mass.",
+}
 PIXELS = "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6)."
 BIAS = "Bias of the mass inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
 POWER = (
@@ -82,6 +95,8 @@ def write_report(inputs: Inputs, folder: Path) -> Path:
             )
             for target in metrics.targets
         ],
+        sample=[_written(table, folder) for table in _sample_tables(inputs)],
+        sample_figures=[_embedded(drawing, folder) for drawing in _sample_figures(inputs)],
         history=[_embedded(drawing, folder) for drawing in _history_figures(inputs)],
         tuning=[_written(table, folder) for table in _tuning_tables(inputs)],
         provenance=[_written(table, folder) for table in _provenance_tables(inputs)],
@@ -180,6 +195,25 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     key, data = style.model_key(inputs.run.config.model), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
     yield contents.pixel_table(inputs.metrics, target, key, data)
+
+
+def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:
+    halos = inputs.predictions.maps.halos
+    by_mass, data = sample.sample_by_mass(halos), f" Data: {inputs.run.config.data.rstrip('.')}."
+    yield Drawing("fig1_sample", SAMPLE + data, sample.sample_figure(by_mass, sample.terciles(halos)))
+    yield Drawing("figA1_simulations", SIMULATIONS + data, sample.simulations_figure(by_mass))
+    for number, (name, of_paper) in enumerate(FRACTIONS.items(), 2):
+        caption = (
+            f"{name.capitalize()} fraction inside R200 by mass and simulation (fig. A{number}): median, and 16th to "
+            f"84th percentile as a band. {of_paper}"
+        )
+        yield Drawing(f"figA{number}_{name}_fraction", caption + data, sample.fraction_figure(by_mass, f"f_{name}"))
+
+
+def _sample_tables(inputs: Inputs) -> Iterator[Table]:
+    maps = inputs.predictions.maps
+    yield sample.sample_table(maps)
+    yield sample.by_mass_table(sample.sample_by_mass(maps.halos))
 
 
 def _history_figures(inputs: Inputs) -> Iterator[Drawing]:

@@ -1,4 +1,4 @@
-"""What the paper printed, to stand beside a run's numbers (de Andres et al., sections 4.1 and 4.2, tables 3 and 4).
+"""What the paper printed, to stand beside a run's numbers (de Andres et al., sections 2, 4.1, 4.2, tables 3 and 4).
 
 Two typing slips of table 4 are read as meant: a lower error without its sign (multi-1, interval 2), and the text's
 b200 = 0.024 of multi-3 in interval 3, which the table gives as -0.024.
@@ -9,6 +9,13 @@ from hpc_massmap.report.tables import Measured
 NAMES = {"star": "star", "sz": "SZ", "xray": "X-ray", "multi1": "multi-1", "multi3": "multi-3", "gas2": "gas (2 views)"}
 MASS_INTERVALS = [13.5, 14.02, 14.63, 15.38]  # log10 M200/(Msun/h)
 TARGET = "mass"  # the only one the paper predicts
+
+HALOS = {"GADGET-X": 2518, "GIZMO-SIMBA": 2523}
+TERCILES = (14.05, 14.65)  # log10 M200/(Msun/h), the lines of fig. 1
+HIGHEST_REDSHIFT = 0.117
+LINES_OF_SIGHT = 29
+MAPS = 146_189  # of each kind
+"""Sections 2.1 and 2.2."""
 
 B200 = {
     "star": [Measured(-0.061, 0.222, 0.158), Measured(-0.033, 0.069, 0.066), Measured(-0.041, 0.033, 0.030)],

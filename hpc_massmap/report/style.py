@@ -23,6 +23,7 @@ COLOURS = {
     "gas2": "#56B4E9",
 }
 OTHER_MODEL = "#7F5FA8"
+SIMULATIONS = [("#E69F00", "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":")]  # colours of figs. A1 to A3
 TRUTH = "#333333"
 GUIDE = "#999999"
 
@@ -73,6 +74,12 @@ def model_key(model: Model) -> str | None:
 def colour_of(model: Model) -> str:
     """The colour of a model's lines, bands and markers."""
     return COLOURS.get(model_key(model) or "", OTHER_MODEL)
+
+
+def of_simulation(place: int) -> dict[str, Any]:
+    """Colour and dashes of a simulation's lines, by its place in the map file."""
+    colour, dashes = SIMULATIONS[place % len(SIMULATIONS)]
+    return {"color": colour, "ls": dashes}
 
 
 @contextmanager

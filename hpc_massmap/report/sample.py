@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.metrics.summary import Spread, spread
-from hpc_massmap.report import figures, paper, style
-from hpc_massmap.report.tables import Cell, Measured, Table
+from hpc_massmap.report import contents, figures, paper, style
+from hpc_massmap.report.tables import Cell, Table
 
 BINS_PER_DEX = 10
 FRACTIONS = {"f_gas": r"$M_\mathrm{gas}\,/\,M_{200}$", "f_star": r"$M_\mathrm{star}\,/\,M_{200}$"}
@@ -151,7 +151,7 @@ def by_mass_table(by_mass: list[ByMass]) -> Table:
             float(of.edges[n]),
             float(of.edges[n + 1]),
             int(of.count[n]),
-            *(_measured(of.fractions[name].at(n)) for name in FRACTIONS),
+            *(contents.measured(of.fractions[name].at(n)) for name in FRACTIONS),
         ]
         for of in by_mass
         for n in range(len(of.count))
@@ -159,9 +159,3 @@ def by_mass_table(by_mass: list[ByMass]) -> Table:
     columns = ["simulation", "log10 M200 from", "to", "halos", "gas fraction", "star fraction"]
     note = "Fractions of M200: the median, and its distances to the 84th and 16th percentile."
     return Table("sample_by_mass", "Halos by mass and simulation", note, columns, rows)
-
-
-def _measured(of: Spread) -> Measured | None:
-    if not of.count:
-        return None
-    return Measured(float(of.median), float(of.p84 - of.median), float(of.median - of.p16))

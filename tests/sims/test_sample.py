@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_massmap.config import Flat, Selection, load_config
+from hpc_massmap.config import Flat, Selection, Simulation, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.sample import (
     describe_sample,
@@ -18,7 +18,8 @@ from hpc_massmap.sims.sample import (
     name_of,
     object_of,
 )
-from hpc_massmap.sims.selection import Halo
+from hpc_massmap.sims.selection import Halo, find_sources, select_halos
+from tests.sims.files import EXAMPLE
 from tests.sims.universe import GADGET, SIMBA, halo, universe
 
 BOTH = [GADGET, SIMBA]
@@ -80,10 +81,18 @@ def test_an_object_is_followed_back_by_place_and_mass() -> None:
     assert objects == names([main, main, main, satellite, elsewhere, other_region])
 
 
+def test_every_region_of_the_example_is_one_object_at_five_times() -> None:
+    simulation = Simulation(name="g", folder=EXAMPLE, region="region_*", snapshots=[102, 103, 104, 105, 106])
+    halos = select_halos(find_sources([simulation]), Selection(m200_min=1e13))
+    objects = object_of(halos)
+    assert len(halos) == 171
+    assert len({(one.source.region, objects[name_of(one)]) for one in halos}) == 36
+
+
 def test_matches_are_the_closest_pairs_of_a_slow_twin() -> None:
     rng = np.random.default_rng(2)
     groups = [
-        [halo(m, halo_id=n, x=x) for n, (m, x) in enumerate(rng.uniform((14, 0), (14.6, 8000), (20, 2)))] for _ in "ab"
+        [halo(m, halo_id=n, x=x) for n, (m, x) in enumerate(rng.uniform((14, 0), (15, 8000), (20, 2)))] for _ in "ab"
     ]
     left, right, expected = set(range(20)), set(range(20)), []
     while True:
@@ -141,6 +150,14 @@ def test_the_counterpart_sample_has_the_same_histogram_and_prefers_true_counterp
     twins = {(h.source.region, h.source.snapshot, h.halo_id) for h in first}
     true = np.mean([(h.source.region, h.source.snapshot, h.halo_id) in twins for h in second])
     assert true > 0.6  # the rest fell into another bin
+
+
+def test_the_counterpart_sample_stays_as_short_as_the_first() -> None:
+    first = [halo(13.6), halo(14.0, halo_id=2, x=9000)]  # 14 itself belongs to the upper bin
+    other = [halo(mass, halo_id=n, x=1e5 * n, simulation=SIMBA.name) for n, mass in enumerate([13.6, 13.7, 14.1, 14.2])]
+    sample = draw_sample(first + other, TWO_BINS, BOTH)
+    assert histogram(sample[:2], np.array([13.5, 14.0, 14.5])).tolist() == [1, 1]
+    assert [one.m200 > 1e14 for one in sample[2:]] == [False, True]
 
 
 def test_a_code_that_numbers_its_snapshots_differently_has_counterparts_too() -> None:

@@ -36,7 +36,7 @@ test: .venv/installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@tests/cluster/install.sh
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.trials_database

@@ -215,6 +215,15 @@ class Evaluate(Section):
         return self
 
 
+class Mock(Section):
+    """A mock universe to write into the folders of the simulations (jobs/mock.py): for scale, never for science."""
+
+    halos: Count = 40  # of each simulation, at each of its snapshots
+    particles: Count = 50_000  # of each halo
+    files: Count = 1  # of each snapshot whose pattern names a file 0
+    seed: int = 0
+
+
 class Config(Section):
     """Everything a run needs to be repeated."""
 
@@ -223,6 +232,7 @@ class Config(Section):
     seed: int = 0
     data: str = "no description of the data was given"  # one sentence, shown in the report
     simulations: Annotated[list[Simulation], Field(min_length=1)]
+    mock: Mock | None = None
     selection: Selection = Selection()
     maps: Maps = Maps()
     split: Split = Split()

@@ -8,32 +8,29 @@ EXAMPLE = "mpirun -n 2 python jobs/mock.py configs/mock.yaml mock.halos=100 mock
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(parser(__doc__ or "", EXAMPLE), argv)
-    config = config_of(args)
 
-    from hpc_massmap.errors import InputError
     from hpc_massmap.metrics.mpi import communicator, on_first
     from hpc_massmap.progress import progress
     from hpc_massmap.run import Run
     from hpc_massmap.sims.mock import draw_region
-    from hpc_massmap.sims.mock_files import NOTICE_FILE, claim_folders, code_of, write_region
-    from hpc_massmap.sims.mock_halo import draw_halo
+    from hpc_massmap.sims.mock_files import claim_folders, codes_of, mock_of, write_region
+    from hpc_massmap.sims.mock_halo import draw_halo, region_name
 
-    mock = config.mock
-    if mock is None:
-        raise InputError(f"{args.config}: has no section `mock`; start from configs/mock.yaml")
-    codes = [(simulation, code_of(simulation)) for simulation in config.simulations]
     with communicator() as comm:
-        run = on_first(comm, lambda: Run.open(config))
+        run = on_first(comm, lambda: Run.open(config_of(args)))
+        config = run.config
+        mock, codes = on_first(comm, lambda: (mock_of(config), codes_of(config.simulations)))
         folders = [simulation.folder for simulation in config.simulations]
-        step = run.step("mock", config.part("mock", "simulations"), {}, [folder / NOTICE_FILE for folder in folders])
+        on_first(comm, lambda: claim_folders(folders))
+        last_regions = [folder / region_name(mock.halos) for folder in folders]
+        step = run.step("mock", config.part("mock", "simulations"), {}, last_regions)
         if on_first(comm, lambda: step.is_finished(args.force)):
             return
-        on_first(comm, lambda: claim_folders(folders))
         own = range(1 + comm.rank, mock.halos + 1, comm.size)
         with progress(f"writing mock halos, one of {comm.size} ranks", len(own), "halos", show=comm.rank == 0) as bar:
             for number in own:
                 halo = draw_halo(mock.seed, number)
-                for simulation, code in codes:
+                for simulation, code in zip(config.simulations, codes, strict=True):
                     for snapshot in simulation.snapshots:
                         write_region(simulation, draw_region(halo, code, snapshot, mock.particles), mock.files)
                 bar.advance()

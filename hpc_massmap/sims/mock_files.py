@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.config import Simulation
+from hpc_massmap.config import Config, Mock, Simulation
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.mock import Blocks, Region
 from hpc_massmap.sims.mock_halo import CODES, COSMOLOGY, REDSHIFTS, Code
@@ -54,21 +54,35 @@ M_500 R_500
 AHF_COLUMNS = _AHF.split()  # the last two, of a second overdensity, follow AHF's 88
 
 
-def code_of(simulation: Simulation) -> Code:
-    """The code that a simulation of the config mocks.
+def mock_of(config: Config) -> Mock:
+    """The mock that a config asks for.
+
+    Raises
+    ------
+    InputError
+        If it asks for none.
+    """
+    if config.mock is None:
+        raise InputError(f"config {config.name} has no section `mock`; start from configs/mock.yaml")
+    return config.mock
+
+
+def codes_of(simulations: list[Simulation]) -> list[Code]:
+    """The code that each simulation mocks.
 
     Raises
     ------
     InputError
         If its name is of no such code, or a snapshot has no known redshift.
     """
-    if simulation.name not in CODES:
-        raise InputError(f"simulations: there is no mock of {simulation.name}; name it {' or '.join(CODES)}")
-    for snapshot in simulation.snapshots:
-        if snapshot not in REDSHIFTS:
+    for simulation in simulations:
+        if simulation.name not in CODES:
+            raise InputError(f"simulations: there is no mock of {simulation.name}; name it {' or '.join(CODES)}")
+        unknown = sorted(set(simulation.snapshots) - set(REDSHIFTS))
+        if unknown:
             numbers = f"{min(REDSHIFTS)} to {max(REDSHIFTS)}"
-            raise InputError(f"simulations: {simulation.name} has snapshot {snapshot}; the mock has {numbers}")
-    return CODES[simulation.name]
+            raise InputError(f"simulations: {simulation.name} has snapshot {unknown[0]}; the mock has {numbers}")
+    return [CODES[simulation.name] for simulation in simulations]
 
 
 def claim_folders(folders: list[Path]) -> None:

@@ -72,7 +72,7 @@ class Halo:
 
     @property
     def name(self) -> str:
-        return f"NewMDCLUSTER_{self.number:04d}"
+        return region_name(self.number)
 
     @property
     def gas_axes(self) -> FloatArray:
@@ -90,6 +90,11 @@ class Halo:
     def concentration_at(self, redshift: float) -> float:
         median = median_concentration(np.array(self.mass_at(redshift)), redshift)
         return float(median * 10**self.concentration_offset)
+
+
+def region_name(number: int) -> str:
+    """The folder of a region, as The300 calls it."""
+    return f"NewMDCLUSTER_{number:04d}"
 
 
 def draw_halo(seed: int, number: int) -> Halo:

@@ -90,8 +90,8 @@ def test_gas_of_a_sphere_is_in_hydrostatic_equilibrium(sphere: Halo) -> None:
     }
     order = np.argsort(distance[GAS][hot])
     radius = distance[GAS][hot][order]
-    density, energy = (np.float64(gas[name])[hot][order] for name in ("Density", "InternalEnergy"))
-    edges = np.geomspace(0.1, 1.5, 16) * region.catalogue["Rvir"]
+    density, energy = (gas[name].astype(np.float64)[hot][order] for name in ("Density", "InternalEnergy"))
+    edges: FloatArray = np.geomspace(0.1, 1.5, 16) * region.catalogue["Rvir"]
     pressure = np.interp(edges, radius, (GAMMA - 1) * density * energy)
     middle = np.sqrt(edges[1:] * edges[:-1])
     mass = sum(

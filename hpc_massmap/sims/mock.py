@@ -70,7 +70,9 @@ def draw_region(halo: Halo, code: Code, snapshot: int, particles: int) -> Region
     redshift = REDSHIFTS[snapshot]
     a = 1 / (1 + redshift)
     drawn = draw_particles(halo, code, snapshot, redshift, particles)
-    stretch = 1 / overdensity_radius(drawn, 1.0)
+    profile = enclosed_mass(drawn)
+    of_model = overdensity_radius(*profile, 1.0), overdensity_radius(*profile, 2.5)
+    stretch = 1 / of_model[0]
     m200 = halo.mass_at(redshift) / MASS_UNIT
     r200 = r200_of(m200, redshift)
     length = r200 * stretch
@@ -87,7 +89,7 @@ def draw_region(halo: Halo, code: Code, snapshot: int, particles: int) -> Region
         }
     blocks[GAS] |= _gas_blocks(rng, drawn, code, m200 / r200**3 * a**3, energy, a, blocks[GAS]["Masses"])
     blocks[STARS]["Metallicity"] = _float32(_metallicity(rng, np.full(len(drawn.positions[STARS]), 1.0)))
-    return Region(code, halo, snapshot, redshift, blocks, _catalogue(halo, drawn, redshift, m200, length, stretch))
+    return Region(code, halo, snapshot, redshift, blocks, _catalogue(halo, drawn, of_model, redshift, m200, length))
 
 
 def r200_of(m200: float, redshift: float) -> float:
@@ -96,18 +98,17 @@ def r200_of(m200: float, redshift: float) -> float:
     return float((m200 / (800 / 3 * np.pi * critical)) ** (1 / 3))
 
 
-def overdensity_radius(drawn: Drawn, density: float) -> float:
-    """Outermost radius inside which the mean density is `density` times 200 critical ones, in R200 of the model."""
-    radii, enclosed = _enclosed_mass(drawn)
-    dense = np.flatnonzero(enclosed >= density * radii**3)
-    return float((enclosed[dense[-1]] / density) ** (1 / 3))
-
-
-def _enclosed_mass(drawn: Drawn) -> tuple[FloatArray, FloatArray]:
-    """Radii of all particles in ascending order, and the mass up to each."""
+def enclosed_mass(drawn: Drawn) -> tuple[FloatArray, FloatArray]:
+    """Radii of all particles in ascending order, and the mass up to each, (n,) both."""
     radii = np.concatenate([np.linalg.norm(positions, axis=1) for positions in drawn.positions.values()])
     order = np.argsort(radii)
     return radii[order], np.cumsum(np.concatenate(list(drawn.masses.values()))[order])
+
+
+def overdensity_radius(radii: FloatArray, enclosed: FloatArray, density: float) -> float:
+    """Outermost radius inside which the mean density is `density` times 200 critical ones, in R200 of the model."""
+    dense = np.flatnonzero(enclosed >= density * radii**3)
+    return float((enclosed[dense[-1]] / density) ** (1 / 3))
 
 
 def _gas_blocks(
@@ -149,11 +150,11 @@ def _metallicity(rng: np.random.Generator, solar: FloatArray) -> FloatArray:
 
 
 def _catalogue(
-    halo: Halo, drawn: Drawn, redshift: float, m200: float, length: float, stretch: float
+    halo: Halo, drawn: Drawn, radii: tuple[float, float], redshift: float, m200: float, length: float
 ) -> dict[str, float]:
-    """What a halo finder measures inside R200, from the particles."""
-    mass_unit = m200 * MASS_UNIT * stretch**3
-    r200, r500 = (overdensity_radius(drawn, density) for density in (1.0, 2.5))
+    """What a halo finder measures inside R200, from the particles; `radii` are R200 and R500 in units of the model."""
+    r200, r500 = radii
+    mass_unit = m200 * MASS_UNIT / r200**3
     inside = {kind: np.linalg.norm(positions, axis=1) < r200 for kind, positions in drawn.positions.items()}
     mass = {kind: float(drawn.masses[kind][within].sum()) * mass_unit for kind, within in inside.items()}
     number = {kind: int(within.sum()) for kind, within in inside.items()}

@@ -13,11 +13,12 @@ from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config, Mock, Simulation
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.mock import Blocks, Region
+from hpc_massmap.sims.mock import MASS_UNIT, Blocks, Region
 from hpc_massmap.sims.mock_halo import CODES, COSMOLOGY, REDSHIFTS, Code
 from hpc_massmap.sims.particles import DARK_MATTER
 from hpc_massmap.storage import replacing, write_text
@@ -155,6 +156,9 @@ def _write_hdf5(path: Path, region: Region, blocks: dict[int, Blocks], files: in
         "Omega0": COSMOLOGY.Om0,
         "OmegaLambda": COSMOLOGY.Ode0,
         "HubbleParam": COSMOLOGY.h,
+        "UnitLength_in_cm": float(u.kpc.to(u.cm)),
+        "UnitMass_in_g": float((MASS_UNIT * u.Msun).to_value(u.g)),
+        "UnitVelocity_in_cm_per_s": float((u.km / u.s).to(u.cm / u.s)),
         **{f"Flag_{name}": 1 for name in ("Sfr", "Feedback", "Cooling", "Metals")},
         **{f"Flag_{name}": 0 for name in ("StellarAge", "DoublePrecision")},
         "Notice": NOTICE,

@@ -116,7 +116,7 @@ def draw_halo(seed: int, number: int) -> Halo:
         growth=max(0.0, rng.normal(*GROWTH)),
         concentration_offset=offset,
         axes=axes,
-        rotation=Rotation.random(random_state=rng).as_matrix(),
+        rotation=Rotation.from_quat(rng.normal(size=4)).as_matrix(),
         centre=rng.uniform(5e4, 9.5e5, 3),  # in MultiDark's box of 1 Gpc/h
         subhalos=draw_subhalos(rng, m200, concentration, 10**-offset, extent_of(axes)),
     )

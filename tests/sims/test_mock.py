@@ -138,7 +138,7 @@ def test_what_is_read_is_what_was_drawn(written: tuple[Region, Snapshot, Path]) 
 
 
 def test_kernels_hold_their_neighbours(sphere: Halo) -> None:
-    gas = draw_region(sphere, GADGET_X, 128, particles=50_000).particles[GAS]
+    gas = draw_region(sphere, GADGET_X, 123, particles=50_000).particles[GAS]
     hot = gas["StarFormationRate"] == 0
     positions = np.float64(gas["Coordinates"][hot]) - sphere.centre
     tree = cKDTree(positions)

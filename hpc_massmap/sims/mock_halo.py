@@ -24,7 +24,7 @@ GOLDEN_RATIO = (1 + 5**0.5) / 2
 GROWTH = (0.9, 0.3)  # mean and scatter of alpha in M(z) = M(0) exp(-alpha z) (Wechsler et al. 2002)
 CONCENTRATION_SCATTER = 0.11  # dex (Dutton & Maccio 2014)
 SHAPE_MASS, SHAPE_SCATTER = 8e12, 0.1  # Msun/h, of Allgood et al. (2006)
-ROUNDNESS_OF_GAS = 1 / 3  # ellipticity of equipotentials over that of the mass (Binney & Tremaine 2008, section 2.3)
+ROUNDNESS_OF_GAS = 1 / 3  # ellipticity of equipotentials over that of the mass (Binney & Tremaine 2008)
 SUBHALO_MASSES = (1e-4, 0.3)
 
 
@@ -125,7 +125,7 @@ def draw_halo(seed: int, number: int) -> Halo:
 def draw_axes(rng: np.random.Generator, m200: float) -> FloatArray:
     """Axes of a halo, (3,), longest first, of product 1.
 
-    Shortest over longest from Allgood et al. (2006, eq. 7); the middle one from Jing & Suto (2002, eq. 19), whose
+    Shortest over longest from Allgood et al. (2006); the middle one from Jing & Suto (2002), whose
     distribution of shortest over middle is a beta distribution.
     """
     c_a = float(np.clip(rng.normal(0.54 * (m200 / SHAPE_MASS) ** -0.05, SHAPE_SCATTER), 0.35, 0.95))
@@ -143,9 +143,9 @@ def extent_of(axes: FloatArray) -> float:
 def draw_subhalos(
     rng: np.random.Generator, m200: float, concentration: float, abundance: float, extent: float
 ) -> Subhalos:
-    """Subhalos out to `extent`: masses after Giocoli et al. (2010, eq. 3), radii from a less concentrated NFW profile.
+    """Subhalos out to `extent`: masses after Giocoli et al. (2010), radii from a less concentrated NFW profile.
 
-    Half the host's concentration is what Nagai & Kravtsov (2005) find for subhalos.
+    Subhalos are less concentrated than the mass (Nagai & Kravtsov 2005); half the host's concentration is our choice.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def fibonacci_sphere(n: int) -> FloatArray:
 
 
 def median_concentration(m200: FloatArray, redshift: float) -> FloatArray:
-    """R200 over the scale radius, for M200 in Msun/h (Dutton & Maccio 2014, eq. 7, 10, 11)."""
+    """R200 over the scale radius, for M200 in Msun/h (Dutton & Maccio 2014, for Planck)."""
     slope = -0.101 + 0.026 * redshift
     zero = 0.520 + (0.905 - 0.520) * np.exp(-0.617 * redshift**1.21)
     return np.asarray(10 ** (zero + slope * np.log10(m200 / 1e12)))

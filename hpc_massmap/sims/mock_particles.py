@@ -81,7 +81,7 @@ def draw_particles(halo: Halo, code: Code, snapshot: int, redshift: float, parti
 
 
 def tidal_and_scale_radii(halo: Halo, redshift: float) -> tuple[FloatArray, FloatArray]:
-    """Tidal radius of each subhalo (Tormen, Diaferio & Syer 1998, eq. 4) and scale radius of its NFW profile, (n,)."""
+    """Tidal radius of each subhalo (Tormen, Diaferio & Syer 1998) and scale radius of its NFW profile, (n,)."""
     subhalos, concentration = halo.subhalos, halo.concentration_at(redshift)
     x = concentration * subhalos.radii
     slope = (x / (1 + x)) ** 2 / nfw_mass(x)  # d ln M / d ln r of the host

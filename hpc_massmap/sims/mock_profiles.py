@@ -125,7 +125,7 @@ def polytropic_gas(radii: FloatArray, concentration: float) -> tuple[FloatArray,
     Returns
     -------
     density, (k,), in units of the central one, and temperature at the last radius, as k_B T / (mu m_p), for a halo
-    whose mass is NFW (eq. 19, 20, 25, 26)
+    whose mass is NFW
     """
     c, x = concentration, concentration * radii
     gamma = 1.15 + 0.01 * (c - 6.5)

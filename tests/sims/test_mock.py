@@ -202,3 +202,14 @@ def test_halos_grow() -> None:
     halo = draw_halo(0, 2)
     early, late = (draw_region(halo, GADGET_X, snapshot, particles=2000).catalogue for snapshot in (123, 128))
     assert 0.75 < early["Mvir"] / late["Mvir"] < 1
+
+
+def test_the_corners_of_a_map_s_cube_have_matter() -> None:
+    """Along the shortest axis too, of the most elongated of many halos."""
+    halo = min((draw_halo(0, number) for number in range(1, 201)), key=lambda halo: float(halo.axes.min()))
+    region = draw_region(halo, GADGET_X, 128, particles=50_000)
+    positions = (region.particles[DARK_MATTER]["Coordinates"] - halo.centre) @ halo.rotation / region.catalogue["Rvir"]
+    distance = np.linalg.norm(positions, axis=1)
+    corner = (distance > 1.6) & (distance < np.sqrt(3))
+    along = np.abs(positions / distance[:, None]) > 0.9
+    assert np.all(np.sum(corner[:, None] & along, axis=0) > 10)

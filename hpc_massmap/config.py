@@ -63,6 +63,14 @@ class Maps(Section):
     kernel: Literal["wendland_c4", "cubic_spline"] = "wendland_c4"
     adaptive_smoothing: Count | None = None  # kernel radius of dark matter and stars: distance of the k-th neighbour
     bad_regions: Literal["stop", "skip"] = "stop"  # what to do about one that cannot be read or drawn
+    xray: Literal["bremsstrahlung", "table"] = "bremsstrahlung"  # closed form, or a file of jobs/cooling_table.py
+    cooling_table: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_the_table_it_uses(self) -> Self:
+        if (self.xray == "table") != (self.cooling_table is not None):
+            raise ValueError("xray: table and cooling_table: FILE (of jobs/cooling_table.py) need each other")
+        return self
 
 
 class Split(Section):

@@ -3,19 +3,25 @@
 Temperatures and ionisation follow the simulation: k_B T = (gamma - 1) u mu m_p with mu = 4/(1 + 3X + 4 X x_e), where
 X is the hydrogen mass fraction and x_e the electrons per hydrogen nucleus. Masses come with h and lose it here.
 
-Star-forming gas (SFR > 0) is left out of both maps: its temperature is that of the subgrid model's effective equation
-of state, not of a plasma. X-rays further leave out gas below 1e6 K, whose emission is not bremsstrahlung.
+Gas that is no plasma at its own temperature is left out of both maps; `thermal` is the rule. X-rays further leave out
+gas below 1e6 K. The closed form of the X-rays is bremsstrahlung of hydrogen and helium alone: it has no lines, which
+are about as bright near 1e7 K at solar metallicity and dominate below. The table (cooling.py) has them.
 """
 
 import numpy as np
+import numpy.typing as npt
 from astropy import constants as const
 from astropy import units as u
+from numpy.polynomial.chebyshev import chebval
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
 
+BoolArray = npt.NDArray[np.bool_]
+
 GAMMA = 5 / 3
-GAUNT_FACTOR = 1.2  # frequency average, good to 20 % (Rybicki & Lightman 1979, below eq. 5.15b)
+DEFAULT_METALLICITY = 0.3  # solar, of the intracluster medium, where the snapshot has none
 COLDEST_XRAY_GAS = 1e6  # K
 XRAY_UNIT = 1e40 * u.erg / u.s
 
@@ -23,11 +29,20 @@ PROTONS_PER_MSUN = float(u.Msun.to(u.kg) / const.m_p.si.value)
 KELVIN = float((const.m_p * (u.km / u.s) ** 2 / const.k_B).to_value(u.K))  # of m_p (km/s)^2
 COMPTON = float((const.sigma_T * const.k_B / (const.m_e * const.c**2)).to_value(u.kpc**2 / u.K))
 
+RYDBERG = float((const.Ryd * const.h * const.c / const.k_B).to_value(u.K))
+
+# The exact non-relativistic Gaunt factor (Karzas & Latter 1961), averaged over frequency and speed, as Chebyshev
+# coefficients in log10(Z^2 Ry / k_B T) over GAUNT_RANGE; a test integrates it anew
+GAUNT_RANGE = (-4.0, 1.0)
+GAUNT = (1.25928, 0.14387, -0.04859, -0.06575, -0.01096, 0.01304, 0.00716, -0.00063, -0.00196)
+RELATIVISTIC = 4.4e-10  # per K: relativistic electrons and their mutual collisions (Rybicki & Lightman 1979, eq. 5.25)
+
 # Rybicki & Lightman (1979) eq. 5.15: emissivity = BREMSSTRAHLUNG * sqrt(T) n_e n_i Z^2 g, here without g
 _RADIATED = 2**5 * np.pi * const.e.esu**6 / (3 * const.h * const.m_e * const.c**3)
 _SPEED = (2 * np.pi * const.k_B / (3 * const.m_e)) ** 0.5
 BREMSSTRAHLUNG = (_RADIATED.cgs * _SPEED.cgs).value * u.erg * u.cm**3 / u.s / u.K**0.5
 LUMINOSITY = float((BREMSSTRAHLUNG / u.kpc**3 / XRAY_UNIT * u.K**0.5).to_value(u.dimensionless_unscaled))
+COOLING = float((u.erg * u.cm**3 / u.s / u.kpc**3 / XRAY_UNIT).to_value(u.dimensionless_unscaled))
 
 
 def temperature(gas: Gas) -> FloatArray:
@@ -42,28 +57,67 @@ def electrons(gas: Gas, h: float) -> FloatArray:
     return gas.masses / h * PROTONS_PER_MSUN * HYDROGEN_FRACTION * gas.electron_abundance
 
 
+def thermal(gas: Gas) -> BoolArray:
+    """Which particles are plasma at the temperature of their internal energy, (n,).
+
+    Star-forming gas (SFR > 0) is not: its energy is that of the subgrid model's effective equation of state.
+    """
+    return np.asarray(gas.star_formation_rate <= 0)
+
+
 def integrated_compton_y(gas: Gas, h: float) -> FloatArray:
     """Compton-y times area (eq. 1): sigma_T k_B T N_e / (m_e c^2).
 
     Returns
     -------
-    (n,), kpc^2; 0 for star-forming gas
+    (n,), kpc^2; 0 for gas that is not `thermal`
     """
     y = COMPTON * temperature(gas) * electrons(gas, h)
-    return np.where(gas.star_formation_rate > 0, 0.0, y)
+    return np.where(thermal(gas), y, 0.0)
+
+
+def gaunt_factor(kelvin: FloatArray, charge: int) -> FloatArray:
+    """Frequency-averaged Gaunt factor of electrons on bare nuclei, (n,); beyond GAUNT_RANGE its value at the edge."""
+    low, high = GAUNT_RANGE
+    log_gamma2 = np.clip(np.log10(charge**2 * RYDBERG / kelvin), low, high)
+    return np.asarray(chebval((2 * log_gamma2 - low - high) / (high - low), GAUNT))
 
 
 def bremsstrahlung_luminosity(gas: Gas, h: float) -> FloatArray:
-    """Bolometric thermal bremsstrahlung of each particle.
-
-    The sum of Z^2 n_i over hydrogen and helium, both fully ionised above 1e6 K, is n_H + 4 n_He = rho/m_p exactly,
-    whatever the hydrogen fraction.
+    """Bolometric thermal bremsstrahlung of hydrogen and helium, both fully ionised, in each particle.
 
     Returns
     -------
-    (n,), 1e40 erg/s; 0 for star-forming gas and below 1e6 K
+    (n,), 1e40 erg/s; 0 for gas that is not `thermal` and below 1e6 K
     """
-    kelvin = temperature(gas)
+    kelvin = np.maximum(temperature(gas), COLDEST_XRAY_GAS)  # colder gas is left out, and gas at 0 K must not divide
+    x = HYDROGEN_FRACTION  # Z^2 n m_p / rho of hydrogen; that of helium is 1 - x
+    gaunt = x * gaunt_factor(kelvin, 1) + (1 - x) * gaunt_factor(kelvin, 2)
     ions = gas.density * PROTONS_PER_MSUN  # sum of Z^2 n_i, kpc^-3
-    luminosity = LUMINOSITY * GAUNT_FACTOR * np.sqrt(kelvin) * electrons(gas, h) * ions
-    return np.where((gas.star_formation_rate > 0) | (kelvin < COLDEST_XRAY_GAS), 0.0, luminosity)
+    luminosity = LUMINOSITY * gaunt * (1 + RELATIVISTIC * kelvin) * np.sqrt(kelvin) * electrons(gas, h) * ions
+    return np.where(_shines(gas), luminosity, 0.0)
+
+
+def xray_luminosity(gas: Gas, h: float, cooling: CoolingTable | None) -> FloatArray:
+    """Bolometric X-ray luminosity of each particle, of a table or, without one, of bremsstrahlung in closed form.
+
+    The metallicity is the particle's, in units of the table's solar one; 0.3 solar where the snapshot has none.
+
+    Returns
+    -------
+    (n,), 1e40 erg/s; 0 for gas that is not `thermal` and below 1e6 K
+    """
+    if cooling is None:
+        return bremsstrahlung_luminosity(gas, h)
+    metallicity = (
+        np.full(len(gas), DEFAULT_METALLICITY)
+        if gas.metallicity is None
+        else gas.metallicity / cooling.solar_metallicity
+    )
+    emissivity = cooling(np.maximum(temperature(gas), COLDEST_XRAY_GAS), metallicity)
+    hydrogen = gas.density * PROTONS_PER_MSUN * HYDROGEN_FRACTION  # kpc^-3
+    return np.where(_shines(gas), COOLING * emissivity * electrons(gas, h) * hydrogen, 0.0)
+
+
+def _shines(gas: Gas) -> BoolArray:
+    return thermal(gas) & (temperature(gas) >= COLDEST_XRAY_GAS)

@@ -14,7 +14,9 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
 from hpc_massmap.maps.emission import (
     BREMSSTRAHLUNG,
+    RELATIVISTIC,
     bremsstrahlung_luminosity,
+    gaunt_factor,
     integrated_compton_y,
     temperature,
 )
@@ -85,7 +87,8 @@ def test_a_uniform_sphere_of_gas_in_sz_and_x_rays() -> None:
     y = (const.sigma_T * const.k_B / (const.m_e * const.c**2) * n_e * kelvin * u.kpc).to_value(1) * chord
     n_h = n_e / FULLY_IONISED
     ions = n_h * (1 + 4 * 0.24 / (4 * 0.76))  # hydrogen, and helium with Z^2 = 4
-    emissivity = 1.2 * BREMSSTRAHLUNG * np.sqrt(kelvin) * n_e * ions
+    gaunt = 1.2204 * (1 + RELATIVISTIC * 5e7)  # GAUNTCHECK
+    emissivity = gaunt * BREMSSTRAHLUNG * np.sqrt(kelvin) * n_e * ions
     brightness = (emissivity * u.kpc).to_value(1e40 * u.erg / u.s / u.kpc**2) * chord
     for view in range(2):
         assert np.mean(maps["sz"][view][inside] / y[inside]) == pytest.approx(1, rel=6e-3)

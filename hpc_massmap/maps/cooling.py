@@ -75,9 +75,9 @@ def read_cooling_table(path: Path) -> CoolingTable:
         with h5py.File(path) as file:
             if file.attrs.get("format") != FORMAT or file["cooling"].attrs["unit"] != UNIT:
                 raise InputError(f"{path}: not a {FORMAT!r}; make one with jobs/cooling_table.py")
-            grids = [np.asarray(file[name][:], float) for name in DATASETS]
+            log_temperature, metallicity, cooling = (np.asarray(file[name][:], float) for name in DATASETS)
             abundances, solar, provenance = (file.attrs[name] for name in ATTRIBUTES)
-            table = CoolingTable(*grids, str(abundances), float(solar), str(provenance))
+            table = CoolingTable(log_temperature, metallicity, cooling, str(abundances), float(solar), str(provenance))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged cooling table ({error}); make it again with jobs/cooling_table.py") from None
     fault = _fault(table)

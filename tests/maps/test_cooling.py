@@ -76,7 +76,7 @@ def test_the_config_s_two_keys_need_each_other() -> None:
     assert Maps(xray="table", cooling_table=Path("table.h5")).xray == "table"
     for keys in ({"xray": "table"}, {"cooling_table": Path("table.h5")}):
         with pytest.raises(ValueError, match="need each other"):
-            Maps(**keys)  # type: ignore[arg-type]
+            Maps(**keys)
 
 
 class StandInSession:
@@ -127,9 +127,7 @@ def test_the_job_sums_the_spectrum_s_energy(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("folder", [None, "empty"])
-def test_the_job_says_how_to_get_the_data(
-    folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_job_says_how_to_get_the_data(folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATOMDB", raising=False)
     if folder:
         monkeypatch.setenv("ATOMDB", str(tmp_path))

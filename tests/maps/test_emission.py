@@ -38,7 +38,9 @@ def gaunt_by_sommerfeld(before: float, after: float, gamma2: float) -> float:
     f = mpmath.hyp2f1(1j * a, 1j * b, 1, x)
     slope = -a * b * mpmath.hyp2f1(1 + 1j * a, 1 + 1j * b, 2, x)
     change = abs(2 * mpmath.re(mpmath.conj(f) * slope) * x)
-    return float(mpmath.pi * mpmath.sqrt(3) * change / (mpmath.expm1(2 * mpmath.pi * a) * -mpmath.expm1(-2 * mpmath.pi * b)))
+    return float(
+        mpmath.pi * mpmath.sqrt(3) * change / (mpmath.expm1(2 * mpmath.pi * a) * -mpmath.expm1(-2 * mpmath.pi * b))
+    )
 
 
 @pytest.mark.parametrize("kelvin", [1e6, 1e7, 2e8])
@@ -129,6 +131,18 @@ def beta_profile(particle_count: int, beta: float, core: float) -> tuple[FloatAr
     return direction * radius[:, None], (1 + (radius / core) ** 2) ** (-1.5 * beta)
 
 
+def beta_column(b: float, depth: float, power: float) -> float:
+    """The column of (1 + r^2)^-power at projected radius b from -depth to depth, which the cube cuts."""
+    return 2 * float(quad(lambda z: (1 + b * b + z * z) ** -power, 0, depth)[0])
+
+
+def test_the_beta_model_s_column_is_the_published_profile_in_a_deep_cube() -> None:
+    for beta in (0.6, 2 / 3, 0.9):
+        for power, slope in ((1.5 * beta, 0.5 - 1.5 * beta), (3 * beta, 0.5 - 3 * beta)):
+            ratio = beta_column(2.0, np.inf, power) / beta_column(0.0, np.inf, power)
+            assert ratio == pytest.approx(5**slope, rel=1e-6)
+
+
 def test_an_isothermal_beta_model_in_sz_and_x_rays() -> None:
     count, beta, core, r200, centre_density = 300_000, 2 / 3, 0.2, 1000.0, 1e5
     positions, relative = beta_profile(count, beta, core)
@@ -148,7 +162,7 @@ def test_an_isothermal_beta_model_in_sz_and_x_rays() -> None:
     ):
         for low, high in ((0.1, 0.2), (0.2, 0.4), (0.4, 0.7), (0.7, 0.9)):
             ring = (radius >= low) & (radius < high)
-            column = [2 * quad(lambda z, b=b: (1 + (b * b + z * z) / core**2) ** -power, 0, 1)[0] for b in radius[ring]]
+            column = [beta_column(b / core, 1 / core, power) * core for b in radius[ring]]
             expected = per_mass * centre_density * r200 * np.mean(column)
             assert maps[name][:, ring].mean() == pytest.approx(expected, rel=0.015), (name, low)
 

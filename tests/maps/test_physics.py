@@ -16,7 +16,6 @@ from hpc_massmap.maps.emission import (
     BREMSSTRAHLUNG,
     RELATIVISTIC,
     bremsstrahlung_luminosity,
-    gaunt_factor,
     integrated_compton_y,
     temperature,
 )
@@ -87,7 +86,7 @@ def test_a_uniform_sphere_of_gas_in_sz_and_x_rays() -> None:
     y = (const.sigma_T * const.k_B / (const.m_e * const.c**2) * n_e * kelvin * u.kpc).to_value(1) * chord
     n_h = n_e / FULLY_IONISED
     ions = n_h * (1 + 4 * 0.24 / (4 * 0.76))  # hydrogen, and helium with Z^2 = 4
-    gaunt = 1.2204 * (1 + RELATIVISTIC * 5e7)  # GAUNTCHECK
+    gaunt = 1.1836 * (1 + RELATIVISTIC * 5e7)  # of 0.76 H and 0.24 He
     emissivity = gaunt * BREMSSTRAHLUNG * np.sqrt(kelvin) * n_e * ions
     brightness = (emissivity * u.kpc).to_value(1e40 * u.erg / u.s / u.kpc**2) * chord
     for view in range(2):
@@ -118,8 +117,8 @@ def nfw_mass(x: Any, concentration: float) -> Any:
     return m(concentration * x) / m(concentration)
 
 
-def nfw_in_cylinder(radius: float, concentration: float) -> float:
-    """Mass of an NFW halo inside a cylinder of this radius and half-length 1, in R200 and M200, by quadrature."""
+def nfw_in_cylinder(radius: float, concentration: float, depth: float = 1) -> float:
+    """Mass of an NFW halo inside a cylinder of this radius and half-length, in R200 and M200, by quadrature."""
     c = concentration
     norm = c**3 / (4 * np.pi * (np.log1p(c) - c / (1 + c)))
 
@@ -127,9 +126,16 @@ def nfw_in_cylinder(radius: float, concentration: float) -> float:
         return float(norm / (c * r * (1 + c * r) ** 2))
 
     def column(b: float) -> float:
-        return 2 * float(quad(lambda z: density(np.hypot(b, z)), 0, 1, limit=200)[0])
+        return 2 * float(quad(lambda z: density(np.hypot(b, z)), 0, depth, limit=200)[0])
 
     return float(quad(lambda b: 2 * np.pi * b * column(b), 1e-6, radius, limit=200)[0])
+
+
+def test_the_nfw_cylinder_is_bartelmann_s_in_a_deep_cube() -> None:
+    """Bartelmann (1996): M(<R) = M200 / m(c) (ln(x/2) + arccosh(1/x) / sqrt(1 - x^2)), x = c R < 1."""
+    c, x = 5.0, 0.5
+    closed = (np.log(x / 2) + np.arccosh(1 / x) / np.sqrt(1 - x * x)) / (np.log1p(c) - c / (1 + c))
+    assert nfw_in_cylinder(x / c, c, np.inf) == pytest.approx(closed, rel=1e-4)
 
 
 def test_the_projected_mass_of_an_nfw_halo() -> None:

@@ -5,7 +5,7 @@ X is the hydrogen mass fraction and x_e the electrons per hydrogen nucleus. Mass
 
 Gas that is no plasma at its own temperature is left out of both maps; `thermal` is the rule. X-rays further leave out
 gas below 1e6 K. The closed form of the X-rays is bremsstrahlung of hydrogen and helium alone: it has no lines, which
-are about as bright near 1e7 K at solar metallicity and dominate below. The table (cooling.py) has them.
+matter in groups and wherever gas is metal-rich and cooler than some 1e7 K. The table (cooling.py) has them.
 """
 
 import numpy as np

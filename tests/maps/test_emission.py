@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import mpmath
+import mpmath  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 import pytest
 from astropy import constants as const

@@ -19,7 +19,7 @@ from hpc_massmap.errors import InputError
 ELEMENTS = [1, 2, 6, 7, 8, 14, 26]  # H He C N O Si Fe
 ALL_ELEMENTS = list(range(1, 31))
 METALLICITIES = [0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5]  # solar
-FILES = ("apec_line.fits", "apec_coco.fits")
+FILES = ("apec_line.fits", "apec_coco.fits", "userdata")  # the last is what PyAtomDB itself looks for
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -33,7 +33,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def atomdb() -> Any:
     """PyAtomDB; it asks questions on the terminal when it is imported without data, so they are looked for first."""
     folder = os.environ.get("ATOMDB")
-    missing = [name for name in FILES if folder is None or not (Path(folder) / name).is_file()]
+    missing = [name for name in FILES if folder is None or not (Path(folder) / name).exists()]
     if missing:
         where = "the variable ATOMDB is not set" if folder is None else f"{folder}: {', '.join(missing)} missing"
         raise InputError(f"{where}; get AtomDB's data by pyatomdb.util.initialize(), then export ATOMDB=its folder")

@@ -1,7 +1,13 @@
 #!/usr/bin/env python3
 """Make the maps of a sample of halos from simulation snapshots and halo catalogues."""
 
+from typing import TYPE_CHECKING
+
 from hpc_massmap.cli import config_of, parse, parser, run_job
+
+if TYPE_CHECKING:
+    from hpc_massmap.config import Config
+    from hpc_massmap.sims.selection import Source
 
 EXAMPLE = "mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate"
 
@@ -23,13 +29,13 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.sims.sample import describe_sample, draw_sample
-    from hpc_massmap.sims.selection import candidates, check_some_are_left, find_sources, sources_digest
+    from hpc_massmap.sims.selection import candidates, check_some_are_left, find_sources
 
     with communicator() as comm:
         run = on_first(comm, lambda: Run.open(config_of(args)))
         config, parts = run.config, parts_folder(run.maps)
         sources = on_first(comm, lambda: find_sources(config.simulations))
-        inputs = on_first(comm, lambda: {"snapshots and catalogues": sources_digest(sources)})
+        inputs = on_first(comm, lambda: inputs_of(config, sources))
         outputs = [run.maps, parts] if args.force else [run.maps]
         step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
         if not on_first(comm, lambda: step.is_finished(args.force)):
@@ -54,6 +60,17 @@ def main(argv: list[str] | None = None) -> None:
                 consolidate(run.maps)
                 shutil.rmtree(parts)
             say(describe(open_maps(run.maps)))
+
+
+def inputs_of(config: "Config", sources: "list[Source]") -> dict[str, str]:
+    """What the maps are made of, by its digest."""
+    from hpc_massmap.maps.cooling import read_cooling_table
+    from hpc_massmap.sims.selection import sources_digest
+
+    inputs = {"snapshots and catalogues": sources_digest(sources)}
+    if config.maps.cooling_table:
+        inputs["cooling table"] = read_cooling_table(config.maps.cooling_table).digest
+    return inputs
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from hpc_massmap.config import Maps
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.cooling import CoolingTable, read_cooling_table
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import region_maps
 from hpc_massmap.maps.reference import FWHM
@@ -68,7 +69,8 @@ def make_maps(
     InputError
         If the simulations differ in cosmology, no region can be drawn, or one cannot and `bad_regions` is `stop`.
     """
-    tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path)))
+    cooling = on_first(comm, lambda: read_cooling_table(config.cooling_table) if config.cooling_table else None)
+    tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path), cooling))
     todo = on_first(comm, lambda: _unfinished(tasks))
     views = rotations(config.lines_of_sight)
     reasons: dict[int, str] = {}
@@ -76,7 +78,7 @@ def make_maps(
     def draw(place: int) -> str | None:
         task = todo[place]
         try:
-            stacks = region_maps(task.halos, config, views)
+            stacks = region_maps(task.halos, config, views, cooling)
         except InputError as error:
             return str(error)
         write_part(task.part, task.key, stacks)
@@ -95,7 +97,7 @@ def make_maps(
     on_first(comm, lambda: _join(path, tasks, [reasons[place] for place in sorted(reasons)], config))
 
 
-def plan(halos: list[Halo], config: Maps, folder: Path) -> list[Task]:
+def plan(halos: list[Halo], config: Maps, folder: Path, cooling: CoolingTable | None) -> list[Task]:
     """The tasks that draw a sample, in the order of its table.
 
     Raises
@@ -105,7 +107,8 @@ def plan(halos: list[Halo], config: Maps, folder: Path) -> list[Task]:
     """
     _check_cosmology(halos)
     tasks = []
-    settings = config.model_dump(mode="json", exclude={"file", "bad_regions"})
+    settings = config.model_dump(mode="json", exclude={"file", "bad_regions", "cooling_table"})
+    settings["cooling"] = cooling.digest if cooling else None
     for source, group in groupby(halos, lambda halo: halo.source):
         own, files = list(group), sources_digest([source])
         for chunk, start in enumerate(range(0, len(own), HALOS_PER_TASK)):

@@ -4,6 +4,7 @@ Lambda is the emissivity over n_e n_H, in erg cm^3/s. log10 Lambda is interpolat
 metallicity in solar units. Beyond the table's edges the value at the edge holds.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,12 @@ class CoolingTable:
     abundances: str
     solar_metallicity: float
     provenance: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the numbers."""
+        numbers = self.log_temperature, self.metallicity, self.cooling, np.array(self.solar_metallicity)
+        return hashlib.sha256(b"".join(values.tobytes() for values in numbers)).hexdigest()
 
     def __call__(self, temperature: FloatArray, metallicity: FloatArray) -> FloatArray:
         """Lambda in erg cm^3/s, (n,), at temperatures in K and metallicities in solar units, clamped to the table."""

@@ -11,8 +11,9 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.config import Maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
-from hpc_massmap.maps.emission import bremsstrahlung_luminosity, integrated_compton_y
+from hpc_massmap.maps.emission import integrated_compton_y, xray_luminosity
 from hpc_massmap.maps.smoothing import neighbour_radius
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.particles import Particles, Snapshot
@@ -41,12 +42,15 @@ class Layer:
     quantities: dict[str, FloatArray]
 
 
-def halo_maps(snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray) -> Stacks:
+def halo_maps(
+    snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray, cooling: CoolingTable | None = None
+) -> Stacks:
     """All maps of one halo.
 
     Parameters
     ----------
     views : (p, 3, 3), rotations of `lines_of_sight`
+    cooling : of the X-rays; bremsstrahlung in closed form without one
 
     Returns
     -------
@@ -57,7 +61,7 @@ def halo_maps(snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray) -
     InputError
         If the particles about the centre cannot be the halo of the catalogue.
     """
-    layers = _layers(snapshot, halo, config)
+    layers = _layers(snapshot, halo, config, cooling)
     _check_mass(snapshot, halo, layers)
     pixel_area = (2 * halo.r200 / PIXELS) ** 2
     maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in UNITS}
@@ -76,7 +80,7 @@ def halo_maps(snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray) -
     return stacks
 
 
-def _layers(snapshot: Snapshot, halo: Halo, config: Maps) -> list[Layer]:
+def _layers(snapshot: Snapshot, halo: Halo, config: Maps, cooling: CoolingTable | None) -> list[Layer]:
     gas, dark_matter, stars, black_holes = (
         (particles, _near(particles, halo))
         for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
@@ -84,7 +88,7 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps) -> list[Layer]:
     h, near = snapshot.header.h, gas[1]
     of_gas = {
         "sz": integrated_compton_y(snapshot.gas, h)[near],
-        "xray": bremsstrahlung_luminosity(snapshot.gas, h)[near],
+        "xray": xray_luminosity(snapshot.gas, h, cooling)[near],
     }
     no_kernel = np.zeros(len(black_holes[1]))
     return [
@@ -129,7 +133,7 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
         )
 
 
-def region_maps(halos: list[Halo], config: Maps, views: FloatArray) -> list[Stacks]:
+def region_maps(halos: list[Halo], config: Maps, views: FloatArray, cooling: CoolingTable | None) -> list[Stacks]:
     """The maps of halos of one region at one time, which is read once; parameters and errors as of `halo_maps`."""
     snapshot = read_snapshot(halos[0].source.snapshot_file)
-    return [halo_maps(snapshot, halo, config, views) for halo in halos]
+    return [halo_maps(snapshot, halo, config, views, cooling) for halo in halos]

@@ -23,7 +23,11 @@ FILES = ("apec_line.fits", "apec_coco.fits", "userdata")  # the last is what PyA
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python jobs/cooling_table.py data/cooling.h5",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     arguments.add_argument("file", type=Path, help="the table to write, HDF5")
     arguments.add_argument("--all-elements", action="store_true", help="hydrogen to zinc, not H He C N O Si Fe alone")
     arguments.add_argument("--abundances", default="AG89", help="solar abundances by AtomDB's name (default AG89)")

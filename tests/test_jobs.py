@@ -18,9 +18,8 @@ from hpc_massmap.run import Run
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("*.py"))
-STEPS = [
-    path for path in JOBS if path.stem not in ("database", "maps", "monitor", "trials")
-]  # those take a file or the folder of a run
+OTHERS = ("cooling_table", "database", "maps", "monitor", "trials")  # those take a file or the folder of a run
+STEPS = [path for path in JOBS if path.stem not in OTHERS]
 CONFIG = """
 name: small
 runs: {folder}/runs

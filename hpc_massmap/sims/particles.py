@@ -8,9 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from hpc_massmap.arrays import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
 
 HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
 
@@ -62,6 +66,8 @@ class Gas(Particles):
     electron_abundance : (n,), electrons per hydrogen nucleus
     star_formation_rate : (n,), in any unit: what is positive is star-forming
     metallicity : (n,), mass fraction of what is heavier than helium; None where the snapshot has none
+    wind : (n,), launched by feedback and still decoupled from the gas about it (GIZMO's DelayTime > 0); None where
+        the snapshot knows no such gas
     """
 
     density: FloatArray
@@ -70,6 +76,13 @@ class Gas(Particles):
     electron_abundance: FloatArray
     star_formation_rate: FloatArray
     metallicity: FloatArray | None = None
+    wind: BoolArray | None = None
+
+    @property
+    def thermal(self) -> BoolArray:
+        """Whether the temperature is that of a plasma, (n,): not of star-forming gas, nor of decoupled wind."""
+        quiet = self.star_formation_rate <= 0
+        return np.asarray(quiet if self.wind is None else quiet & ~self.wind)
 
 
 @dataclass(frozen=True)

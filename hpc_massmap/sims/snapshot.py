@@ -1,4 +1,4 @@
-"""Snapshots in GADGET's HDF5 layout (GADGET-2/3/4, GIZMO), in one file each.
+"""Snapshots of one or several files, in GADGET's HDF5 layout or GADGET-2's binary formats; the content tells which.
 
 Units are converted here, once, and nowhere else:
 
@@ -8,20 +8,32 @@ density                      1e10 Msun/h (comoving kpc/h)^-3 -> physical Msun kp
 internal energy              (km/s)^2, physical already
 electron abundance           electrons per hydrogen nucleus
 
-GADGET's smoothing length is the radius at which the kernel reaches zero, and so is ours. Boundary particles of
-zoom-in runs (types 2 and 3) are not read: the sample has none inside its halos.
+or from whatever units of length, mass and velocity the file names. Boundary particles of zoom-in runs (types 2 and 3)
+are not read: the sample has none inside its halos.
+
+Gas without a stored smoothing length, as Arepo's, gets the radius whose sphere holds the mass of 64 particles at its
+density, 4 (3 m / 4 pi rho)^(1/3): GADGET's own definition, where the kernel reaches zero.
+
+Positions stay in double precision: single costs up to 0.03 kpc at 500 Mpc from the origin, and saves 12 of the 72
+to 81 bytes of a gas particle.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
+import numpy.typing as npt
+from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
+from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
     DARK_MATTER,
@@ -35,133 +47,304 @@ from hpc_massmap.sims.particles import (
 )
 
 FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen, with helium
-MASS_UNIT = 1e10  # Msun/h
-CODE_UNITS = {"UnitLength_in_cm": 3.0857e21, "UnitMass_in_g": 1.989e43, "UnitVelocity_in_cm_per_s": 1e5}
+NEIGHBOURS = 64
+CHUNK = 1_000_000  # particles read at a time
+DEFAULT_UNITS = {"Length": u.kpc.to(u.cm), "Mass": 1e10 * u.Msun.to(u.g), "Velocity": (u.km / u.s).to(u.cm / u.s)}
+UNIT_NAMES = {
+    "Length": ("UnitLength_in_cm", "UnitLength_In_CGS"),
+    "Mass": ("UnitMass_in_g", "UnitMass_In_CGS"),
+    "Velocity": ("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS"),
+}
+
+Spheres = tuple[FloatArray, FloatArray]
+
+
+class File(Protocol):
+    """One file of a snapshot, in either format: blocks by their HDF5 names, in code units."""
+
+    path: Path
+    header: Mapping[str, Any]
+    counts: list[int]
+
+    def has(self, kind: int, name: str) -> bool: ...
+    def label(self, kind: int, name: str) -> str: ...
+    def read(self, kind: int, name: str, rows: slice) -> FloatArray: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one unit of the file is in ours: kpc, Msun/h, Msun kpc^-3, (km/s)^2."""
+
+    length: float
+    mass: float
+    density: float
+    energy: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Particles of one type, next to each other in one file, of which some are kept."""
+
+    file: File
+    rows: slice
+    kept: Any  # indices within the rows, or a slice of all
+    number: int
 
 
 def read_header(path: Path) -> Header:
     """The header alone; its errors are those of `read_snapshot`."""
-    with _opened(path) as reader:
-        return reader.header
+    with _opened(path) as file:
+        return _header(file)
 
 
-def read_snapshot(path: Path) -> Snapshot:
+def snapshot_files(path: Path) -> list[Path]:
+    """All files of a snapshot, `path` first.
+
+    Raises
+    ------
+    InputError
+        If the snapshot has several and `path` is not the one numbered 0, or another is missing.
+    """
+    with _opened(path) as file:
+        number = int(file.header.get("NumFilesPerSnapshot", 1))
+    if number <= 1:
+        return [path]
+    name = re.fullmatch(r"(.*)\.0(\.\w+)?", path.name)
+    if name is None:
+        raise InputError(f"{path}: one of {number} files of a snapshot; give the one whose name has the number 0")
+    files = [path.with_name(f"{name[1]}.{i}{name[2] or ''}") for i in range(number)]
+    for file_path in files:
+        if not file_path.exists():
+            raise InputError(f"{file_path}: missing, but {path} is one of {number} files")
+    return files
+
+
+def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
     """Read a snapshot and convert its units.
+
+    Parameters
+    ----------
+    path : the file, or the one numbered 0 of several
+    spheres : centres (k, 3) and radii (k,), physical kpc; only particles inside any of them are kept. Memory is then
+        at most twice the positions of what is kept, its other fields, and 100 MB for the 1e6 particles under way.
+        Blocks of pieces that lie wholly outside are not looked at.
 
     Raises
     ------
     InputError
         One line that names the file, and the block that is missing, incomplete or not finite.
     """
-    with _opened(path) as reader:
+    with ExitStack() as stack:
+        files = [stack.enter_context(_opened(each)) for each in snapshot_files(path)]
+        header = _header(files[0])
+        _check_same_snapshot(files, header)
+        scale = _scale(files[0], header)
         return Snapshot(
             path,
-            reader.header,
-            reader.gas(),
-            Particles(*reader.positions_and_masses(DARK_MATTER)),
-            Particles(*reader.positions_and_masses(STARS)),
-            Particles(*reader.positions_and_masses(BLACK_HOLES)),
+            header,
+            _gas(files, header, scale, spheres),
+            *(_Reader(files, kind, scale, spheres).particles() for kind in (DARK_MATTER, STARS, BLACK_HOLES)),
         )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["_Reader"]:
-    """A reader of an open file; whatever HDF5 makes of a damaged one becomes an InputError."""
+def _opened(path: Path) -> Iterator[File]:
+    file = _open(path)
     try:
-        with h5py.File(path, "r") as file:
-            yield _Reader(path, file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such snapshot") from None
+        yield file
+    finally:
+        file.close()
+
+
+def _open(path: Path) -> File:
+    try:
+        with path.open("rb") as raw:
+            first = raw.read(4)
+    except OSError:
+        raise InputError(f"{path}: {'not a readable file' if path.exists() else 'no such snapshot'}") from None
+    if h5py.is_hdf5(path):
+        with _in_one_line(f"{path}: not a readable HDF5 snapshot, or truncated"):
+            return Hdf5File(path)
+    if byte_order(first):
+        with _in_one_line(f"{path}: not a readable GADGET-2 binary snapshot, or truncated"):
+            return BinaryFile(path)
+    raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
+
+
+@contextmanager
+def _in_one_line(complaint: str) -> Iterator[None]:
+    """Whatever a library makes of a damaged file becomes an InputError."""
+    try:
+        yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable HDF5 snapshot, or truncated ({reason})") from None
+        raise InputError(f"{complaint} ({reason})") from None
+
+
+def _header(file: File) -> Header:
+    redshift, h = _number(file, "Redshift"), _number(file, "HubbleParam")
+    if h <= 0 or redshift <= -1:
+        raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
+    return Header(
+        redshift,
+        1 / (1 + redshift),
+        h,
+        _number(file, "Omega0", "Omega_Matter"),
+        _number(file, "OmegaLambda", "Omega_Lambda"),
+    )
+
+
+def _number(file: File, *names: str) -> float:
+    for name in names:
+        if name in file.header:
+            value = float(file.header[name])
+            if not np.isfinite(value):
+                raise InputError(f"{file.path}: {name} = {value} in the Header")
+            return value
+    raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
+
+
+def _check_same_snapshot(files: list[File], header: Header) -> None:
+    first = files[0]
+    for file in files[1:]:
+        other = _header(file)
+        if other != header:
+            raise InputError(
+                f"{file.path}: is of another snapshot than {first.path.name}: "
+                f"z = {other.redshift:g} against {header.redshift:g}, h = {other.h:g} against {header.h:g}"
+            )
+    if len(files) > 1 and "NumPart_Total" in first.header:
+        high = first.header.get("NumPart_Total_HighWord", np.zeros(6))
+        total = [int(n) + (int(m) << 32) for n, m in zip(first.header["NumPart_Total"], high, strict=False)]
+        found = np.sum([file.counts for file in files], axis=0)[: len(total)].tolist()
+        if found != total:
+            raise InputError(
+                f"{first.path}: its {len(files)} files hold {found} particles, but NumPart_Total is {total}"
+            )
+
+
+def _scale(file: File, header: Header) -> Scale:
+    length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
+    kpc, msun = length * header.a / header.h, mass * 1e10
+    return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
+
+
+def _unit(file: File, quantity: str, h: float) -> float:
+    """A unit of the file in GADGET's usual one.
+
+    Within 1 % of a power of ten it is that power: codes round kpc and Msun each in their own way. The same goes for a
+    unit that GIZMO gives without its h.
+    """
+    name = next((name for name in UNIT_NAMES[quantity] if name in file.header), None)
+    if name is None:
+        return 1.0
+    value = float(file.header[name])
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"{file.path}: {name} = {value:g} in the Header; expected a positive number")
+    ratio = value / DEFAULT_UNITS[quantity]
+    for candidate in (ratio, ratio * h) if name.endswith("In_CGS") and quantity != "Velocity" else (ratio,):
+        power = 10.0 ** round(np.log10(candidate))
+        if abs(candidate / power - 1) < 0.01:
+            return float(power)
+    return float(ratio)
+
+
+def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None) -> Gas:
+    reader = _Reader(files, GAS, scale, spheres)
+    cool = reader.has("ElectronAbundance")
+    masses = reader.masses()
+    density = reader.block("Density", positive=True) * scale.density
+    if reader.has("SmoothingLength"):
+        radius = reader.block("SmoothingLength", positive=True) * scale.length
+    else:
+        radius = np.cbrt(NEIGHBOURS * 3 * masses / header.h / (4 * np.pi * density))
+    return Gas(
+        reader.positions,
+        masses,
+        density=density,
+        smoothing_length=radius,
+        internal_energy=reader.block("InternalEnergy", positive=True) * scale.energy,
+        electron_abundance=reader.block("ElectronAbundance") if cool else np.full(len(masses), FULLY_IONISED),
+        star_formation_rate=_star_formation_rate(files, reader),
+        metallicity=reader.block("Metallicity") if reader.has("Metallicity") else None,
+        wind=reader.block("DelayTime") > 0 if reader.has("DelayTime") else None,
+    )
+
+
+def _star_formation_rate(files: list[File], reader: "_Reader") -> FloatArray:
+    """As stored; zero for a run that formed no stars."""
+    flag = next((files[0].header[name] for name in ("Flag_Sfr", "Flag_SFR") if name in files[0].header), None)
+    without = (flag is not None and int(flag) == 0) or not any(file.counts[STARS] for file in files)
+    if not reader.has("StarFormationRate") and without:
+        return np.zeros(reader.number)
+    return reader.block("StarFormationRate")
 
 
 class _Reader:
-    """An open snapshot, whose header has been read and whose blocks are checked as they are read."""
+    """The particles of one type, over all files: which are kept, and their blocks, checked as they are read."""
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path = path
-        self._file = file
-        self._read_header()
+    def __init__(self, files: list[File], kind: int, scale: Scale, spheres: Spheres | None) -> None:
+        self._files = [file for file in files if file.counts[kind]]
+        self._kind, self._scale = kind, scale
+        self._parts: list[Part] = []
+        pieces = [np.zeros((0, 3))]
+        for file in self._files:
+            for start in range(0, file.counts[kind], CHUNK):
+                rows = slice(start, min(start + CHUNK, file.counts[kind]))
+                positions = self._checked(file, "Coordinates", rows, False) * scale.length
+                kept: Any = slice(None) if spheres is None else np.flatnonzero(_inside(positions, *spheres))
+                pieces.append(positions if spheres is None else positions[kept])
+                self._parts.append(Part(file, rows, kept, len(pieces[-1])))
+        self.positions: FloatArray = np.concatenate(pieces)
+        self.number = len(self.positions)
 
-    def _read_header(self) -> None:
-        if "Header" not in self._file:
-            raise InputError(f"{self.path}: has no Header; expected a snapshot in GADGET's HDF5 layout")
-        # GADGET-4 keeps the cosmology and the units under Parameters
-        parameters = self._file["Parameters"].attrs if "Parameters" in self._file else {}
-        attributes = {**parameters, **self._file["Header"].attrs}
-        redshift, h = self._number(attributes, "Redshift"), self._number(attributes, "HubbleParam")
-        self.header = Header(
-            redshift,
-            1 / (1 + redshift),
-            h,
-            self._number(attributes, "Omega0", "Omega_Matter"),
-            self._number(attributes, "OmegaLambda", "Omega_Lambda"),
-        )
-        for name, expected in CODE_UNITS.items():
-            if name in attributes and abs(attributes[name] / expected - 1) > 0.01:
-                raise InputError(
-                    f"{self.path}: {name} = {attributes[name]:g}; only kpc/h, 1e10 Msun/h and km/s are understood"
-                )
-        files = int(attributes.get("NumFilesPerSnapshot", 1))
-        if files != 1:
-            raise InputError(f"{self.path}: one of {files} files of a snapshot; join them into one first")
-        for name in ("NumPart_ThisFile", "MassTable"):
-            if name not in attributes:
-                raise InputError(f"{self.path}: Header has no {name}")
-        self._counts = [int(n) for n in attributes["NumPart_ThisFile"]]
-        self._mass_table = [float(m) for m in attributes["MassTable"]]
-        self._length = self.header.a / h
+    def particles(self) -> Particles:
+        return Particles(self.positions, self.masses())
 
-    def _number(self, attributes: Mapping[str, Any], *names: str) -> float:
-        for name in names:
-            if name in attributes:
-                value = float(attributes[name])
-                if not np.isfinite(value):
-                    raise InputError(f"{self.path}: {name} = {value} in the Header")
-                return value
-        raise InputError(f"{self.path}: Header has no {' or '.join(names)}")
+    def has(self, name: str) -> bool:
+        """Whether a block is there: in one file at least, and then it must be in all."""
+        return any(file.has(self._kind, name) for file in self._files)
 
-    def positions_and_masses(self, kind: int) -> tuple[FloatArray, FloatArray]:
-        count = self._count(kind)
-        positions = self._block(kind, "Coordinates", (count, 3)) * self._length
-        table = self._mass_table[kind] if kind < len(self._mass_table) else 0.0
-        masses = np.full(count, table) if table > 0 else self._block(kind, "Masses", (count,), positive=True)
-        return positions, masses * MASS_UNIT
+    def masses(self) -> FloatArray:
+        """Msun/h."""
 
-    def gas(self) -> Gas:
-        shape = (self._count(GAS),)
-        positions, masses = self.positions_and_masses(GAS)
-        if f"PartType{GAS}/ElectronAbundance" in self._file:
-            electrons = self._block(GAS, "ElectronAbundance", shape)
-        else:
-            electrons = np.full(shape, FULLY_IONISED)
-        return Gas(
-            positions,
-            masses,
-            density=self._block(GAS, "Density", shape, positive=True) * MASS_UNIT / self.header.h / self._length**3,
-            smoothing_length=self._block(GAS, "SmoothingLength", shape, positive=True) * self._length,
-            internal_energy=self._block(GAS, "InternalEnergy", shape, positive=True),
-            electron_abundance=electrons,
-            star_formation_rate=self._block(GAS, "StarFormationRate", shape),
-        )
+        def of_part(file: File, rows: slice) -> FloatArray:
+            table = file.header["MassTable"]
+            if self._kind < len(table) and table[self._kind] > 0:
+                return np.full(rows.stop - rows.start, float(table[self._kind]))
+            return self._checked(file, "Masses", rows, True)
 
-    def _count(self, kind: int) -> int:
-        return self._counts[kind] if kind < len(self._counts) else 0
+        return self._gathered(of_part) * self._scale.mass
 
-    def _block(self, kind: int, name: str, shape: tuple[int, ...], positive: bool = False) -> FloatArray:
-        """One block as float64, complete and finite."""
-        block = f"PartType{kind}/{name}"
-        if shape[0] == 0:
-            return np.zeros(shape)
-        if block not in self._file:
-            raise InputError(f"{self.path}: has no {block}")
-        if self._file[block].shape != shape:
-            raise InputError(f"{self.path}: {block} is {self._file[block].shape}, but the Header counts {shape}")
-        values: FloatArray = self._file[block][:].astype(np.float64)
-        if not np.all(np.isfinite(values)):
-            raise InputError(f"{self.path}: {block} has values that are not finite")
-        if positive and not np.all(values > 0):
-            raise InputError(f"{self.path}: {block} has values that are not positive")
+    def block(self, name: str, positive: bool = False) -> FloatArray:
+        """(n,) float64, code units."""
+        return self._gathered(lambda file, rows: self._checked(file, name, rows, positive))
+
+    def _gathered(self, read: Callable[[File, slice], FloatArray]) -> FloatArray:
+        values = np.empty(self.number)
+        filled = 0
+        for part in self._parts:
+            if part.number:
+                values[filled : filled + part.number] = read(part.file, part.rows)[part.kept]
+                filled += part.number
         return values
+
+    def _checked(self, file: File, name: str, rows: slice, positive: bool) -> FloatArray:
+        """Rows of a block as float64, complete and finite."""
+        with _in_one_line(f"{file.path}: {file.label(self._kind, name)} cannot be read; is it truncated?"):
+            values = file.read(self._kind, name, rows).astype(np.float64)
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"{file.path}: {file.label(self._kind, name)} has values that are not finite")
+        if positive and not np.all(values > 0):
+            raise InputError(f"{file.path}: {file.label(self._kind, name)} has values that are not positive")
+        return values
+
+
+def _inside(positions: FloatArray, centres: FloatArray, radii: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether each position lies in any of the spheres, their surface included."""
+    inside = np.zeros(len(positions), bool)
+    for centre, radius in zip(centres, radii, strict=True):
+        near = np.flatnonzero(np.abs(positions[:, 0] - centre[0]) <= radius)
+        inside[near] |= np.sum((positions[near] - centre) ** 2, axis=1) <= radius**2
+    return inside

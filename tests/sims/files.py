@@ -1,10 +1,11 @@
 """Small snapshots and catalogues on disk, as GADGET and AHF write them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gadget4_L50"
 COLUMNS = ["ID", "hostHalo", "Mvir", "Xc", "Yc", "Zc", "Rvir", "fMhires", "M_gas", "M_star", "R_500"]
@@ -42,3 +43,60 @@ def write_snapshot(path: Path, redshift: float = 0.0, particles: int = 5, **head
             file.pop(f"PartType{kind}/Coordinates", None)
             file[f"PartType{kind}/Coordinates"] = np.outer(numbers, [1, 10, 100])
     return path
+
+
+Blocks = dict[str, npt.NDArray[Any]]
+HEADER_FIELDS = "6u4 6f8 f8 f8 i4 i4 6u4 i4 i4 f8 f8 f8 f8 i4 i4 6u4"
+
+
+def binary_blocks(gas: int = 7, dark: int = 5, stars: int = 3, precision: str = "f4") -> Blocks:
+    """Blocks in format 1's order, of random values; the stars' mass is in the header's table."""
+    rng = np.random.default_rng(gas)
+    everything = gas + dark + stars
+    return {
+        "POS ": rng.uniform(0, 1000, (everything, 3)).astype(precision),
+        "VEL ": rng.normal(0, 100, (everything, 3)).astype(precision),
+        "ID  ": np.arange(everything, dtype="u8"),
+        "MASS": rng.uniform(1, 2, gas + dark).astype(precision),
+        "U   ": rng.uniform(1, 2, gas).astype(precision),
+        "RHO ": rng.uniform(1, 2, gas).astype(precision),
+        "NE  ": rng.uniform(1, 2, gas).astype(precision),
+        "NH  ": rng.uniform(1, 2, gas).astype(precision),
+        "HSML": rng.uniform(1, 2, gas).astype(precision),
+        "SFR ": rng.uniform(0, 2, gas).astype(precision),
+        "AGE ": rng.uniform(0, 1, stars).astype(precision),
+        "Z   ": rng.uniform(0, 0.1, gas + stars).astype(precision),
+    }
+
+
+def write_binary(
+    path: Path,
+    counts: tuple[int, int, int],
+    blocks: Blocks,
+    named: bool,
+    order: str = "<",
+    files: int = 1,
+    total: tuple[int, int, int] | None = None,
+) -> Path:
+    """A GADGET-2 binary file of gas, dark matter and stars, z = 1, h = 0.5; stars weigh 0.25 by the table."""
+    gas, dark, stars = counts
+    all_gas, all_dark, all_stars = total or counts
+    header = np.zeros((), [(f"f{i}", order + f[-2:], int(f[:-2] or 1)) for i, f in enumerate(HEADER_FIELDS.split())])
+    values = [[gas, dark, 0, 0, stars, 0], [0, 0, 0, 0, 0.25, 0], 0.5, 1.0, 1, 1]
+    values += [[all_gas, all_dark, 0, 0, all_stars, 0], 1, files, 1000.0, 0.3, 0.7, 0.5, 1, 1, [0] * 6]
+    for name, value in zip(header.dtype.names or (), values, strict=True):
+        header[name] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for name, data in {"HEAD": header.tobytes().ljust(256, b"\0"), **blocks}.items():
+            content = data if isinstance(data, bytes) else data.astype(data.dtype.newbyteorder(order)).tobytes()
+            if named:
+                next_block = np.array([len(content) + 8], order + "u4").tobytes()
+                _write_record(file, name.encode() + next_block, order)
+            _write_record(file, content, order)
+    return path
+
+
+def _write_record(file: BinaryIO, content: bytes, order: str) -> None:
+    marker = np.array([len(content)], order + "u4").tobytes()
+    file.write(marker + content + marker)

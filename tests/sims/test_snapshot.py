@@ -66,7 +66,8 @@ def test_a_block_that_is_missing_short_or_nan_is_named(block: str, tmp_path: Pat
     with h5py.File(path, "a") as file:
         values = file[name][:]
         del file[name]
-    assert problem(path) == f"{path}: has no {name}"
+    if block not in ("SmoothingLength", "StarFormationRate"):  # which have a substitute
+        assert problem(path) == f"{path}: has no {name}"
     with h5py.File(path, "a") as file:
         file[name] = values[:-1]
     assert problem(path) == f"{path}: {name} is {values[:-1].shape}, but the Header counts {values.shape}"
@@ -87,12 +88,9 @@ def test_a_value_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"NumFilesPerSnapshot": 4}, "one of 4 files of a snapshot; join them into one first"),
+        ({"NumFilesPerSnapshot": 4}, "one of 4 files of a snapshot; give the one whose name has the number 0"),
         ({"Redshift": np.nan}, "Redshift = nan in the Header"),
-        (
-            {"UnitLength_in_cm": 3.0857e24},
-            "UnitLength_in_cm = 3.0857e+24; only kpc/h, 1e10 Msun/h and km/s are understood",
-        ),
+        ({"UnitMass_in_g": -1.0}, "UnitMass_in_g = -1 in the Header; expected a positive number"),
     ],
 )
 def test_a_header_that_is_not_understood(header: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -101,8 +99,8 @@ def test_a_header_that_is_not_understood(header: dict[str, Any], message: str, t
 
 
 def test_a_header_without_an_entry(tmp_path: Path) -> None:
-    path = write_snapshot(tmp_path / "s")
     for name in ("MassTable", "Omega0", "Redshift"):
+        path = write_snapshot(tmp_path / "s")
         with h5py.File(path, "a") as file:
             del file["Header"].attrs[name]
         assert problem(path).startswith(f"{path}: Header has no {name}")
@@ -117,7 +115,7 @@ def test_files_that_are_no_snapshot(tmp_path: Path) -> None:
     whole = REAL.read_bytes()
     for length in (0, 1000, len(whole) // 2, len(whole) - 10):
         path.write_bytes(whole[:length])
-        assert problem(path).startswith(f"{path}: not a readable HDF5 snapshot, or truncated")
+        assert problem(path).startswith(f"{path}: not a readable ")
     damaged = bytearray(whole)
     damaged[len(whole) // 3 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 3)
     path.write_bytes(damaged)

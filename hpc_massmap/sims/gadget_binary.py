@@ -126,7 +126,7 @@ class BinaryFile:
         blocks = {}
         for name in self._expected():
             if place >= self._bytes:
-                break  # as in initial conditions; whoever needs a block that is not there says so
+                raise InputError(f"{self.path}: ends before block {name}, which its header announces; is it truncated?")
             blocks[name], place = self._record(place, name)
         return blocks
 

@@ -89,6 +89,8 @@ def write_binary(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for name, data in {"HEAD": header.tobytes().ljust(256, b"\0"), **blocks}.items():
+            if not len(data):
+                continue  # as GADGET does
             content = data if isinstance(data, bytes) else data.astype(data.dtype.newbyteorder(order)).tobytes()
             if named:
                 next_block = np.array([len(content) + 8], order + "u4").tobytes()

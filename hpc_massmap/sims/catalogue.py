@@ -1,9 +1,14 @@
 """Halo catalogues of AHF: one text line a halo, columns found by the name in the header, never by position.
 
-Releases of AHF differ in the order of columns and call the same quantity Mvir or Mhalo; both are read. Lengths are
-comoving kpc/h and masses Msun/h, as AHF writes them.
+Releases of AHF differ in the order of columns and call the same quantity Mvir or Mhalo; both are read, and taken as
+R200c's. In files that carry several overdensities a column that says so, as M200c or M_500, goes before them; of
+columns of the same name the first counts. Lengths are comoving kpc/h and masses Msun/h, as AHF writes them.
+
+Only the columns needed become numbers, by numpy's own parser; the words are looked at one by one only to say which
+is wrong.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +22,23 @@ from hpc_massmap.errors import InputError
 
 NAMES = {
     "halo_id": ("ID",),
-    "m200": ("Mvir", "Mhalo"),
+    "m200": ("M200c", "M_200c", "M_200", "M200", "Mvir", "Mhalo"),
     "x": ("Xc",),
     "y": ("Yc",),
     "z": ("Zc",),
-    "r200": ("Rvir", "Rhalo"),
+    "r200": ("R200c", "R_200c", "R_200", "R200", "Rvir", "Rhalo"),
     "f_mhires": ("fMhires",),
     "m_gas": ("M_gas",),
     "m_star": ("M_star",),
 }
-R500 = "R_500"
 CONCENTRATION = "cNFW"
+OPTIONAL = {
+    "m500": ("M500c", "M_500c", "M500", "M_500"),
+    "r500": ("R500c", "R_500c", "R500", "R_500"),
+    "host_id": ("hostHalo",),
+    "concentration": (CONCENTRATION,),
+}
+INTEGERS = ("halo_id", "host_id")
 USUAL_CONCENTRATION = 4.0  # of a cluster at z = 0, where AHF could fit none (it writes -1)
 
 
@@ -41,6 +52,8 @@ class Catalogue:
     m200, m_gas, m_star : (n,), Msun/h
     centre : (n, 3), comoving kpc/h
     r200, r500 : (n,), comoving kpc/h
+    m500 : (n,), Msun/h; NaN in a file without it
+    host_id : (n,) int64, of the halo it lies in; 0 for none
     f_mhires : (n,), mass fraction in high-resolution particles; 1 is uncontaminated
     """
 
@@ -52,6 +65,8 @@ class Catalogue:
     f_mhires: FloatArray
     m_gas: FloatArray
     m_star: FloatArray
+    m500: FloatArray
+    host_id: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.halo_id)
@@ -67,27 +82,32 @@ def read_catalogue(path: Path) -> Catalogue:
     """
     header, rows = _read_lines(path)
     places = {field: _place(path, header, names) for field, names in NAMES.items()}
+    places |= {field: place for field, names in OPTIONAL.items() if (place := _found(header, names)) is not None}
+    if "r500" not in places and "concentration" not in places:
+        raise InputError(f"{path}: has no column {OPTIONAL['r500'][-1]}, nor {CONCENTRATION} to derive it from")
     if not rows:
         raise InputError(f"{path}: holds no halos")
-    ids, *columns = (_column(path, rows, header, place) for place in places.values())
-    values = dict(zip(list(places)[1:], columns, strict=True))
-    for field in ("m200", "r200"):
-        if not np.all(values[field] > 0):
+    values = _columns(path, rows, header, places)
+    for field in ("m200", "r200", "r500"):
+        if field in values and not np.all(values[field] > 0):
             raise InputError(f"{path}: column {header[places[field]]} has a value that is not positive")
+    nowhere = np.zeros(len(rows), np.int64)
     return Catalogue(
-        halo_id=ids,
+        halo_id=values["halo_id"],
         m200=values["m200"],
         centre=np.column_stack([values[axis] for axis in "xyz"]),
         r200=values["r200"],
-        r500=_r500(path, rows, header, values["r200"]),
+        r500=values["r500"] if "r500" in values else _r500(values["r200"], values["concentration"]),
         f_mhires=values["f_mhires"],
         m_gas=values["m_gas"],
         m_star=values["m_star"],
+        m500=values.get("m500", np.full(len(rows), np.nan)),
+        host_id=np.maximum(values.get("host_id", nowhere), 0),
     )
 
 
-def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Column names without their number, "Mvir(4)" -> "Mvir", and the words of each row."""
+def _read_lines(path: Path) -> tuple[list[str], list[str]]:
+    """Column names without their number, "Mvir(4)" -> "Mvir", and the line of each halo."""
     try:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
     except FileNotFoundError:
@@ -97,43 +117,54 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
     if not lines or not lines[0].startswith("#"):
         raise InputError(f"{path}: not an AHF catalogue: the first line must be '#' and the names of the columns")
     header = [name.split("(")[0] for name in lines[0].lstrip("#").split()]
-    rows = [line.split() for line in lines[1:] if not line.startswith("#")]
+    rows = [line for line in lines[1:] if not line.startswith("#")]
     for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise InputError(f"{path}: halo {number} has {len(row)} values for {len(header)} columns; is it truncated?")
+        found = len(row.split())
+        if found != len(header):
+            raise InputError(f"{path}: halo {number} has {found} values for {len(header)} columns; is it truncated?")
     return header, rows
 
 
+def _found(header: list[str], names: tuple[str, ...]) -> int | None:
+    return next((header.index(name) for name in names if name in header), None)
+
+
 def _place(path: Path, header: list[str], names: tuple[str, ...]) -> int:
-    for name in names:
-        if name in header:
-            return header.index(name)
-    raise InputError(f"{path}: has no column {' or '.join(names)}")
+    place = _found(header, names)
+    if place is None:
+        raise InputError(f"{path}: has no column {' or '.join(names[-2:])}")
+    return place
 
 
-def _column(path: Path, rows: list[list[str]], header: list[str], place: int) -> npt.NDArray[Any]:
-    number, dtype = (int, np.int64) if header[place] == "ID" else (float, np.float64)
-    values = np.empty(len(rows), dtype)
-    for i, row in enumerate(rows):
-        try:
-            values[i] = number(row[place])
-        except (ValueError, OverflowError):
-            raise InputError(f"{path}: column {header[place]}, halo {i + 1}: {row[place]!r} is not a number") from None
-    if not np.all(np.isfinite(values)):
-        raise InputError(f"{path}: column {header[place]} has a value that is not finite")
-    return values
+def _columns(path: Path, rows: list[str], header: list[str], places: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
+    """The columns at these places; the ids as integers."""
+    dtype = np.dtype([(field, np.int64 if field in INTEGERS else np.float64) for field in places])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # an id that is no integer
+            table = np.loadtxt(rows, dtype, comments=None, usecols=list(places.values()), ndmin=1)
+    except (ValueError, DeprecationWarning) as error:
+        raise InputError(_wrong_word(path, rows, header, places) or f"{path}: {error}") from None
+    for field, place in places.items():
+        if not np.all(np.isfinite(table[field])):
+            raise InputError(f"{path}: column {header[place]} has a value that is not finite")
+    return {field: np.ascontiguousarray(table[field]) for field in places}
 
 
-def _r500(path: Path, rows: list[list[str]], header: list[str], r200: FloatArray) -> FloatArray:
-    """R500 as the file gives it, else that of an NFW halo with AHF's concentration."""
-    if R500 in header:
-        r500: FloatArray = _column(path, rows, header, header.index(R500))
-        if not np.all(r500 > 0):
-            raise InputError(f"{path}: column {R500} has a value that is not positive")
-        return r500
-    if CONCENTRATION not in header:
-        raise InputError(f"{path}: has no column {R500}, nor {CONCENTRATION} to derive it from")
-    concentration = _column(path, rows, header, header.index(CONCENTRATION))
+def _wrong_word(path: Path, rows: list[str], header: list[str], places: dict[str, int]) -> str | None:
+    """Which word is no number, in one line."""
+    for i, row in enumerate(rows, 1):
+        words = row.split()
+        for field, place in places.items():
+            try:
+                np.int64(int(words[place])) if field in INTEGERS else float(words[place])
+            except (ValueError, OverflowError):
+                return f"{path}: column {header[place]}, halo {i}: {words[place]!r} is not a number"
+    return None
+
+
+def _r500(r200: FloatArray, concentration: FloatArray) -> FloatArray:
+    """R500 of an NFW halo with AHF's concentration."""
     return r200 * r500_over_r200(np.where(concentration > 0, concentration, USUAL_CONCENTRATION))
 
 

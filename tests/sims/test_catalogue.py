@@ -33,6 +33,15 @@ def test_columns_are_found_by_name_in_any_order(tmp_path: Path) -> None:
     assert halos.centre.tolist() == [[1, 2, 3]]
 
 
+def test_several_overdensities_in_one_file(tmp_path: Path) -> None:
+    columns = [*COLUMNS[:-1], "M200c", "R200c", "M500c", "R500c", "Mvir"]
+    several = {"M200c": "4e13", "R200c": "600", "M500c": "3e13", "R500c": "400", "hostHalo": "9007199254740993"}
+    halos = read_catalogue(write_catalogue(tmp_path / "c", several, several | {"hostHalo": "-1"}, columns=columns))
+    assert [a[0] for a in (halos.m200, halos.r200, halos.m500, halos.r500)] == [4e13, 600, 3e13, 400]
+    assert halos.host_id.tolist() == [2**53 + 1, 0]
+    assert np.isnan(read_catalogue(write_catalogue(tmp_path / "c", {})).m500).all()
+
+
 @pytest.mark.parametrize("concentration", [2.0, 4.0, 12.0])
 def test_r500_of_an_nfw_halo(concentration: float) -> None:
     ratio = r500_over_r200(np.array([concentration]))[0]

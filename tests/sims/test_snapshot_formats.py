@@ -163,6 +163,8 @@ def test_pynbody_reads_the_same(named: bool, tmp_path: Path) -> None:
     for mine, other in ((ours.gas, theirs.gas), (ours.dark_matter, theirs.dm), (ours.stars, theirs.star)):
         np.testing.assert_array_equal(mine.positions, other["pos"])
         np.testing.assert_allclose(mine.masses, np.asarray(other["mass"], float) * 1e10, rtol=1e-6)
+    if not named:
+        return  # of a file without names, pynbody takes only the first blocks
     np.testing.assert_allclose(ours.gas.density, np.asarray(theirs.gas["rho"], float) * 2e10, rtol=1e-6)
     np.testing.assert_array_equal(ours.gas.internal_energy, theirs.gas["u"])
 

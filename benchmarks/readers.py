@@ -50,7 +50,7 @@ def write_all(folder: Path, counts: tuple[int, int, int]) -> dict[str, Path]:
 def write_hdf5(path: Path, counts: tuple[int, int, int], blocks: dict[str, npt.NDArray[Any]]) -> Path:
     gas, dark, stars = counts
     numbers = [gas, dark, 0, 0, stars, 0]
-    header = {"NumPart_ThisFile": numbers, "NumPart_Total": numbers, "NumPart_Total_HighWord": [0] * 6}
+    header: dict[str, Any] = {"NumPart_ThisFile": numbers, "NumPart_Total": numbers, "NumPart_Total_HighWord": [0] * 6}
     header |= {"MassTable": np.zeros(6), "Time": 0.5, "Redshift": 1.0, "NumFilesPerSnapshot": 1, "BoxSize": 1000.0}
     header |= {"Omega0": 0.3, "OmegaLambda": 0.7, "HubbleParam": H, "Flag_Sfr": 1, "Flag_Cooling": 1}
     header |= {"Flag_StellarAge": 0, "Flag_Metals": 1, "Flag_Feedback": 0, "Flag_DoublePrecision": 0}
@@ -106,6 +106,8 @@ def with_pynbody(path: Path, pynbody: Any) -> Result:
         ("ElectronAbundance", "smooth", "StarFormationRate", "metals") if hdf5 else ("nelec", "hsml", "sfr", "metals")
     )
     known = snapshot.gas.loadable_keys()
+    if "rho" not in known:
+        raise LookupError("it does not find the density, and would compute another")
     for name in names:
         if name in known:
             snapshot.gas[name]
@@ -113,19 +115,19 @@ def with_pynbody(path: Path, pynbody: Any) -> Result:
 
 
 def with_yt(path: Path, yt: Any) -> Result:
-    logging.getLogger("yt").setLevel(logging.ERROR)
+    yt.set_log_level(logging.ERROR)
     hdf5 = path.suffix == ".hdf5"
     length = {"length": (1.0, "kpccm/h"), "mass": (1e10, "Msun/h"), "velocity": (1, "km/s")}
     if hdf5:
         dataset = yt.load(str(path), unit_base=length)
     else:
-        fields = ("Coordinates", "Velocities", "ParticleIDs", "Masses")
+        fields = ("Coordinates", "Velocities", "ParticleIDs", "Mass")
         gas = ("InternalEnergy", "Density", "ElectronAbundance", "NeutralHydrogenAbundance", "SmoothingLength")
         specification = [*fields, *((name, "Gas") for name in (*gas, "StarFormationRate")), ("Age", "Stars")]
         dataset = yt.load(str(path), unit_base=length, field_spec=[*specification, ("Metallicity", ("Gas", "Stars"))])
     data, kinds = dataset.all_data(), ("PartType0", "PartType1", "PartType4") if hdf5 else ("Gas", "Halo", "Stars")
     for kind in kinds:
-        data[kind, "Coordinates"], data[kind, "Masses"]
+        data[kind, "Coordinates"], data[kind, "Masses" if hdf5 else "Mass"]
     for name in ("ElectronAbundance", "SmoothingLength", "StarFormationRate", "Metallicity"):
         data[kinds[0], name]
     return [

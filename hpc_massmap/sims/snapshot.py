@@ -288,7 +288,7 @@ class _Reader:
         self._files = [file for file in files if file.counts[kind]]
         self._kind, self._scale = kind, scale
         self._parts: list[Part] = []
-        pieces = [np.zeros((0, 3))]
+        pieces: list[FloatArray] = [np.zeros((0, 3))]
         for file in self._files:
             for start in range(0, file.counts[kind], CHUNK):
                 rows = slice(start, min(start + CHUNK, file.counts[kind]))

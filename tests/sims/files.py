@@ -88,7 +88,8 @@ def write_binary(
         header[name] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        for name, data in {"HEAD": header.tobytes().ljust(256, b"\0"), **blocks}.items():
+        contents: dict[str, Any] = {"HEAD": header.tobytes().ljust(256, b"\0"), **blocks}
+        for name, data in contents.items():
             if not len(data):
                 continue  # as GADGET does
             content = data if isinstance(data, bytes) else data.astype(data.dtype.newbyteorder(order)).tobytes()

@@ -1,6 +1,7 @@
 """GADGET-2's binary formats, several files, other codes' names and units, and particles near halos only."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -45,6 +46,7 @@ def test_gadget_x_species_become_total_metals(tmp_path: Path) -> None:
     blocks["Zs  "] = np.random.default_rng(1).uniform(0, 0.01, (10, 15)).astype("f4")
     gas = read_snapshot(write_binary(tmp_path / "s", COUNTS, blocks, True)).gas
     expected = [sum(float(x) for x in row[1:]) / m for row, m in zip(blocks["Zs  "], blocks["MASS"][:7], strict=False)]
+    assert gas.metallicity is not None
     np.testing.assert_allclose(gas.metallicity, expected, rtol=1e-6)
 
 
@@ -97,7 +99,11 @@ def test_several_hdf5_files_and_what_can_be_wrong_with_one(tmp_path: Path) -> No
 
 def test_units_are_the_files_own(tmp_path: Path) -> None:
     usual = read_snapshot(write_snapshot(tmp_path / "s")).gas
-    units = {"UnitLength_in_cm": 3.085678e24, "UnitMass_in_g": 1.989e42, "UnitVelocity_in_cm_per_s": 1e6}
+    units: dict[str, Any] = {
+        "UnitLength_in_cm": 3.085678e24,
+        "UnitMass_in_g": 1.989e42,
+        "UnitVelocity_in_cm_per_s": 1e6,
+    }
     other = read_snapshot(write_snapshot(tmp_path / "s", **units)).gas
     np.testing.assert_allclose(other.positions, usual.positions * 1e3)
     np.testing.assert_allclose(other.masses, usual.masses / 10)
@@ -112,6 +118,7 @@ def test_gizmo_metals_and_wind(tmp_path: Path) -> None:
         file["PartType0/DelayTime"] = [0.0, 1, 0, 0, 2]
         file["PartType0/StarFormationRate"][...] = [0.0, 0, 3, 0, 0]
     gas = read_snapshot(path).gas
+    assert gas.metallicity is not None
     np.testing.assert_allclose(gas.metallicity, [0, 0.11, 0.22, 0.33, 0.44])
     assert gas.thermal.tolist() == [True, False, False, True, False]
 

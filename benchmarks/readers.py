@@ -124,7 +124,9 @@ def with_yt(path: Path, yt: Any) -> Result:
         fields = ("Coordinates", "Velocities", "ParticleIDs", "Mass")
         gas = ("InternalEnergy", "Density", "ElectronAbundance", "NeutralHydrogenAbundance", "SmoothingLength")
         specification = [*fields, *((name, "Gas") for name in (*gas, "StarFormationRate")), ("Age", "Stars")]
-        dataset = yt.load(str(path), unit_base=length, field_spec=[*specification, ("Metallicity", ("Gas", "Stars"))])
+        dataset = yt.load(
+            str(path), unit_base=length, long_ids=True, field_spec=[*specification, ("Metallicity", ("Gas", "Stars"))]
+        )
     data, kinds = dataset.all_data(), ("PartType0", "PartType1", "PartType4") if hdf5 else ("Gas", "Halo", "Stars")
     for kind in kinds:
         data[kind, "Coordinates"], data[kind, "Masses" if hdf5 else "Mass"]

@@ -1,6 +1,6 @@
 """Snapshots of one or several files, in GADGET's HDF5 layout or GADGET-2's binary formats; the content tells which.
 
-h5py and a binary reader of our own, because pynbody and yt cost 10 to 12 and 23 to 37 times the time on 1e6 particles
+h5py and a binary reader of our own, because pynbody and yt cost 10 to 15 and 23 to 37 times the time on 1e6 particles
 (0.02 s; benchmarks/readers.py, warm disk cache), and pynbody finds no density in format 1.
 
 Units are converted here, once, and nowhere else:

@@ -21,15 +21,15 @@ def main(argv: list[str] | None = None) -> None:
 
     import shutil
 
-    from hpc_massmap.dataset.build import make_maps
+    from hpc_massmap.dataset.build import make_maps, read_candidates
     from hpc_massmap.dataset.mapfile import describe, open_maps
     from hpc_massmap.dataset.parts import parts_folder
     from hpc_massmap.dataset.writing import consolidate
-    from hpc_massmap.mpi import communicator, on_first, share, together
+    from hpc_massmap.mpi import communicator, on_first
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.sims.sample import describe_sample, draw_sample
-    from hpc_massmap.sims.selection import candidates, check_some_are_left, find_sources
+    from hpc_massmap.sims.selection import find_sources
 
     with communicator() as comm:
         run = on_first(comm, lambda: Run.open(config_of(args)))
@@ -39,20 +39,13 @@ def main(argv: list[str] | None = None) -> None:
         outputs = [run.maps, parts] if args.force else [run.maps]
         step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
         if not on_first(comm, lambda: step.is_finished(args.force)):
-            with together(comm):
-                own = [
-                    halo
-                    for source in sources[share(len(sources), comm)]
-                    for halo in candidates(source, config.selection)
-                ]
-            found = [halo for part in comm.allgather(own) for halo in part]
-            on_first(comm, lambda: check_some_are_left(found, sources, config.selection))
+            found, unread = read_candidates(sources, config.selection, config.maps, comm)
             halos = draw_sample(found, config.selection, config.simulations)
             if comm.rank == 0:
                 say(describe_sample(halos, found, config.selection, config.simulations))
             title = f"drawing {config.maps.lines_of_sight} views of each halo on {comm.size} ranks"
             with progress(title, len(halos), "halos", show=comm.rank == 0) as bar:
-                make_maps(run.maps, halos, config.maps, comm, on_halos=bar.advance)
+                make_maps(run.maps, halos, unread, config.maps, comm, on_halos=bar.advance)
             if comm.rank == 0:
                 step.finish()
         if comm.rank == 0:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_massmap.balance import balanced, own_threads
-from hpc_massmap.config import Maps
+from hpc_massmap.config import Maps, Selection
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
@@ -21,10 +21,10 @@ from hpc_massmap.maps.cooling import CoolingTable, read_cooling_table
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import region_maps
 from hpc_massmap.maps.reference import FWHM
-from hpc_massmap.mpi import on_first
+from hpc_massmap.mpi import on_first, share, together
 from hpc_massmap.progress import say
 from hpc_massmap.run import machine
-from hpc_massmap.sims.selection import Halo, sources_digest
+from hpc_massmap.sims.selection import Halo, Source, candidates, check_some_are_left, sources_digest
 from hpc_massmap.storage import digest_of
 
 if TYPE_CHECKING:
@@ -52,8 +52,38 @@ class Task:
         return sum(halo.m200 for halo in self.halos)
 
 
+def read_candidates(
+    sources: list[Source], selection: Selection, config: Maps, comm: "MPI.Intracomm"
+) -> tuple[list[Halo], list[str]]:
+    """The candidates of all sources, read by all ranks, and why some sources have none. To be called by all ranks.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read and `bad_regions` is `stop`, or no halo is left.
+    """
+    halos, unread = [], []
+    with together(comm):
+        for source in sources[share(len(sources), comm)]:
+            try:
+                halos += candidates(source, selection)
+            except InputError as error:
+                if config.bad_regions == "stop":
+                    raise
+                unread.append(str(error))
+    halos = [halo for part in comm.allgather(halos) for halo in part]
+    unread = [reason for part in comm.allgather(unread) for reason in part]
+    on_first(comm, lambda: check_some_are_left(halos, sources, selection))
+    return halos, unread
+
+
 def make_maps(
-    path: Path, halos: list[Halo], config: Maps, comm: "MPI.Intracomm", on_halos: Callable[[int], None]
+    path: Path,
+    halos: list[Halo],
+    unread: list[str],
+    config: Maps,
+    comm: "MPI.Intracomm",
+    on_halos: Callable[[int], None],
 ) -> None:
     """Draw every halo of a sample and write its map file, whole or not at all. To be called by all ranks.
 
@@ -62,6 +92,7 @@ def make_maps(
     Parameters
     ----------
     halos : only those of rank 0 count
+    unread : why some regions have none of them
     on_halos : called on rank 0 with a number of halos that are done
 
     Raises
@@ -94,7 +125,7 @@ def make_maps(
     if comm.rank == 0:
         on_halos(sum(len(task.halos) for task in tasks) - sum(len(task.halos) for task in todo))
     balanced(comm, len(todo), draw, own_threads(comm), on_done)
-    on_first(comm, lambda: _join(path, tasks, [reasons[place] for place in sorted(reasons)], config))
+    on_first(comm, lambda: _join(path, tasks, [*unread, *(reasons[place] for place in sorted(reasons))], config))
 
 
 def plan(halos: list[Halo], config: Maps, folder: Path, cooling: CoolingTable | None) -> list[Task]:

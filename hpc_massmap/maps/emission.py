@@ -3,9 +3,9 @@
 Temperatures and ionisation follow the simulation: k_B T = (gamma - 1) u mu m_p with mu = 4/(1 + 3X + 4 X x_e), where
 X is the hydrogen mass fraction and x_e the electrons per hydrogen nucleus. Masses come with h and lose it here.
 
-Gas that is no plasma at its own temperature is left out of both maps; `thermal` is the rule. X-rays further leave out
-gas below 1e6 K. The closed form of the X-rays is bremsstrahlung of hydrogen and helium alone: it has no lines, which
-matter in groups and wherever gas is metal-rich and cooler than some 1e7 K. The table (cooling.py) has them.
+Gas that is no plasma at its own temperature is left out of both maps; `Gas.thermal` is the rule. X-rays further leave
+out gas below 1e6 K. The closed form of the X-rays is bremsstrahlung of hydrogen and helium alone: it has no lines,
+which matter in groups and wherever gas is metal-rich and cooler than some 1e7 K. The table (cooling.py) has them.
 """
 
 import numpy as np
@@ -57,14 +57,6 @@ def electrons(gas: Gas, h: float) -> FloatArray:
     return gas.masses / h * PROTONS_PER_MSUN * HYDROGEN_FRACTION * gas.electron_abundance
 
 
-def thermal(gas: Gas) -> BoolArray:
-    """Which particles are plasma at the temperature of their internal energy, (n,).
-
-    Star-forming gas (SFR > 0) is not: its energy is that of the subgrid model's effective equation of state.
-    """
-    return np.asarray(gas.star_formation_rate <= 0)
-
-
 def integrated_compton_y(gas: Gas, h: float) -> FloatArray:
     """Compton-y times area (eq. 1): sigma_T k_B T N_e / (m_e c^2).
 
@@ -73,7 +65,7 @@ def integrated_compton_y(gas: Gas, h: float) -> FloatArray:
     (n,), kpc^2; 0 for gas that is not `thermal`
     """
     y = COMPTON * temperature(gas) * electrons(gas, h)
-    return np.where(thermal(gas), y, 0.0)
+    return np.where(gas.thermal, y, 0.0)
 
 
 def gaunt_factor(kelvin: FloatArray, charge: int) -> FloatArray:
@@ -120,4 +112,4 @@ def xray_luminosity(gas: Gas, h: float, cooling: CoolingTable | None) -> FloatAr
 
 
 def _shines(gas: Gas) -> BoolArray:
-    return thermal(gas) & (temperature(gas) >= COLDEST_XRAY_GAS)
+    return gas.thermal & (temperature(gas) >= COLDEST_XRAY_GAS)

@@ -102,7 +102,12 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps, cooling: CoolingTable 
 def _near(particles: Particles, halo: Halo) -> Any:
     """Indices of the particles that some rotation brings into the cube of half-side R200."""
     distance2 = np.sum((particles.positions - halo.centre) ** 2, axis=1)
-    return np.flatnonzero(distance2 <= 3 * halo.r200**2)
+    return np.flatnonzero(distance2 <= _reach([halo]) ** 2)
+
+
+def _reach(halos: list[Halo]) -> FloatArray:
+    """How far from the centre a particle can be inside a cube of half-side R200, (n,) kpc."""
+    return np.asarray(np.sqrt(3) * np.array([halo.r200 for halo in halos]))
 
 
 def _radii(particles: Particles, near: Any, config: Maps) -> FloatArray:
@@ -135,5 +140,7 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
 
 def region_maps(halos: list[Halo], config: Maps, views: FloatArray, cooling: CoolingTable | None) -> list[Stacks]:
     """The maps of halos of one region at one time, which is read once; parameters and errors as of `halo_maps`."""
-    snapshot = read_snapshot(halos[0].source.snapshot_file)
+    # a kernel's radius by its neighbours needs those beyond the halo: such a sample is coarse, and small
+    near = None if config.adaptive_smoothing else (np.array([halo.centre for halo in halos]), _reach(halos))
+    snapshot = read_snapshot(halos[0].source.snapshot_file, near)
     return [halo_maps(snapshot, halo, config, views, cooling) for halo in halos]

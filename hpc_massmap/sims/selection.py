@@ -3,6 +3,7 @@
 One source, a region at one time, is read by itself, so that many readers can share the sources.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.sims.catalogue import Catalogue, read_catalogue
 from hpc_massmap.sims.snapshot import read_header
 from hpc_massmap.storage import digest_of
+
+NUMBERED = re.compile(r"(.*)\.(\d+)(\.\w+)?")  # a file of a snapshot of several
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,22 @@ def _named(pattern: str, snapshot: int) -> str:
         raise InputError(f"simulations: {pattern!r} is no file pattern; use {{snapshot:03d}} for the number") from None
 
 
+def siblings(path: Path) -> list[Path]:
+    """All files of a snapshot by their names alone, without opening any: those numbered like `path`, whose number is 0.
+
+    A file that a damaged snapshot lacks is not missed here, but when it is read.
+    """
+    name = NUMBERED.fullmatch(path.name)
+    if name is None:
+        return [path]
+    others = (NUMBERED.fullmatch(file.name) for file in path.parent.iterdir())
+    own = [other for other in others if other and (other[1], other[3]) == (name[1], name[3])]
+    return [path.with_name(other[0]) for other in sorted(own, key=lambda other: int(other[2]))]
+
+
 def sources_digest(sources: list[Source]) -> str:
     """The identity of the input files: their names, sizes and times of last change, not their content."""
-    files = [file for source in sources for file in (source.snapshot_file, source.catalogue_file)]
+    files = [file for source in sources for file in (*siblings(source.snapshot_file), source.catalogue_file)]
     states = [(file, file.stat()) for file in files]
     return digest_of([(str(file), state.st_size, state.st_mtime_ns) for file, state in states])
 

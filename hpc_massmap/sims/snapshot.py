@@ -22,20 +22,20 @@ to 81 bytes of a gas particle.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
+from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, scale_of
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
@@ -52,37 +52,7 @@ from hpc_massmap.sims.particles import (
 FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen, with helium
 NEIGHBOURS = 64
 CHUNK = 1_000_000  # particles read at a time
-DEFAULT_UNITS = {"Length": u.kpc.to(u.cm), "Mass": 1e10 * u.Msun.to(u.g), "Velocity": (u.km / u.s).to(u.cm / u.s)}
-UNIT_NAMES = {
-    "Length": ("UnitLength_in_cm", "UnitLength_In_CGS"),
-    "Mass": ("UnitMass_in_g", "UnitMass_In_CGS"),
-    "Velocity": ("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS"),
-}
-
 Spheres = tuple[FloatArray, FloatArray]
-
-
-class File(Protocol):
-    """One file of a snapshot, in either format: blocks by their HDF5 names, in code units."""
-
-    path: Path
-    header: Mapping[str, Any]
-    counts: list[int]
-
-    def has(self, kind: int, name: str) -> bool: ...
-    def label(self, kind: int, name: str) -> str: ...
-    def read(self, kind: int, name: str, rows: slice) -> FloatArray: ...
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What one unit of the file is in ours: kpc, Msun/h, Msun kpc^-3, (km/s)^2."""
-
-    length: float
-    mass: float
-    density: float
-    energy: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +68,7 @@ class Part:
 def read_header(path: Path) -> Header:
     """The header alone; its errors are those of `read_snapshot`."""
     with _opened(path) as file:
-        return _header(file)
+        return header_of(file)
 
 
 def snapshot_files(path: Path) -> list[Path]:
@@ -140,9 +110,9 @@ def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
     """
     with ExitStack() as stack:
         files = [stack.enter_context(_opened(each)) for each in snapshot_files(path)]
-        header = _header(files[0])
-        _check_same_snapshot(files, header)
-        scale = _scale(files[0], header)
+        header = header_of(files[0])
+        check_same_snapshot(files, header)
+        scale = scale_of(files[0], header)
         return Snapshot(
             path,
             header,
@@ -183,74 +153,6 @@ def _in_one_line(complaint: str) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{complaint} ({reason})") from None
-
-
-def _header(file: File) -> Header:
-    redshift, h = _number(file, "Redshift"), _number(file, "HubbleParam")
-    if h <= 0 or redshift <= -1:
-        raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
-    return Header(
-        redshift,
-        1 / (1 + redshift),
-        h,
-        _number(file, "Omega0", "Omega_Matter"),
-        _number(file, "OmegaLambda", "Omega_Lambda"),
-    )
-
-
-def _number(file: File, *names: str) -> float:
-    for name in names:
-        if name in file.header:
-            value = float(file.header[name])
-            if not np.isfinite(value):
-                raise InputError(f"{file.path}: {name} = {value} in the Header")
-            return value
-    raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
-
-
-def _check_same_snapshot(files: list[File], header: Header) -> None:
-    first = files[0]
-    for file in files[1:]:
-        other = _header(file)
-        if other != header:
-            raise InputError(
-                f"{file.path}: is of another snapshot than {first.path.name}: "
-                f"z = {other.redshift:g} against {header.redshift:g}, h = {other.h:g} against {header.h:g}"
-            )
-    if len(files) > 1 and "NumPart_Total" in first.header:
-        high = first.header.get("NumPart_Total_HighWord", np.zeros(6))
-        total = [int(n) + (int(m) << 32) for n, m in zip(first.header["NumPart_Total"], high, strict=False)]
-        found = np.sum([file.counts for file in files], axis=0)[: len(total)].tolist()
-        if found != total:
-            raise InputError(
-                f"{first.path}: its {len(files)} files hold {found} particles, but NumPart_Total is {total}"
-            )
-
-
-def _scale(file: File, header: Header) -> Scale:
-    length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
-    kpc, msun = length * header.a / header.h, mass * 1e10
-    return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
-
-
-def _unit(file: File, quantity: str, h: float) -> float:
-    """A unit of the file in GADGET's usual one.
-
-    Within 1 % of a power of ten it is that power: codes round kpc and Msun each in their own way. The same goes for a
-    unit that GIZMO gives without its h.
-    """
-    name = next((name for name in UNIT_NAMES[quantity] if name in file.header), None)
-    if name is None:
-        return 1.0
-    value = float(file.header[name])
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(f"{file.path}: {name} = {value:g} in the Header; expected a positive number")
-    ratio = value / DEFAULT_UNITS[quantity]
-    for candidate in (ratio, ratio * h) if name.endswith("In_CGS") and quantity != "Velocity" else (ratio,):
-        power = 10.0 ** round(np.log10(candidate))
-        if abs(candidate / power - 1) < 0.01:
-            return float(power)
-    return float(ratio)
 
 
 def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None) -> Gas:

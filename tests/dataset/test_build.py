@@ -10,14 +10,14 @@ from mpi4py import MPI
 
 from hpc_massmap.config import Maps, Selection, Simulation
 from hpc_massmap.dataset import build
-from hpc_massmap.dataset.build import make_maps, plan
+from hpc_massmap.dataset.build import make_maps, plan, read_candidates
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.parts import parts_folder
 from hpc_massmap.dataset.writing import consolidate
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.selection import Halo, find_sources, select_halos
+from hpc_massmap.sims.selection import Halo, find_sources, select_halos, siblings
 from hpc_massmap.sims.snapshot import read_snapshot
 
 EXAMPLES = Path("examples/gadget4_L50")
@@ -42,7 +42,7 @@ def selected(folder: Path, snapshots: list[int]) -> list[Halo]:
 
 def draw(path: Path, halos: list[Halo], config: Maps = CONFIG) -> list[int]:
     done: list[int] = []
-    make_maps(path, halos, config, MPI.COMM_SELF, done.append)
+    make_maps(path, halos, [], config, MPI.COMM_SELF, done.append)
     return done
 
 
@@ -184,3 +184,23 @@ def test_a_broken_region_is_skipped_if_asked_and_the_file_says_why(regions: Path
     break_gas(regions, "region_0002")
     with pytest.raises(InputError, match=r"none of the 2 regions can be drawn; the first: .*not finite"):
         draw(path, selected(regions, [106]), skip)
+
+
+def test_a_region_whose_catalogue_cannot_be_read_is_skipped_too(regions: Path) -> None:
+    catalogue = next(regions.glob("region_0002/*snap_106*AHF_halos"))
+    catalogue.write_text("nothing")
+    sources = find_sources([simulation(regions, [106])])
+    skip = CONFIG.model_copy(update={"bad_regions": "skip"})
+    halos, unread = read_candidates(sources, SELECTION, skip, MPI.COMM_SELF)
+    assert {halo.source.region for halo in halos} == {"region_0001"}
+    assert [reason.startswith(f"{catalogue}: ") for reason in unread] == [True]
+    with pytest.raises(InputError, match="AHF_halos: not an AHF catalogue"):
+        read_candidates(sources, SELECTION, CONFIG, MPI.COMM_SELF)
+
+
+def test_a_snapshot_of_several_files_is_known_by_all_of_them(tmp_path: Path) -> None:
+    for name in ("snap_001.0.hdf5", "snap_001.1.hdf5", "snap_001.10.hdf5", "snap_002.0.hdf5", "snap_001.hdf5"):
+        (tmp_path / name).touch()
+    names = [path.name for path in siblings(tmp_path / "snap_001.0.hdf5")]
+    assert names == ["snap_001.0.hdf5", "snap_001.1.hdf5", "snap_001.10.hdf5"]
+    assert siblings(tmp_path / "snap_001.hdf5") == [tmp_path / "snap_001.hdf5"]

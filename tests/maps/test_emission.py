@@ -19,7 +19,6 @@ from hpc_massmap.maps.emission import (
     gaunt_factor,
     integrated_compton_y,
     temperature,
-    thermal,
     xray_luminosity,
 )
 from hpc_massmap.maps.lines_of_sight import rotations
@@ -113,7 +112,7 @@ def test_the_metallicity_is_the_particle_s_or_else_0_3_solar() -> None:
 def test_thermal_gas_forms_no_stars() -> None:
     rate = np.array([0.0, 1e-9, 3.0])
     particles = dataclasses.replace(gas(np.zeros((3, 3)), 1e9, 3e4, 20.0), star_formation_rate=rate)
-    np.testing.assert_array_equal(thermal(particles), [True, False, False])
+    np.testing.assert_array_equal(particles.thermal, [True, False, False])
     for table in (None, flat_table(1e-23)):
         np.testing.assert_array_equal(xray_luminosity(particles, H, table) > 0, [True, False, False])
     np.testing.assert_array_equal(integrated_compton_y(particles, H) > 0, [True, False, False])

@@ -178,7 +178,10 @@ def run(*command: object) -> str:
 
 def test_the_job_writes_what_make_maps_draws(tmp_path: Path) -> None:
     """On two ranks; the mass along a line of sight is more than M200."""
-    simulations = f"simulations=[{{name: GIZMO-SIMBA, folder: {tmp_path}/simba, snapshots: [128]}}]"
+    simba = f"{{name: GIZMO-SIMBA, folder: {tmp_path}/simba, snapshots: [128]}}"
+    several = "snapdir_{snapshot:03d}/snap_{snapshot:03d}.0"  # binary, in two files
+    gadget = f"{{name: GADGET-X, folder: {tmp_path}/gadget, snapshot: '{several}', snapshots: [128]}}"
+    simulations = f"simulations=[{gadget}, {simba}]"
     overrides = [simulations, f"runs={tmp_path}/runs", f"maps.file={tmp_path}/maps.h5"]
     overrides += ["mock.halos=3", "mock.particles=20000", "maps.lines_of_sight=2"]
     mpirun = [Path(sys.executable).parent / "mpirun", "--oversubscribe", "-n", "2"]
@@ -188,7 +191,7 @@ def test_the_job_writes_what_make_maps_draws(tmp_path: Path) -> None:
     run(sys.executable, "jobs/make_maps.py", "configs/mock.yaml", *overrides)
 
     maps = open_maps(tmp_path / "maps.h5")
-    assert len(maps.halos["m200"]) == 3
+    assert maps.halos["simulation"].tolist() == ["GADGET-X"] * 3 + ["GIZMO-SIMBA"] * 3
     y, x = (np.mgrid[:80, :80] - 39.5) / 40
     inside = np.hypot(x, y) <= 1
     with h5py.File(tmp_path / "maps.h5") as file:

@@ -1,5 +1,6 @@
 """Live progress: a rich bar on a terminal, a plain line every few seconds in a log file."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(highlight=False, soft_wrap=True)
+# mpirun gives every rank a terminal of its own, whether or not its own output is one: lines are right for both
+UNDER_MPIRUN = "OMPI_COMM_WORLD_SIZE" in os.environ
+console = Console(highlight=False, soft_wrap=True, force_terminal=False if UNDER_MPIRUN else None)
 
 
 def say(text: str) -> None:

@@ -46,6 +46,20 @@ def test_the_total_is_kept_also_at_the_edge(kernel: str, radius: float) -> None:
     assert image.min() >= 0
 
 
+@pytest.mark.parametrize("radius", [0.0, 0.003, 0.1, 2.5])
+def test_particles_on_faces_and_corners_of_the_cube_are_kept_whole(radius: float) -> None:
+    positions = np.array(list(np.ndindex(3, 3, 3)), float) - 1
+    quantities = np.random.default_rng(3).lognormal(size=(2, len(positions)))
+    image = deposit.project(positions, np.full(len(positions), radius), quantities, np.eye(3), "cubic_spline")
+    np.testing.assert_allclose(image.sum((1, 2)), quantities.sum(1), rtol=1e-9)
+
+
+def test_drawing_twice_gives_the_same_bits() -> None:
+    positions, radii, quantities = halo(3000)
+    one, other = (deposit.project(positions, radii, quantities, rotations(29)[8], "cubic_spline") for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_nearest_grid_point_is_a_histogram_smoothed_and_rebinned() -> None:
     positions, _, quantities = halo(5000)
     view = rotations(29)[5]

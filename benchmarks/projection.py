@@ -23,7 +23,7 @@ import argparse
 import importlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def against_plain(gas: FloatArray, radii: FloatArray, dark: FloatArray, views: i
     print(f"  ours, gas with kernels {with_kernels:.1f} s: {slow / with_kernels:.1f} times as fast")
 
 
-def seconds_of_ours(file: Path, layers: list[tuple[FloatArray, FloatArray, int]], turns: FloatArray) -> float:
+def seconds_of_ours(file: Path, layers: Sequence[tuple[FloatArray, FloatArray, int]], turns: FloatArray) -> float:
     start = time.process_time()
     with np.load(file) as stored:
         for name in stored:

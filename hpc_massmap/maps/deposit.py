@@ -1,6 +1,6 @@
 """The projection of a halo, fast: the same as reference.py to within the error stated here.
 
-Two things make it fast.
+Three things make it fast.
 
 1. Smoothing and rebinning are one linear map, coarse = S @ fine @ S.T, with S an 80 x 640 band matrix. This is exact.
 2. A kernel much larger than a fine pixel needs no fine pixels. A particle whose kernel has a radius of at least
@@ -8,10 +8,12 @@ Two things make it fast.
    and 2 `SAMPLES` pixels, whatever its size. The image of each level is prolonged to the fine one by linear
    interpolation U_l, which conserves the sum, keeps it positive, and is never carried out: it is folded into
    S_l = S @ U_l. Linear interpolation widens a kernel by a known variance, which is taken off its radius first.
+3. A projected kernel is a polynomial of the distance squared, which a processor computes for many pixels at a time,
+   1.5 times faster than it looks them up in a table; it is off by 4e-4 of the kernel's peak at worst.
 
 Against the reference, on the halos and all four maps of examples/gadget4_L50: 0.06 to 0.14 % of a map's total is moved
 between pixels on average, 0.2 % at worst; one pixel is wrong by 0.9 % of the peak at worst; the total is the same to
-rounding. Without coarse grids (`SAMPLES` infinite) the two agree to rounding.
+rounding. Without coarse grids (`SAMPLES` infinite) only the polynomial's error is left.
 """
 
 from functools import cache
@@ -93,7 +95,7 @@ def project(
     projected = projected_kernel(kernel)
     grids = pyramid()
     return np.asarray(
-        _project(positions, radii, quantities, rotation, projected.table, projected.variance, SAMPLES, grids)
+        _project(positions, radii, quantities, rotation, projected.coefficients, projected.variance, SAMPLES, grids)
     )
 
 
@@ -103,7 +105,7 @@ def _project(
     radii: FloatArray,
     quantities: FloatArray,
     rotation: FloatArray,
-    table: FloatArray,
+    coefficients: tuple[float, ...],
     kernel_variance: float,
     samples: float,
     grids: Pyramid,
@@ -133,7 +135,7 @@ def _project(
             for c in range(channels):
                 images[c, start + i * pixels + j] += quantities[c, n]
         else:
-            _deposit(images, start, pixels, x, y, radius, quantities[:, n], table, weights)
+            _deposit(images, start, pixels, x, y, radius, quantities[:, n], coefficients, weights)
     result = np.zeros((channels, PIXELS, PIXELS))
     for c in range(channels):
         for level in range(levels):
@@ -153,12 +155,12 @@ def _deposit(
     y: float,
     radius: float,
     quantities: FloatArray,
-    table: FloatArray,
+    coefficients: tuple[float, ...],
     weights: FloatArray,
 ) -> None:
     """Share one particle out among the pixels of one grid; everything in pixels of that grid."""
-    intervals = len(table) - 1
-    scale = intervals / radius**2
+    scale = 1 / radius**2
+    c0, c1, c2, c3, c4, c5, c6, c7, c8 = coefficients
     i0, i1 = max(int(x - radius), 0), min(int(x + radius) + 1, pixels)
     j0, j1 = max(int(y - radius), 0), min(int(y + radius) + 1, pixels)
     width = j1 - j0
@@ -168,9 +170,9 @@ def _deposit(
         dx2 = (i + 0.5 - x) ** 2 * scale
         for j in range(width):
             dy = j + (j0 + 0.5 - y)
-            at = min(dx2 + dy * dy * scale, intervals - 1e-9)
-            k = np.uint32(at)  # unsigned, or numba allows for negative indices and the loop is not vectorised
-            row[j] = table[k] + (at - k) * (table[k + np.uint32(1)] - table[k])
+            t = max(1 - dx2 - dy * dy * scale, 0.0)
+            high = (((c8 * t + c7) * t + c6) * t + c5) * t + c4
+            row[j] = max(((((high * t + c3) * t + c2) * t + c1) * t + c0) * t * t * t, 0.0)
             total += row[j]
     for c in range(len(quantities)):
         factor = quantities[c] / total

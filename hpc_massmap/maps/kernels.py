@@ -38,10 +38,12 @@ class ProjectedKernel:
     Attributes
     ----------
     table : (TABLE_SIZE + 1,), the column at projected distance b = H sqrt(i/TABLE_SIZE), times H^2
+    coefficients : (9,), c_n of the fit t^3 sum c_n t^n to the table, where t = 1 - b^2/H^2
     variance : of one coordinate of the kernel, in H^2
     """
 
     table: FloatArray
+    coefficients: tuple[float, ...]
     variance: float
 
 
@@ -52,7 +54,9 @@ def projected_kernel(name: str) -> ProjectedKernel:
     table = np.array([_column(kernel, b2) for b2 in np.linspace(0, 1, TABLE_SIZE + 1)])
     second_moment, _ = quad(lambda q: 4 * np.pi * q**4 * float(kernel(np.asarray(q))), 0, 1, points=[0.5])
     table.setflags(write=False)
-    return ProjectedKernel(table, second_moment / 3)
+    t = 1 - np.linspace(0, 1, len(table))
+    coefficients, *_ = np.linalg.lstsq(t[:, None] ** (3 + np.arange(9)), table, rcond=None)
+    return ProjectedKernel(table, tuple(coefficients.tolist()), second_moment / 3)
 
 
 def _column(kernel: Callable[[FloatArray], FloatArray], b2: float) -> float:

@@ -66,3 +66,11 @@ def test_the_kth_neighbour_by_sorting_all_distances() -> None:
     farthest = np.linalg.norm(positions[:5] - positions[0], axis=1).max()
     assert neighbour_radius(few, np.array([0]), 32)[0] == pytest.approx(farthest)
     assert neighbour_radius(Particles(positions[:1], np.ones(1)), np.array([0]), 32)[0] == 0
+
+
+@pytest.mark.parametrize("name", list(KERNELS))
+def test_the_polynomial_is_the_table(name: str) -> None:
+    kernel = projected_kernel(name)
+    t = 1 - np.linspace(0, 1, len(kernel.table))
+    fitted = t**3 * np.polynomial.polynomial.polyval(t, kernel.coefficients)
+    np.testing.assert_allclose(fitted, kernel.table, rtol=0, atol=5e-4 * kernel.table[0])

@@ -39,7 +39,7 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
         for n, view in enumerate(views):
             stack = [example.views[view] for example in examples]
             colours = colormaps[style.MAP_COLOURS.get(view, style.OTHER_MAP)]
-            image = _column(panels[:, n], stack, colours, _log_scale(stack))
+            image = _column(panels[:, n], stack, colours, log_scale(stack))
             panels[0, n].set_title(style.name_of(view))
             _bar(figure, image, panels[:, n], style.symbol_of(view), style.unit_label(units[view]))
         _target_columns(figure, panels[:, -3:], examples, style.symbol_of(target), style.unit_label(units[target]))
@@ -58,7 +58,7 @@ def _target_columns(figure: Figure, panels: Panels, examples: list[Example], sym
     true = [example.true for example in examples]
     predicted = [example.predicted for example in examples]
     residual = [p - t for p, t in zip(predicted, true, strict=True)]
-    colours, scale = colormaps[style.OTHER_MAP], _log_scale(true)
+    colours, scale = colormaps[style.OTHER_MAP], log_scale(true)
     image = _column(panels[:, 0], true, colours, scale)
     _column(panels[:, 1], predicted, colours, scale)
     _bar(figure, image, panels[:, :2], symbol, unit)
@@ -82,7 +82,7 @@ def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colorm
     return image
 
 
-def _log_scale(stack: Sequence[FloatArray]) -> LogNorm:
+def log_scale(stack: Sequence[FloatArray]) -> LogNorm:
     """From the 1st percentile of what is not 0 to the maximum, at most `DECADES`."""
     pixels = np.concatenate([np.ravel(image) for image in stack])
     pixels = pixels[pixels > 0]

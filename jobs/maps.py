@@ -96,7 +96,8 @@ def check(args: argparse.Namespace) -> None:
 
 
 def take(args: argparse.Namespace) -> None:
-    from hpc_massmap.dataset.imported import Assumed, import_maps, read_sources
+    from hpc_massmap.dataset.collaboration import Assumed, read_sources
+    from hpc_massmap.dataset.imported import import_maps
     from hpc_massmap.dataset.mapfile import describe, open_maps
     from hpc_massmap.progress import progress, say
 

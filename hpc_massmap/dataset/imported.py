@@ -1,12 +1,8 @@
 """The collaboration's finished maps as a map file: read in blocks, rebinned to 80 x 80, in our units.
 
-Their files hold `SZ`, `Xray`, `star`, `total_mass` and perhaps `gas`, each (halos, views, N, N), and one value a halo
-of `M_200` (log10, Msun/h), `R_200` (comoving kpc/h), `region` and `hid`. Every map is an average over its pixels'
-area, so rebinning averages. What they do not hold:
-
-- the rotations: their angles were not published with the maps, so /lines_of_sight is NaN;
-- R500, unless as `R_500`: that of an NFW halo of the usual concentration;
-- gas and stellar fractions: those of the cylinder inside R200, averaged over the views; NaN for gas without `gas`.
+Every map is an average over the area of its pixels, so rebinning averages. Their rotations were not published with the
+maps: /lines_of_sight is NaN. Gas and stellar fractions are those of the cylinder inside R200, the mean over the views;
+that of gas is NaN without `gas`.
 
 A file is read twice, for the fractions and for the maps, in blocks of at most `READ_BYTES` or of one chunk of the
 file's; beside that one chunk's halos are held at 80 x 80.
@@ -14,96 +10,19 @@ file's; beside that one chunk's halos are held at 80 x 80.
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import astropy.cosmology.units as cu
-import astropy.units as u
 import h5py
 import numpy as np
-import numpy.typing as npt
-from astropy.cosmology import FlatLambdaCDM
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.check import sums_inside_r200
+from hpc_massmap.dataset.collaboration import DATASETS, GAS, Assumed, Source, factors_of, opened
 from hpc_massmap.dataset.mapfile import HALO_COLUMNS, write_map_file
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.run import machine
-from hpc_massmap.sims.catalogue import USUAL_CONCENTRATION, r500_over_r200
 
-DATASETS = {"sz": "SZ", "xray": "Xray", "star": "star", "mass": "total_mass"}
-GAS = "gas"
 READ_BYTES = 128 * 1024**2
-LOG_M200 = (10.0, 17.0)  # what a log10 of a halo's mass can be
-DENSITY_ERROR = 0.1  # of 200 times the critical density inside R200
-FIRST_LONG_ID = 10**14  # AHF's ids of 15 digits begin with the three of the snapshot
-
-
-@dataclass(frozen=True)
-class Assumed:
-    """What the files do not say.
-
-    Attributes
-    ----------
-    redshifts : snapshot -> redshift; under None that of all others
-    snapshot : of all halos; None to take it from their ids
-    xray_unit, density_unit : as astropy reads them; `littleh` is h
-    """
-
-    h: float
-    omega_m: float
-    redshifts: dict[int | None, float]
-    snapshot: int | None = None
-    xray_unit: str = "erg / (s kpc2)"
-    density_unit: str = "Msun / (littleh kpc2)"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file of the collaboration's, checked but for its pixels.
-
-    Attributes
-    ----------
-    halos : column -> (n,), as `mapfile.HALO_COLUMNS` without the fractions
-    views, pixels : maps a halo, and along a side
-    has_gas : whether it holds `gas`
-    """
-
-    path: Path
-    halos: dict[str, npt.NDArray[Any]]
-    views: int
-    pixels: int
-    has_gas: bool
-
-    def __len__(self) -> int:
-        return len(self.halos["m200"])
-
-
-def read_sources(paths: list[Path], simulations: list[str], assumed: Assumed) -> list[Source]:
-    """Check the files of one import, without their pixels.
-
-    Raises
-    ------
-    InputError
-        One line: which file lacks what, or which value of which halo cannot be.
-    """
-    if len(paths) != len(simulations):
-        raise InputError(f"--simulation: {len(simulations)} names for {len(paths)} files; give one a file, in order")
-    for name, value in (("--h", assumed.h), ("--omega-m", assumed.omega_m)):
-        if not 0 < value < 1.5:
-            raise InputError(f"{name} {value:g}: must be between 0 and 1.5")
-    _factors(assumed)
-    sources = [_read_source(path, name, assumed) for path, name in zip(paths, simulations, strict=True)]
-    for source in sources[1:]:
-        if source.views != sources[0].views:
-            raise InputError(
-                f"{source.path}: {source.views} projections a halo, but {sources[0].path} has {sources[0].views}; "
-                "import them apart"
-            )
-    return sources
 
 
 def import_maps(out: Path, sources: list[Source], assumed: Assumed, on_halo: Callable[[], None] = lambda: None) -> None:
@@ -116,7 +35,7 @@ def import_maps(out: Path, sources: list[Source], assumed: Assumed, on_halo: Cal
     """
     if out.exists():
         raise InputError(f"{out}: exists already; remove it or name another file to make")
-    factors = _factors(assumed)
+    factors = factors_of(assumed)
     tables = [source.halos | _fractions(source, factors, on_halo) for source in sources]
     halos = {column: np.concatenate([table[column] for table in tables]) for column in HALO_COLUMNS}
     origin = [
@@ -131,138 +50,6 @@ def import_maps(out: Path, sources: list[Source], assumed: Assumed, on_halo: Cal
     unknown = np.full((sources[0].views, 3, 3), np.nan)
     stacks = (stack for source in sources for stack in _stacks(source, list(DATASETS), factors, on_halo))
     write_map_file(out, list(DATASETS), halos, unknown, stacks, attributes)
-
-
-def _factors(assumed: Assumed) -> dict[str, float]:
-    """What takes the pixels of each dataset to the units of `UNITS`."""
-    density = _factor("--density-unit", assumed.density_unit, "Msun / (littleh kpc2)", assumed.h)
-    xray = _factor("--xray-unit", assumed.xray_unit, UNITS["xray"], assumed.h)
-    return {"sz": 1.0, "xray": xray, "star": density, "mass": density, GAS: density}
-
-
-def _factor(option: str, unit: str, ours: str, h: float) -> float:
-    try:
-        with u.add_enabled_units(cu):
-            hubble = cu.with_H0(100 * h * u.km / u.s / u.Mpc)
-            return float(u.Unit(unit).to(u.Unit(ours), equivalencies=hubble))
-    except (ValueError, TypeError, u.UnitsError):
-        raise InputError(f"{option} {unit!r}: not a unit like {ours!r}, as astropy writes them") from None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        reason = (str(error).strip().splitlines() or ["?"])[0]
-        raise InputError(f"{path}: not readable as HDF5 ({reason}); is it truncated?") from None
-
-
-def _read_source(path: Path, simulation: str, assumed: Assumed) -> Source:
-    with _opened(path) as file:
-        names = [*DATASETS.values(), *([GAS] if GAS in file else [])]
-        shape = _common_shape(path, [_dataset(path, file, name) for name in names])
-        halos = _table(path, file, shape[0], assumed)
-    halos["simulation"] = np.full(len(halos["m200"]), simulation, dtype=object)
-    return Source(path, halos, shape[1], shape[2], GAS in names)
-
-
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: has no dataset {name}; it holds {', '.join(sorted(file)) or 'nothing'}")
-    return found
-
-
-def _common_shape(path: Path, maps: list[h5py.Dataset]) -> tuple[int, int, int]:
-    for dataset in maps:
-        shape, name = dataset.shape, dataset.name.lstrip("/")
-        if len(shape) != 4 or 0 in shape or shape[2] != shape[3] or dataset.dtype.kind not in "fiu":
-            raise InputError(f"{path}: {name} is {dataset.dtype} {shape}, not numbers of shape (halos, views, N, N)")
-        if shape != maps[0].shape:
-            raise InputError(f"{path}: {name} has the shape {shape}, but {maps[0].name.lstrip('/')} {maps[0].shape}")
-    halos, views, pixels, _ = maps[0].shape
-    if pixels % PIXELS:
-        raise InputError(f"{path}: its maps have {pixels} pixels along a side, not a multiple of {PIXELS}")
-    return halos, views, pixels
-
-
-def _table(path: Path, file: h5py.File, n_halos: int, assumed: Assumed) -> dict[str, npt.NDArray[Any]]:
-    log_m200, r200 = (_numbers(path, file, name, n_halos) for name in ("M_200", "R_200"))
-    low, high = LOG_M200
-    for halo in np.flatnonzero(~((log_m200 > low) & (log_m200 < high)))[:1]:
-        raise InputError(f"{path}: M_200 of halo {halo} is {log_m200[halo]:g}, which is no log10 of a mass in Msun/h")
-    halo_id = _numbers(path, file, "hid", n_halos).astype(np.int64)
-    snapshot = _snapshots(path, halo_id, assumed.snapshot)
-    redshift = np.array([_redshift(path, int(number), assumed.redshifts) for number in snapshot])
-    m200, to_kpc = 10**log_m200, 1 / (assumed.h * (1 + redshift))
-    _check_density(path, m200, r200, redshift, assumed)
-    if "R_500" in file:
-        r500 = _numbers(path, file, "R_500", n_halos)
-    else:
-        r500 = r200 * r500_over_r200(np.array([USUAL_CONCENTRATION]))
-    return {
-        "region": _regions(_column(path, file, "region", n_halos)),
-        "snapshot": snapshot,
-        "redshift": redshift,
-        "halo_id": halo_id,
-        "m200": m200,
-        "r200": r200 * to_kpc,
-        "r500": r500 * to_kpc,
-    }
-
-
-def _column(path: Path, file: h5py.File, name: str, n_halos: int) -> npt.NDArray[Any]:
-    dataset = _dataset(path, file, name)
-    if dataset.shape != (n_halos,):
-        raise InputError(f"{path}: {name} has the shape {dataset.shape}, but the maps are of {n_halos} halos")
-    return np.asarray(dataset.asstr()[:] if dataset.dtype.kind in "OS" else dataset[:])
-
-
-def _numbers(path: Path, file: h5py.File, name: str, n_halos: int) -> npt.NDArray[Any]:
-    values = _column(path, file, name, n_halos)
-    if values.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {name} is {values.dtype}, not numbers")
-    for halo in np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[:1]:
-        raise InputError(f"{path}: {name} of halo {halo} is {values[halo]}")
-    return values
-
-
-def _regions(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The names of their folders; the same in all simulations, so that the split keeps counterparts together."""
-    plain = [str(int(value)) if values.dtype.kind in "fiu" else str(value) for value in values]
-    return np.array([f"NewMDCLUSTER_{int(name):04d}" if name.isdigit() else name for name in plain], dtype=object)
-
-
-def _snapshots(path: Path, halo_id: npt.NDArray[np.int64], given: int | None) -> npt.NDArray[np.int64]:
-    if given is not None:
-        return np.full(len(halo_id), given)
-    for halo in np.flatnonzero(halo_id < FIRST_LONG_ID)[:1]:
-        raise InputError(f"{path}: hid of halo {halo} is {halo_id[halo]}, which names no snapshot; give --snapshot")
-    return halo_id // (FIRST_LONG_ID // 100)
-
-
-def _redshift(path: Path, snapshot: int, redshifts: dict[int | None, float]) -> float:
-    if snapshot in redshifts:
-        return redshifts[snapshot]
-    if None not in redshifts:
-        raise InputError(f"{path}: has halos of snapshot {snapshot}; give its redshift, --redshift {snapshot}:Z")
-    return redshifts[None]
-
-
-def _check_density(path: Path, m200: FloatArray, r200: FloatArray, redshift: FloatArray, assumed: Assumed) -> None:
-    """M200, R200, redshift, Omega_m and their units fit together where the mean density is 200 times critical."""
-    critical = FlatLambdaCDM(100 * assumed.h, assumed.omega_m).critical_density(redshift).to_value(u.Msun / u.kpc**3)
-    radius = r200 / (assumed.h * (1 + redshift))
-    mass = 4 / 3 * np.pi * 200 * critical * radius**3 * assumed.h
-    for halo in np.flatnonzero(np.abs(mass / m200 - 1) > DENSITY_ERROR)[:1]:
-        raise InputError(
-            f"{path}: halo {halo}: R_200 = {r200[halo]:g} comoving kpc/h at z = {redshift[halo]:g} goes with log10 "
-            f"M200 = {np.log10(mass[halo]):.2f}, not {np.log10(m200[halo]):.2f}; check units, --redshift and --omega-m"
-        )
 
 
 def _fractions(source: Source, factors: dict[str, float], on_halo: Callable[[], None]) -> dict[str, FloatArray]:
@@ -283,7 +70,7 @@ def _stacks(
     source: Source, names: list[str], factors: dict[str, float], on_halo: Callable[[], None]
 ) -> Iterator[dict[str, FloatArray]]:
     """For each halo, name -> (views, 80, 80) in our units."""
-    with _opened(source.path) as file:
+    with opened(source.path) as file:
         each = [_halo_stacks(source.path, file[DATASETS.get(name, name)]) for name in names]
         for stack in zip(*each, strict=True):
             yield {name: factors[name] * maps for name, maps in zip(names, stack, strict=True)}

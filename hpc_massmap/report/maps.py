@@ -41,9 +41,10 @@ def maps_figure(maps: MapFile, halos: list[int], projection: int) -> Figure:
             for panel in column:
                 _circles(panel, ratio)
             _name_circles(column[0], ratio)
-            column[0].set_title(_title(maps, halo, projection), fontsize=7)
+            column[0].set_title(_title(maps, halo), fontsize=7)
             _kpc_above(column[0], float(maps.halos["r200"][halo]))
             column[-1].set_xlabel(r"$x\,/\,R_{200}$")
+        figure.suptitle(f"line of sight {projection}", fontsize=8)
         panels[0, 0].set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     return figure
 
@@ -89,11 +90,11 @@ def _name_circles(panel: Axes, r500: float) -> None:
         panel.text(place, place, text, color="white", fontsize=6, ha="right", va="top")
 
 
-def _title(maps: MapFile, halo: int, projection: int) -> str:
+def _title(maps: MapFile, halo: int) -> str:
     columns = {name: values[halo] for name, values in maps.halos.items()}
     return (
         f"{columns['simulation']}, {columns['region']}\n"
-        rf"snapshot {columns['snapshot']}, $z = {columns['redshift']:.3f}$, projection {projection}"
+        rf"snapshot {columns['snapshot']}, $z = {columns['redshift']:.3f}$"
         "\n"
         rf"$\log_{{10}}\,M_{{200}}\,/\,(h^{{-1}}\,$M$_\odot) = {np.log10(columns['m200']):.2f}$"
     )

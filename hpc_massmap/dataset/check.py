@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
-from hpc_massmap.dataset.mapfile import MAPS_PER_BLOCK, MapFile, open_maps
+from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
 
+MAPS_PER_BLOCK = 512  # 13 MB of one map
 TOLERANCE = 0.01  # of a projected mass: smoothing over the edge, and a circle made of pixels, move less
 WIDE_KERNELS = 0.25  # the same for stars with adaptive smoothing: a few dozen have kernels as wide as R200
 USUAL_MASS = 1.5  # M200: a median projected mass above it is a wrong unit; NFW halos have 1.05 to 1.15
@@ -64,13 +65,17 @@ def check_maps(maps: MapFile, on_maps: Callable[[int], None] = lambda count: Non
     faults = _bad_pixels(maps, totals)
     if not faults:
         faults += _digest(maps)
-    faults += [*_index(maps), *_table(maps), *_masses(maps, ratio), *_views(maps, totals)]
+    faults += [*_table(maps), *_masses(maps, ratio), *_views(maps, totals)]
     return Checked(maps, ratio, faults)
 
 
 def _totals(maps: MapFile, on_maps: Callable[[int], None]) -> Totals:
     names, n_maps = list(maps.maps), len(maps)
-    totals = Totals(*({name: np.zeros(n_maps, kind) for name in names} for kind in (np.float64, np.int64, np.int64)))
+    totals = Totals(
+        {name: np.zeros(n_maps) for name in names},
+        {name: np.zeros(n_maps, np.int64) for name in names},
+        {name: np.zeros(n_maps, np.int64) for name in names},
+    )
     pixel_area = (maps.halos["r200"][maps.halo] / (PIXELS / 2)) ** 2
     for start in range(0, n_maps, MAPS_PER_BLOCK):
         rows = slice(start, min(start + MAPS_PER_BLOCK, n_maps))
@@ -110,18 +115,6 @@ def _digest(maps: MapFile) -> list[str]:
     except InputError as error:
         return [str(error).removeprefix(f"{maps.path}: ")]
     return []
-
-
-def _index(maps: MapFile) -> list[str]:
-    counts = np.bincount(maps.halo, minlength=len(maps.halos["m200"]))
-    usual = int(np.median(counts))
-    faults = [
-        f"{halo_name(maps, halo)}: has {counts[halo]} maps where others have {usual}"
-        for halo in np.flatnonzero(counts != usual).tolist()
-    ]
-    pairs, times = np.unique(np.stack([maps.halo, maps.projection]), axis=1, return_counts=True)
-    repeated = pairs[:, times > 1].T.tolist()
-    return faults + [f"{halo_name(maps, halo)}: projection {view} is there more than once" for halo, view in repeated]
 
 
 def _table(maps: MapFile) -> list[str]:
@@ -199,7 +192,8 @@ def simulations(maps: MapFile) -> dict[str, IntArray]:
 
 def summary(checked: Checked) -> str:
     """One aligned line a simulation; the masses are projected, inside R200, over M200."""
-    rows = [("simulation", "halos", "maps", "log10 M200", "redshifts", "median mass", "lowest", "highest")]
+    header = ("simulation", "halos", "maps", "log10 M200", "redshifts", "median mass", "lowest", "highest")
+    rows: list[tuple[str, ...]] = [header]
     maps, ratio = checked.maps, checked.mass_ratio
     for simulation, of_it in simulations(maps).items():
         halos = np.unique(maps.halo[of_it])

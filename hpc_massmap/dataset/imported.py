@@ -18,7 +18,8 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.check import sums_inside_r200
 from hpc_massmap.dataset.collaboration import DATASETS, GAS, Assumed, Source, factors_of, opened
-from hpc_massmap.dataset.mapfile import HALO_COLUMNS, write_map_file
+from hpc_massmap.dataset.mapfile import HALO_COLUMNS
+from hpc_massmap.dataset.writing import write_map_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import machine
 

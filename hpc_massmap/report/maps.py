@@ -3,6 +3,8 @@
 A row has one logarithmic scale for all halos, so that their colours compare.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -101,7 +103,13 @@ def _title(maps: MapFile, halo: int) -> str:
 
 
 def _kpc_above(panel: Axes, r200: float) -> None:
-    axis = panel.secondary_xaxis("top", functions=(lambda x: x * r200, lambda x: x / r200))
+    def to_kpc(x: Any) -> Any:
+        return x * r200
+
+    def to_r200(x: Any) -> Any:
+        return x / r200
+
+    axis = panel.secondary_xaxis("top", functions=(to_kpc, to_r200))
     magnitude = 10.0 ** np.floor(np.log10(r200))
     tick = max(step * magnitude for step in ROUND_STEPS if step * magnitude <= r200)
     axis.set_xticks([-tick, 0, tick])

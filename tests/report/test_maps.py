@@ -59,4 +59,4 @@ def test_the_job_writes_a_picture_of_the_right_size(maps: MapFile, tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/maps_halo_0_5.png\n"), done.stderr
     height, width, _ = imread(tmp_path / "maps_halo_0_5.png").shape
-    assert (height, width) == (int((4 * PANEL + 0.9) * style.DPI), int((2 * PANEL + 1.4) * style.DPI))
+    assert (height, width) == (round((4 * PANEL + 0.9) * style.DPI), round((2 * PANEL + 1.4) * style.DPI))

@@ -114,6 +114,7 @@ class Train(Section):
     ranks: Count = 1
     threads: Count = 1  # of each rank
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
+    checkpoint_seconds: Positive = 300.0  # between checkpoints within an epoch; there is one at its end besides
 
 
 class Range(Section):

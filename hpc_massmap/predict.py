@@ -11,7 +11,8 @@ from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.storage import replacing
-from hpc_massmap.train.loop import TrainedModel, autocast
+from hpc_massmap.train.loop import autocast
+from hpc_massmap.train.trained import TrainedModel
 
 MAPS_PER_BATCH = 32
 

@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.predict import predict_maps, write_predictions
     from hpc_massmap.progress import progress
     from hpc_massmap.run import Run
-    from hpc_massmap.train.loop import load_model
+    from hpc_massmap.train.trained import load_model
 
     run = Run.open(config)
     model = load_model(run.model)

@@ -51,10 +51,10 @@ class Batches:
         share = np.array_split(rows, self.world)[self.rank]
         return Batch(self.gather(share, self.views), self.gather(share, self.targets), len(rows))
 
-    def shuffled(self, seed: int, epoch: int, maps_per_epoch: int | None) -> Iterator[Batch]:
-        """A training epoch. A last batch too small to give every rank a map is left out."""
+    def shuffled(self, seed: int, epoch: int, maps_per_epoch: int | None, first_step: int = 0) -> Iterator[Batch]:
+        """A training epoch from one of its steps on. A last batch too small to give every rank a map is left out."""
         order = np.random.default_rng([seed, epoch]).permutation(self.rows)[:maps_per_epoch]
-        for start in range(0, len(order), self.batch_size):
+        for start in range(first_step * self.batch_size, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             if len(rows) >= self.world:
                 yield self._batch(rows)

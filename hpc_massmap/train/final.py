@@ -1,5 +1,6 @@
 """The final training of a run: what each of its ranks does, and how the launcher follows it."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,11 +15,13 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.launch import Job, cancel, ended, failure
+from hpc_massmap.notice import COME_BACK, Notice
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.storage import digest_of, read_json, write_json
-from hpc_massmap.train.loop import Callbacks, Epoch, fit
+from hpc_massmap.train.loop import Callbacks, Epoch, Pause, fit
 from hpc_massmap.train.ranks import join_ranks
 
+EXIT_REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, the same job can go on
 NOTES = "progress.json"
 SECONDS_BETWEEN_NOTES = 1.0
 
@@ -40,8 +43,11 @@ def notes(path: Path) -> Callbacks:
     return Callbacks(on_step, on_epoch)
 
 
-def train_rank(config: Config, maps_path: Path, folder: Path) -> None:
+def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | None = None) -> None:
     """Train the model of `config` into `folder`; run by every rank.
+
+    When the first rank is given notice, it writes a checkpoint after the step it is in and raises `Pause`; the others
+    are ended with the job.
 
     Raises
     ------
@@ -50,18 +56,33 @@ def train_rank(config: Config, maps_path: Path, folder: Path) -> None:
     """
     with join_ranks(config.train.threads) as ranks, _sole_writer(folder) if ranks.is_first else nullcontext():
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
-        callbacks = notes(folder / NOTES) if ranks.is_first else Callbacks()
+        callbacks = _heeding(notes(folder / NOTES), notice) if ranks.is_first else Callbacks()
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
 
 
+def _heeding(callbacks: Callbacks, notice: Notice | None) -> Callbacks:
+    def on_step(epoch: int, step: int, steps: int) -> None:
+        callbacks.on_step(epoch, step, steps)
+        if notice is not None and notice.given is not None:
+            raise Pause
+
+    return Callbacks(on_step, callbacks.on_epoch)
+
+
 class FinalTraining:
-    """What each rank of the training's job runs; submitit may requeue it, and it goes on at its last epoch."""
+    """What each rank of the training's job runs; submitit may requeue it, and it goes on at its last step."""
 
     def __init__(self, config: Config, maps_path: Path, folder: Path) -> None:
         self.config, self.maps_path, self.folder = config, maps_path, folder
 
     def __call__(self) -> None:
-        train_rank(self.config, self.maps_path, self.folder)
+        notice = Notice(signal_seconds=0.0)
+        try:
+            train_rank(self.config, self.maps_path, self.folder, notice)
+        except Pause:
+            if notice.given == COME_BACK:
+                notice.come_back()
+            sys.exit(EXIT_REQUEUE)
 
     def checkpoint(self) -> DelayedSubmission:
         return DelayedSubmission(self)

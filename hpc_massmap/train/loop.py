@@ -1,7 +1,7 @@
-"""The training loop (section 3.2): L1 on normalised pixels, Adam, early stopping, a checkpoint every epoch.
+"""The training loop (section 3.2): L1 on normalised pixels, Adam, early stopping, checkpoints.
 
-All randomness of an epoch follows from (seed, epoch, rank), so a run that was killed and resumed ends with the
-weights of one that was not.
+All randomness of a step follows from (seed, epoch, rank, step), so a run that was killed anywhere and resumed ends with
+the weights of one that was not.
 """
 
 import csv
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hpc_massmap.config import Config, Model, Split, Train
+from hpc_massmap.config import Config, Train
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
@@ -35,6 +35,20 @@ LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
 class Diverged(Exception):
     """The loss is no longer a number."""
+
+
+class Pause(Exception):
+    """A callback raises it after a step: the training writes its checkpoint there and ends."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How far an unfinished epoch has come: what a checkpoint within it holds besides weights and optimiser."""
+
+    steps: int
+    loss_sum: float  # over the maps of all ranks
+    maps: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a caller hears of a training while it runs; either may raise to end it."""
+    """What a caller hears of a training while it runs; either may raise to end it, `on_step` with `Pause`."""
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     on_epoch: Callable[[list[Epoch]], None] = lambda history: None
@@ -87,6 +101,8 @@ def fit(
     ------
     Diverged
         If a loss is NaN or infinite.
+    Pause
+        If a callback raised it; the checkpoint of that step is written.
     InputError
         If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file.
     """
@@ -102,13 +118,31 @@ def fit(
         normalisation = fit_normalisation(maps, rows.train, names, config.train.normalisation)
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     history: list[Epoch] = []
+    begun = None
     if state:
         trainer.load(state)
         history = [Epoch(**epoch) for epoch in state["history"]]
+        begun = Begun(**state["begun"]) if state.get("begun") else None
+    written = time.monotonic()
+
+    def on_step(epoch: int, step: int, steps: int) -> None:
+        nonlocal written
+        try:
+            callbacks.on_step(epoch, step, steps)
+        except Pause:
+            if ranks.is_first:
+                _save_last(folder, trainer, history, identity, trainer.begun())
+            raise
+        if ranks.is_first and step < steps and time.monotonic() - written > config.train.checkpoint_seconds:
+            _save_last(folder, trainer, history, identity, trainer.begun())
+            written = time.monotonic()
+
     while not is_over(history, config.train):
-        history.append(trainer.epoch(len(history), callbacks.on_step))
+        history.append(trainer.epoch(len(history), on_step, begun))
+        begun = None
         if ranks.is_first:
             _save(folder, trainer, history, identity)
+            written = time.monotonic()
         callbacks.on_epoch(history)
     return Fit(history)
 
@@ -144,16 +178,16 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.train.learning_rate)
+        self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 
-    def epoch(self, epoch: int, on_step: Callable[[int, int, int], None]) -> Epoch:
-        """Train and validate once."""
+    def epoch(self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun | None = None) -> Epoch:
+        """Train and validate once; with `begun` only what is left of an epoch."""
         train = self.config.train
-        start = time.perf_counter()
+        begun = begun or Begun(0, 0.0, 0, 0.0)
+        start = time.perf_counter() - begun.seconds
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(train, epoch)
-        # dropout: its own stream for every epoch and rank, none to be stored
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, epoch, self.ranks.rank]).generate_state(1)[0]))
-        train_loss, n_maps = self._train(epoch, on_step)
+        train_loss, n_maps = self._train(epoch, on_step, begun, start)
         training_seconds = time.perf_counter() - start
         validation_loss = self._validate()
         if not np.isfinite([train_loss, validation_loss]).all():
@@ -167,23 +201,34 @@ class Trainer:
             round(n_maps / training_seconds, 2),
         )
 
-    def _train(self, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, int]:
-        train, ranks = self.config.train, self.ranks
+    def _train(
+        self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun, start: float
+    ) -> tuple[float, int]:
+        train, ranks, seed = self.config.train, self.ranks, self.config.seed
         self.parallel.train()
         steps = self.training.steps(train.maps_per_epoch)
-        total, n_own, n_all = torch.zeros((), dtype=torch.float64, device=ranks.device), 0, 0
-        for step, batch in enumerate(self.training.shuffled(self.config.seed, epoch, train.maps_per_epoch)):
+        total, n_maps = torch.tensor(begun.loss_sum, dtype=torch.float64, device=ranks.device), begun.maps
+        batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, begun.steps)
+        for step, batch in enumerate(batches, start=begun.steps):
+            # dropout: its own stream for every step and rank, none to be stored
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
             loss = self._loss(self.parallel, batch.views, batch.targets)
             # DDP averages over ranks: weigh by share, so that uneven batches still give the whole batch's mean
             share = len(batch.views) * ranks.world / batch.of_batch
             self.optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss * share)
             self.optimiser.step()
-            total += loss.detach() * len(batch.views)
-            n_own, n_all = n_own + len(batch.views), n_all + batch.of_batch
+            # summed over ranks at each step, so that the first alone can write a checkpoint at any
+            total += ranks.sum_tensor(loss.detach().double() * len(batch.views))
+            n_maps += batch.of_batch
+            self._at = step + 1, total, n_maps, start
             on_step(epoch, step + 1, steps)
-        loss_sum, count = ranks.sum(float(total), n_own)
-        return loss_sum / count, n_all
+        return float(total) / n_maps, n_maps
+
+    def begun(self) -> Begun:
+        """How far the epoch has come that runs."""
+        steps, total, maps, start = self._at
+        return Begun(steps, float(total), maps, time.perf_counter() - start)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -220,46 +265,26 @@ def autocast(precision: str, device: torch.device) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """The best network of a training, in evaluation mode, with all that a prediction needs."""
-
-    network: UNet
-    description: Model
-    normalisation: Normalisation
-    split: Split
-    precision: str
-    digest: str  # SHA-256 of the checkpoint's content
+def _save_last(
+    folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any], begun: Begun | None
+) -> None:
+    state = {**trainer.state(), **_common(trainer, history, identity)}
+    save_checkpoint(folder / LAST, {**state, "begun": asdict(begun) if begun else None})
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """The best model in the folder of a training; raises what `load_checkpoint` does."""
-    path = folder / BEST
-    state = load_checkpoint(path)
-    identity = state["identity"]
-    description = Model.model_validate(identity["model"])
-    network = UNet(description)
-    network.load_state_dict(state["model"])
-    return TrainedModel(
-        network.eval(),
-        description,
-        Normalisation(**state["normalisation"]),
-        Split.model_validate(identity["split"]),
-        identity["train"]["precision"],
-        state["digest"],
-    )
-
-
-def _save(folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> None:
-    # the best first: after a crash between the two, the epoch is done again and the best is written again
-    common = {
+def _common(trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> dict[str, Any]:
+    return {
         "identity": identity,
         "normalisation": trainer.normalisation.as_dict(),
         "history": [asdict(epoch) for epoch in history],
     }
+
+
+def _save(folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> None:
+    # the best first: after a crash between the two, the epoch is done again and the best is written again
     if history[-1] is min(history, key=lambda epoch: epoch.validation_loss):
-        save_checkpoint(folder / BEST, {"model": trainer.model.state_dict(), **common})
-    save_checkpoint(folder / LAST, {**trainer.state(), **common})
+        save_checkpoint(folder / BEST, {"model": trainer.model.state_dict(), **_common(trainer, history, identity)})
+    _save_last(folder, trainer, history, identity, None)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(history[0])))
     writer.writeheader()

@@ -35,6 +35,12 @@ class Ranks:
         dist.all_reduce(total)
         return list(map(float, total.tolist()))
 
+    def sum_tensor(self, value: torch.Tensor) -> torch.Tensor:
+        """The same, on the device and without waiting for it; `value` is overwritten."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
 
 @contextmanager
 def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:

@@ -18,6 +18,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.notice import COME_BACK, Notice
 from hpc_massmap.run import Run
 from hpc_massmap.storage import digest_of, read_json, write_json
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
@@ -26,7 +27,6 @@ from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import keep, prepare
 from hpc_massmap.tune.line import Line, Silent
-from hpc_massmap.tune.notice import COME_BACK, Notice
 from hpc_massmap.tune.pruning import ends_early
 from hpc_massmap.tune.space import hyperparameters, with_trial
 from hpc_massmap.tune.suggest import suggest

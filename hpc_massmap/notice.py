@@ -1,6 +1,6 @@
-"""What Slurm tells a worker about its end, and when that end is.
+"""What Slurm tells a worker or a training about its end, and when that end is.
 
-Signals only set a flag: the worker looks at it where it is safe to stop. USR2 (submitit's, by --signal before the
+Signals only set a flag: the process looks at it where it is safe to stop. USR2 (submitit's, by --signal before the
 time limit, or at a preemption) asks to leave and come back; TERM asks to leave.
 """
 

@@ -1,0 +1,40 @@
+"""The model that a training ended with, ready to predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc_massmap.config import Model, Split
+from hpc_massmap.dataset.normalisation import Normalisation
+from hpc_massmap.model.unet import UNet
+from hpc_massmap.train.checkpoint import load_checkpoint
+from hpc_massmap.train.loop import BEST
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The best network of a training, in evaluation mode, with all that a prediction needs."""
+
+    network: UNet
+    description: Model
+    normalisation: Normalisation
+    split: Split
+    precision: str
+    digest: str  # SHA-256 of the checkpoint's content
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """The best model in the folder of a training; raises what `load_checkpoint` does."""
+    path = folder / BEST
+    state = load_checkpoint(path)
+    identity = state["identity"]
+    description = Model.model_validate(identity["model"])
+    network = UNet(description)
+    network.load_state_dict(state["model"])
+    return TrainedModel(
+        network.eval(),
+        description,
+        Normalisation(**state["normalisation"]),
+        Split.model_validate(identity["split"]),
+        identity["train"]["precision"],
+        state["digest"],
+    )

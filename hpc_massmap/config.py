@@ -112,6 +112,7 @@ class Train(Section):
     normalisation: Literal["linear", "log"] = "linear"
     precision: Literal["fp32", "bf16"] = "bf16"
     ranks: Count = 1
+    batch_norm: Literal["per_rank", "synchronised"] = "per_rank"  # whose maps it averages over: each rank's, or all
     threads: Count = 1  # of each rank
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
     checkpoint_seconds: Positive = 300.0  # between checkpoints within an epoch; there is one at its end besides

@@ -27,6 +27,7 @@ from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.storage import write_text
+from hpc_massmap.train.batch_norm import synchronise
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.ranks import Ranks
 
@@ -175,6 +176,8 @@ class Trainer:
         self.validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
         torch.manual_seed(config.seed)
         self.model = UNet(config.model).to(ranks.device)
+        if config.train.batch_norm == "synchronised" and ranks.world > 1:
+            synchronise(self.model, ranks.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.train.learning_rate)

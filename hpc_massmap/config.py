@@ -115,6 +115,7 @@ class Train(Section):
     batch_norm: Literal["per_rank", "synchronised"] = "per_rank"  # whose maps it averages over: each rank's, or all
     threads: Count = 1  # of each rank
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
+    augment: bool = False  # give each map one of the 8 symmetries of the square, another one each epoch
     checkpoint_seconds: Positive = 300.0  # between checkpoints within an epoch; there is one at its end besides
 
 

@@ -1,17 +1,25 @@
 """Batches of normalised maps: one gather from the memory-mapped file each, no per-sample Python.
 
-The order of an epoch follows from (seed, epoch) alone, so a resumed run sees the batches an undisturbed one would.
+The gather normalises on the way: each pixel is read once from the page cache and written once into the batch. The order
+of an epoch, and how its maps are turned, follow from (seed, epoch) alone, so a resumed run sees the batches an
+undisturbed one would, on any number of ranks.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from hpc_massmap.arrays import IntArray
+from hpc_massmap.arrays import PIXELS, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
+
+SYMMETRIES = 8  # of the square: four turns, each as it is and mirrored
+
+Maps = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Batches:
     ----------
     rows : rows of the map file to draw from
     batch_size : over all ranks
+    augment : give every map of a training epoch one of the symmetries of the square, the same in views and targets
     """
 
     maps: MapFile
@@ -41,23 +50,39 @@ class Batches:
     batch_size: int
     rank: int = 0
     world: int = 1
+    augment: bool = False
 
     def gather(self, rows: IntArray, names: list[str]) -> torch.Tensor:
         """Normalised maps, (len(rows), len(names), 80, 80) float32."""
-        physical = np.stack([self.maps.maps[name][rows] for name in names], axis=1)
-        return self.normalisation.apply(torch.from_numpy(physical), names)
+        gathered = np.empty((len(rows), len(names), PIXELS, PIXELS), np.float32)
+        fitted = self.normalisation
+        for channel, name in enumerate(names):
+            stack = self.maps.maps[name]
+            source, which = (stack, rows) if isinstance(stack, np.memmap) else (stack[rows], np.arange(len(rows)))
+            mean, inverse = np.float32(fitted.mean[name]), np.float32(1 / fitted.std[name])
+            if fitted.kind == "log":
+                _gather_log(source, which, np.float32(fitted.floor[name]), mean, inverse, gathered, channel)
+            else:
+                _gather(source, which, mean, inverse, gathered, channel)
+        return torch.from_numpy(gathered)
 
-    def _batch(self, rows: IntArray) -> Batch:
+    def _batch(self, rows: IntArray, symmetries: IntArray | None) -> Batch:
         share = np.array_split(rows, self.world)[self.rank]
-        return Batch(self.gather(share, self.views), self.gather(share, self.targets), len(rows))
+        views, targets = self.gather(share, self.views), self.gather(share, self.targets)
+        if symmetries is not None:
+            own = np.array_split(symmetries, self.world)[self.rank]
+            views, targets = turned(views, own), turned(targets, own)
+        return Batch(views, targets, len(rows))
 
     def shuffled(self, seed: int, epoch: int, maps_per_epoch: int | None, first_step: int = 0) -> Iterator[Batch]:
         """A training epoch from one of its steps on. A last batch too small to give every rank a map is left out."""
-        order = np.random.default_rng([seed, epoch]).permutation(self.rows)[:maps_per_epoch]
+        stream = np.random.default_rng([seed, epoch])
+        order = stream.permutation(self.rows)[:maps_per_epoch]
+        symmetries = stream.integers(SYMMETRIES, size=len(order)) if self.augment else None
         for start in range(first_step * self.batch_size, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            if len(rows) >= self.world:
-                yield self._batch(rows)
+            part = slice(start, start + self.batch_size)
+            if len(order[part]) >= self.world:
+                yield self._batch(order[part], None if symmetries is None else symmetries[part])
 
     def steps(self, maps_per_epoch: int | None) -> int:
         """Batches of a training epoch."""
@@ -71,3 +96,41 @@ class Batches:
         for start in range(0, len(share), self.batch_size):
             rows = share[start : start + self.batch_size]
             yield Batch(self.gather(rows, self.views), self.gather(rows, self.targets), len(rows))
+
+
+def turned(maps: torch.Tensor, symmetries: IntArray) -> torch.Tensor:
+    """Each map turned by one of the symmetries of the square.
+
+    Parameters
+    ----------
+    maps : (n, channels, 80, 80)
+    symmetries : (n,), quarter turns for 0 to 3, quarter turns of the mirror image for 4 to 7
+    """
+    result = torch.empty_like(maps)
+    for symmetry in np.unique(symmetries).tolist():
+        which = torch.from_numpy(np.flatnonzero(symmetries == symmetry))
+        some = maps[which].flip(3) if symmetry >= SYMMETRIES // 2 else maps[which]
+        result[which] = torch.rot90(some, symmetry % 4, (2, 3))
+    return result
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _gather(source: Maps, rows: IntArray, mean: np.float32, inverse: np.float32, gathered: Maps, channel: int) -> None:
+    for n in range(len(rows)):
+        own = source[rows[n]]
+        result = gathered[n, channel]
+        for i in range(own.shape[0]):
+            for j in range(own.shape[1]):
+                result[i, j] = (own[i, j] - mean) * inverse
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _gather_log(
+    source: Maps, rows: IntArray, floor: np.float32, mean: np.float32, inverse: np.float32, gathered: Maps, channel: int
+) -> None:
+    for n in range(len(rows)):
+        own = source[rows[n]]
+        result = gathered[n, channel]
+        for i in range(own.shape[0]):
+            for j in range(own.shape[1]):
+                result[i, j] = (np.log10(own[i, j] + floor) - mean) * inverse

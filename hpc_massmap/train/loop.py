@@ -172,7 +172,7 @@ class Trainer:
     def __init__(self, maps: MapFile, rows: Rows, config: Config, ranks: Ranks, normalisation: Normalisation) -> None:
         self.config, self.ranks, self.normalisation = config, ranks, normalisation
         data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
-        self.training = Batches(maps, rows.train, *data, ranks.rank, ranks.world)
+        self.training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
         self.validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
         torch.manual_seed(config.seed)
         self.model = UNet(config.model).to(ranks.device)

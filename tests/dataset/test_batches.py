@@ -7,16 +7,18 @@ import pytest
 import torch
 
 from hpc_massmap.arrays import IntArray
-from hpc_massmap.dataset.batches import Batches
+from hpc_massmap.dataset.batches import Batches, turned
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.normalisation import fit_normalisation
 
 VIEWS, TARGETS = ["star", "sz"], ["mass"]
 
 
-def batches(maps: MapFile, rows: IntArray, batch_size: int, rank: int = 0, world: int = 1) -> Batches:
+def batches(
+    maps: MapFile, rows: IntArray, batch_size: int, rank: int = 0, world: int = 1, augment: bool = False
+) -> Batches:
     normalisation = fit_normalisation(maps, rows, VIEWS + TARGETS, "linear")
-    return Batches(maps, rows, VIEWS, TARGETS, normalisation, batch_size, rank, world)
+    return Batches(maps, rows, VIEWS, TARGETS, normalisation, batch_size, rank, world, augment)
 
 
 def test_a_batch_is_what_a_loop_over_its_maps_gives(map_path: Path) -> None:
@@ -59,3 +61,42 @@ def test_ranks_cover_validation_once(map_path: Path) -> None:
     maps, rows = open_maps(map_path), np.arange(37)
     seen = [batch.targets for rank in range(3) for batch in batches(maps, rows, 8, rank, 3).in_order()]
     assert torch.equal(torch.cat(seen), torch.cat([batch.targets for batch in batches(maps, rows, 8).in_order()]))
+
+
+@pytest.mark.parametrize("kind", ["linear", "log"])
+def test_the_gather_normalises_as_the_normalisation_does(map_path: Path, kind: str) -> None:
+    maps, rows = open_maps(map_path), np.array([31, 2, 2, 17])
+    fitted = fit_normalisation(maps, np.arange(40), VIEWS, kind)
+    physical = torch.from_numpy(np.stack([maps.maps[name][rows] for name in VIEWS], axis=1))
+    gathered = Batches(maps, rows, VIEWS, TARGETS, fitted, 4).gather(rows, VIEWS)
+    torch.testing.assert_close(gathered, fitted.apply(physical, VIEWS), rtol=1e-5, atol=1e-5)
+
+
+def test_the_eight_symmetries_are_those_of_the_square() -> None:
+    square = torch.arange(9.0).reshape(1, 1, 3, 3)
+    all_eight = turned(square.expand(8, 1, 3, 3), np.arange(8))
+    assert len({tuple(one.flatten().tolist()) for one in all_eight}) == 8
+    plain = square[0, 0].numpy()
+    expected = [np.rot90(mirrored, turns) for mirrored in (plain, plain[:, ::-1]) for turns in range(4)]
+    np.testing.assert_array_equal(all_eight[:, 0].numpy(), expected)
+    again = turned(turned(square.expand(4, 1, 3, 3), np.arange(4)), -np.arange(4) % 4)
+    assert torch.equal(again, square.expand(4, 1, 3, 3))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_maps_are_turned_with_their_targets_and_alike_on_any_ranks(map_path: Path, world: int) -> None:
+    maps, rows = open_maps(map_path), np.arange(37)
+    plain = list(batches(maps, rows, 8).shuffled(3, 1, None))
+    shares = [list(batches(maps, rows, 8, rank, world, True).shuffled(3, 1, None)) for rank in range(world)]
+    seen = []
+    for n, parts in enumerate(zip(*shares, strict=True)):
+        views, targets = torch.cat([p.views for p in parts]), torch.cat([p.targets for p in parts])
+        for i in range(len(views)):
+            which = np.arange(8)
+            candidates = turned(plain[n].views[i].expand(8, -1, -1, -1), which)
+            (symmetry,) = [s for s in range(8) if torch.equal(candidates[s], views[i])]
+            assert torch.equal(turned(plain[n].targets[i][None], np.array([symmetry]))[0], targets[i])
+            seen.append(symmetry)
+    assert len(set(seen)) > 5  # of 8
+    later = list(batches(maps, rows, 8, 0, world, True).shuffled(3, 1, None, first_step=2))
+    assert all(torch.equal(a.views, b.views) for a, b in zip(later, shares[0][2:], strict=True))

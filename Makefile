@@ -1,6 +1,6 @@
 # make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm for the cluster tests
-# make bench  measure what is claimed about speed, each against a baseline (about half an hour)
+# make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
 # make clean  forget the demo run
 
 PYTHON ?= python3
@@ -39,6 +39,8 @@ test: .venv/installed
 	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 bench: .venv/installed
+	@$(BIN)/python -m benchmarks.maps_at_scale
+	@$(BIN)/python -m benchmarks.loader
 	@$(BIN)/python -m benchmarks.trials_database
 	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.suggestions

@@ -72,7 +72,7 @@ def _target_columns(figure: Figure, panels: Panels, examples: list[Example], sym
 def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colormap, scale: Normalize) -> AxesImage:
     for panel, pixels in zip(panels, stack, strict=True):
         image = panel.imshow(
-            pixels,
+            pixels.T,  # of a map the first axis is x
             cmap=colours.with_extremes(bad=colours(0.0)),  # 0 has no logarithm
             norm=scale,
             extent=EXTENT,

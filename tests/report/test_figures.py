@@ -146,9 +146,9 @@ def test_example_figure_shares_scales(inputs: Inputs) -> None:
     truth, prediction, residual = images[3:6]
     assert truth.norm is prediction.norm
     assert residual.norm.vmin == -residual.norm.vmax  # type: ignore[operator]
-    np.testing.assert_array_equal(np.asarray(truth.get_array()), examples[0].true)
-    np.testing.assert_array_equal(np.asarray(prediction.get_array()), examples[0].predicted)
-    np.testing.assert_array_equal(np.asarray(residual.get_array()), examples[0].predicted - examples[0].true)
+    np.testing.assert_array_equal(np.asarray(truth.get_array()), examples[0].true.T)
+    np.testing.assert_array_equal(np.asarray(prediction.get_array()), examples[0].predicted.T)
+    np.testing.assert_array_equal(np.asarray(residual.get_array()), (examples[0].predicted - examples[0].true).T)
     assert list(truth.get_extent()) == [-1, 1, -1, 1]
     bars = [panel.get_xlabel() for panel in figure.axes if not panel.images]
     assert any(r"$h^{-1}$ M$_\odot$ kpc$^{-2}$" in label for label in bars)

@@ -26,7 +26,7 @@ runs: {folder}/runs
 simulations: [{{name: synthetic, folder: nowhere, snapshots: [1]}}]
 maps: {{file: {folder}/maps.h5}}
 train: {{batch_size: 8, epochs: 15, patience: 15, learning_rate: 5e-3, ranks: 2}}
-space: {{filters: {{low: 4, high: 6}}, kernel: {{low: 1, high: 3}}, layers: {{low: 1, high: 2}},
+space: {{filters: {{low: 8, high: 10}}, kernel: {{low: 2, high: 3}}, layers: {{low: 1, high: 2}},
         dropout: {{low: 0.0, high: 0.1}}}}
 tune: {{evaluations: 3, workers: 2, startup: 3, epochs: 1}}
 evaluate: {{mass_intervals: [13.5, 14.2, 14.8, 15.4]}}

@@ -80,7 +80,7 @@ def test_synchronised_normalisation_is_that_of_the_joined_batch(tmp_path: Path) 
 def test_two_ranks_with_uneven_batches_follow_one(map_path: Path, config: Config, tmp_path: Path) -> None:
     """To rounding if BatchNorm is over all ranks; closely if each rank normalises its share by its own statistics.
 
-    Adam makes 1e-4 of float32's rounding here: so much changes on one rank, too, with another number of threads.
+    Rounding is 1e-4 here: so much changes on one rank, too, with another number of threads.
     """
     config = config.with_values("model", dropout=0.0).with_values("train", batch_size=7)
     one = train_on(1, config, map_path, tmp_path / "one")

@@ -70,7 +70,7 @@ def wait_for_port(process: subprocess.Popen[bytes], data: Path, bind: str, port:
             if pid := pid_of(data):  # else another program has the port, and ours is about to find out
                 return pid
         time.sleep(0.05)
-    end(process)
+    end(process, data)
     return None
 
 
@@ -86,14 +86,23 @@ def terminate(pid: int, data: Path) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End what we launched, with its children, by force if need be."""
+def end(process: subprocess.Popen[bytes], data: Path) -> None:
+    """End what we launched and wait until nobody has its data, by force if need be.
+
+    An image's runtime may be gone before the mongod that is its child: the next one would find the data locked.
+    """
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, how)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-            return
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None and not _served(data):
+                return
+            time.sleep(0.02)
+
+
+def _served(data: Path) -> bool:
+    return any(serves(int(entry.name), data) for entry in Path("/proc").glob("[0-9]*"))
 
 
 def last_words(data: Path) -> str:

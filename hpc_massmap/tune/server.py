@@ -237,7 +237,7 @@ def _set_user(command: list[str], data: Path, password: str) -> None:
                         return
             raise InputError(f"mongod does not start: {last_words(data)}; its log is {data / 'log'}")
         finally:
-            end(process)
+            end(process, data)
 
 
 def _short_folder() -> str:

@@ -21,7 +21,7 @@ from hpc_massmap.config import Database, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
-from hpc_massmap.tune import certificates, server
+from hpc_massmap.tune import certificates, mongod, server
 from hpc_massmap.tune import database as databases
 from hpc_massmap.tune.database import DatabaseUnreachable, connect, database
 from hpc_massmap.tune.export import export
@@ -167,6 +167,25 @@ def test_a_mongod_in_an_image_is_the_one_that_is_stopped(tmp_path: Path, monkeyp
         assert Path(f"/proc/{pid}/exe").resolve() == Path(MONGOD).resolve()
         assert "--auth" in notes.read_text()
     wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), "mongod to end", 10)
+
+
+SLOW_CHILD = """
+import os, signal, sys, time
+pid = os.fork()
+signal.signal(signal.SIGTERM, signal.SIG_DFL if pid else lambda *_: (time.sleep(1), sys.exit()))
+open(sys.argv[-1], "w").write("ready") if not pid else None
+time.sleep(60)
+"""
+
+
+def test_a_mongod_that_outlives_its_runtime_is_waited_for(tmp_path: Path) -> None:
+    """Else the next mongod finds the data locked."""
+    ready, data = tmp_path / "ready", tmp_path / "data"
+    command = [sys.executable, "-c", SLOW_CHILD, f"--dbpath={data}", str(ready)]
+    process = subprocess.Popen(command, start_new_session=True)
+    wait_until(lambda: ready.exists() and ready.read_text() == "ready", "the child to be ready", 20)
+    mongod.end(process, data)
+    assert not any(mongod.serves(int(entry.name), data) for entry in Path("/proc").glob("[0-9]*"))
 
 
 def test_data_on_a_node_s_own_disk_are_a_run_s_own_and_may_be_lost(tmp_path: Path) -> None:

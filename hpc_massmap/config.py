@@ -115,8 +115,22 @@ class Train(Section):
     batch_norm: Literal["per_rank", "synchronised"] = "per_rank"  # whose maps it averages over: each rank's, or all
     threads: Count = 1  # of each rank
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
+    # none of these is in the paper
+    optimiser: Literal["adam", "adam_fused"] = "adam"  # fused: all parameters in one kernel
+    schedule: Literal["step", "cosine"] = (
+        "step"  # cosine: half a wave down to late_learning_rate, instead of late_after
+    )
+    warmup: Annotated[int, Field(ge=0)] = 0  # epochs over which the rate rises from zero
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step of an average of the weights, which is kept
+    compile: bool = False  # by torch.compile; the first steps take minutes
     augment: bool = False  # give each map one of the 8 symmetries of the square, another one each epoch
     checkpoint_seconds: Positive = 300.0  # between checkpoints within an epoch; there is one at its end besides
+
+    @model_validator(mode="after")
+    def _warm_in_time(self) -> Self:
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup = {self.warmup} must be less than epochs = {self.epochs}")
+        return self
 
 
 class Range(Section):

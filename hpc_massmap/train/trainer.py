@@ -1,0 +1,157 @@
+"""A model with its optimiser and its data on one rank: steps, epochs and what a checkpoint needs of them.
+
+All randomness of a step follows from (seed, epoch, rank, step), so a run that was killed anywhere and resumed ends with
+the weights of one that was not.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hpc_massmap.config import Config
+from hpc_massmap.dataset.batches import Batches
+from hpc_massmap.dataset.mapfile import MapFile
+from hpc_massmap.dataset.normalisation import Normalisation
+from hpc_massmap.dataset.split import Rows
+from hpc_massmap.model.unet import UNet
+from hpc_massmap.train.average import Average
+from hpc_massmap.train.batch_norm import synchronise
+from hpc_massmap.train.ranks import Ranks
+from hpc_massmap.train.recipe import Epoch, learning_rate, optimiser_of
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How far an unfinished epoch has come: what a checkpoint within it holds besides weights and optimiser."""
+
+    steps: int
+    loss_sum: float  # over the maps of all ranks
+    maps: int
+    seconds: float
+
+
+class Trainer:
+    """A model with its optimiser and its data, on one rank."""
+
+    def __init__(self, maps: MapFile, rows: Rows, config: Config, ranks: Ranks, normalisation: Normalisation) -> None:
+        self.config, self.ranks, self.normalisation = config, ranks, normalisation
+        data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
+        self.training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
+        self.validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
+        torch.manual_seed(config.seed)
+        self.model = UNet(config.model).to(ranks.device)
+        if config.train.batch_norm == "synchronised" and ranks.world > 1:
+            synchronise(self.model, ranks.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.model, config.train.ema) if config.train.ema is not None else None
+        self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
+        if config.train.compile:
+            self.parallel = cast(nn.Module, torch.compile(self.parallel))
+        self.optimiser = optimiser_of(config.train, self.model.parameters())
+        self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
+
+    def epoch(self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun | None = None) -> Epoch:
+        """Train and validate once; with `begun` only what is left of an epoch."""
+        train = self.config.train
+        begun = begun or Begun(0, 0.0, 0, 0.0)
+        start = time.perf_counter() - begun.seconds
+        train_loss, n_maps = self._train(epoch, on_step, begun, start)
+        training_seconds = time.perf_counter() - start
+        validation_loss = self._validate()
+        if not np.isfinite([train_loss, validation_loss]).all():
+            raise Diverged(f"the loss became {train_loss} (training), {validation_loss} (validation) in epoch {epoch}")
+        return Epoch(
+            epoch + 1,
+            train_loss,
+            validation_loss,
+            learning_rate(train, epoch),
+            round(time.perf_counter() - start, 3),
+            round(n_maps / training_seconds, 2),
+        )
+
+    def _train(
+        self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun, start: float
+    ) -> tuple[float, int]:
+        train, ranks, seed = self.config.train, self.ranks, self.config.seed
+        self.parallel.train()
+        steps = self.training.steps(train.maps_per_epoch)
+        total, n_maps = torch.tensor(begun.loss_sum, dtype=torch.float64, device=ranks.device), begun.maps
+        batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, begun.steps)
+        for step, batch in enumerate(batches, start=begun.steps):
+            # dropout: its own stream for every step and rank, none to be stored
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
+            loss = self._loss(self.parallel, batch.views, batch.targets)
+            # DDP averages over ranks: weigh by share, so that uneven batches still give the whole batch's mean
+            share = len(batch.views) * ranks.world / batch.of_batch
+            self.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss * share)
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(train, epoch, (step + 1) / steps)
+            self.optimiser.step()
+            if self.average is not None:
+                self.average.update(self.model)
+            # summed over ranks at each step, so that the first alone can write a checkpoint at any
+            total += ranks.sum_tensor(loss.detach().double() * len(batch.views))
+            n_maps += batch.of_batch
+            self._at = step + 1, total, n_maps, start
+            on_step(epoch, step + 1, steps)
+        return float(total) / n_maps, n_maps
+
+    def begun(self) -> Begun:
+        """How far the epoch has come that runs."""
+        steps, total, maps, start = self._at
+        return Begun(steps, float(total), maps, time.perf_counter() - start)
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        model = self.validated
+        if self.ranks.world > 1 and self.config.train.batch_norm == "per_rank":
+            # BatchNorm's running statistics are each rank's own: validate the first's, which is saved
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+        model.eval()
+        total, count = 0.0, 0
+        for batch in self.validation.in_order():
+            total += float(self._loss(model, batch.views, batch.targets)) * len(batch.views)
+            count += len(batch.views)
+        loss_sum, n_maps = self.ranks.sum(total, count)
+        return loss_sum / n_maps
+
+    def _loss(self, model: nn.Module, views: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        device = self.ranks.device
+        views = views.to(device, memory_format=torch.channels_last, non_blocking=True)
+        with autocast(self.config.train.precision, device):
+            predicted = model(views)
+        return nn.functional.l1_loss(predicted.float(), targets.to(device, non_blocking=True))
+
+    @property
+    def validated(self) -> nn.Module:
+        """The network whose loss counts and which is kept: the trained one, or the average of its weights."""
+        return self.average.model if self.average is not None else self.model
+
+    def state(self) -> dict[str, Any]:
+        average = self.average.state() if self.average is not None else None
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "average": average}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load(state["average"])
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """bf16 convolutions under fp32 weights, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

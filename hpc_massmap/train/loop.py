@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
+from hpc_massmap.train.memory import within_memory
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, is_over
 from hpc_massmap.train.trainer import Begun, Diverged, Trainer, autocast
@@ -81,6 +83,8 @@ def fit(
         If a loss is NaN or infinite.
     Pause
         If a callback raised it; the checkpoint of that step is written.
+    OutOfMemory
+        If a step does not fit; it names the batch that does.
     InputError
         If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file.
     """
@@ -116,7 +120,8 @@ def fit(
             written = time.monotonic()
 
     while not is_over(history, config.train):
-        history.append(trainer.epoch(len(history), on_step, begun))
+        one = partial(trainer.epoch, len(history), on_step, begun)
+        history.append(within_memory(config, ranks, one))
         begun = None
         if ranks.is_first:
             _save(folder, trainer, history, identity)

@@ -1,28 +1,47 @@
 #!/usr/bin/env python3
-"""Train the final model of a run, with the best hyperparameters if it was tuned."""
+"""Train the final model of a run, with the best hyperparameters if it was tuned.
+
+Started by torchrun, or by srun as several tasks, each process is one rank of the training; else it submits the ranks.
+"""
 
 from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(with_site(parser(__doc__, "python jobs/train.py configs/multi3.yaml train.ranks=2")), argv)
+    arguments = with_site(parser(__doc__, "python jobs/train.py configs/multi3.yaml train.ranks=2"))
+    arguments.add_argument("--profile", action="store_true", help="only write a trace of a few steps, made here")
+    args = parse(arguments, argv)
     config, site = config_of(args), site_of(args)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
+    from hpc_massmap.errors import InputError
     from hpc_massmap.handover import handing_over
     from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
-    from hpc_massmap.train.final import FinalTraining, Record, follow
+    from hpc_massmap.train.final import FinalTraining, Record, follow, train_as_rank
+    from hpc_massmap.train.profile import profile
+    from hpc_massmap.train.ranks import join_ranks, rank_of_launcher
     from hpc_massmap.tune.best import with_best
 
     run = Run(config, config.runs / config.name)
     if run.best.exists():
         config = with_best(config, run.best)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
-    split_maps(maps, config.split)
+    rows = split_maps(maps, config.split)
+    rank = rank_of_launcher()
+    if rank is not None and (args.site or args.profile):
+        raise InputError("--site and --profile are for a process of its own, not for the ranks of torchrun or srun")
+    if args.profile:
+        with join_ranks(config.train.threads) as alone:
+            say(profile(maps, rows, config, alone, run.logs / "train" / "trace.json"))
+        say(f"wrote {run.logs / 'train' / 'trace.json'}")
+        return
     step = run.step("train", config.part("model", "train", "split", "seed"), {"maps": maps.digest}, [run.model])
+    if rank is not None:
+        train_as_rank(rank, FinalTraining(config, run.maps, run.model), run, step, args.force)
+        return
     name, logs, ranks = f"train_{config.name}", run.logs / "train", ranks_of(site, config.train.ranks)
     checked = check_site(name, logs, 1, ranks, site)
     if args.dry_run:

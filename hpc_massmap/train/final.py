@@ -1,9 +1,11 @@
 """The final training of a run: what each of its ranks does, and how the launcher follows it."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +17,15 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.launch import Job, cancel, ended, failure
-from hpc_massmap.notice import COME_BACK, Notice
+from hpc_massmap.notice import COME_BACK, LEAVE, Notice
 from hpc_massmap.progress import Bar, say
+from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import digest_of, read_json, write_json
-from hpc_massmap.train.loop import Callbacks, Epoch, Pause, fit
-from hpc_massmap.train.ranks import join_ranks
+from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
+from hpc_massmap.train.loop import Callbacks, Pause, fit
+from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 
 EXIT_REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, the same job can go on
-NOTES = "progress.json"
-SECONDS_BETWEEN_NOTES = 1.0
-
-
-def notes(path: Path) -> Callbacks:
-    """Keep in a JSON file where the training is, at most once a second, for whoever watches the folder."""
-    last, loss = 0.0, None
-
-    def on_step(epoch: int, step: int, steps: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_NOTES:
-            last = time.monotonic()
-            write_json(path, {"epoch": epoch + 1, "step": step, "steps": steps, "validation_loss": loss})
-
-    def on_epoch(history: list[Epoch]) -> None:
-        nonlocal loss
-        loss = history[-1].validation_loss
-
-    return Callbacks(on_step, on_epoch)
 
 
 def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | None = None) -> None:
@@ -56,7 +41,7 @@ def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | N
     """
     with join_ranks(config.train.threads) as ranks, _sole_writer(folder) if ranks.is_first else nullcontext():
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
-        callbacks = _heeding(notes(folder / NOTES), notice) if ranks.is_first else Callbacks()
+        callbacks = _heeding(logs(folder, config.train, ranks.device), notice) if ranks.is_first else Callbacks()
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
 
 
@@ -70,22 +55,52 @@ def _heeding(callbacks: Callbacks, notice: Notice | None) -> Callbacks:
 
 
 class FinalTraining:
-    """What each rank of the training's job runs; submitit may requeue it, and it goes on at its last step."""
+    """What each rank of the training's job runs, whoever started it; requeued, it goes on at its last step.
+
+    Ends with code 75 if it was given notice. Where another rank failed, it says so and ends with 1, without an error of
+    its own: the first is the one to look at.
+    """
 
     def __init__(self, config: Config, maps_path: Path, folder: Path) -> None:
         self.config, self.maps_path, self.folder = config, maps_path, folder
 
     def __call__(self) -> None:
         notice = Notice(signal_seconds=0.0)
+        signal.signal(signal.SIGUSR1, signal.getsignal(COME_BACK))  # what `#SBATCH --signal` mostly names
         try:
             train_rank(self.config, self.maps_path, self.folder, notice)
         except Pause:
-            if notice.given == COME_BACK:
+            if notice.given != LEAVE:
                 notice.come_back()
             sys.exit(EXIT_REQUEUE)
+        except Exception as error:
+            if not is_of_another_rank(error):
+                raise
+            if notice.given is not None:
+                sys.exit(EXIT_REQUEUE)  # the first rank has written its checkpoint and gone
+            sys.exit(f"another rank failed, see its error: {str(error).splitlines()[0][:80]}")
 
     def checkpoint(self) -> DelayedSubmission:
         return DelayedSubmission(self)
+
+
+def train_as_rank(rank: int, training: FinalTraining, run: Run, step: Step, force: bool) -> None:
+    """Be one of the ranks that torchrun or srun started; the first keeps the records of the run.
+
+    Raises
+    ------
+    InputError
+        If the step was finished with other settings.
+    """
+    if rank > 0:
+        if force or not step.is_finished(force=False):
+            training()
+        return
+    if step.is_finished(force):  # before the others are met: with `force` nothing old is there when they look
+        return
+    Run.open(run.config)
+    training()
+    step.finish()
 
 
 @contextmanager
@@ -163,4 +178,8 @@ def _where(folder: Path, config: Config) -> tuple[int, str]:
         return 0, "starting"
     at: dict[str, Any] = read_json(path)
     loss = f", validation loss {at['validation_loss']:.4f}" if at["validation_loss"] is not None else ""
-    return at["epoch"] - 1, f"epoch {at['epoch']}/{config.train.epochs}, step {at['step']}/{at['steps']}{loss}"
+    left = timedelta(seconds=round(at["seconds_left"]))
+    return at["epoch"] - 1, (
+        f"epoch {at['epoch']}/{config.train.epochs}, step {at['step']}/{at['steps']}{loss}, "
+        f"{at['images_per_second']:.0f} images/s, at most {left} left, {at['peak_memory_gib']:.1f} GiB"
+    )

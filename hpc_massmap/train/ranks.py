@@ -4,6 +4,7 @@ The same code for one process: without a world nothing is initialised and every 
 """
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from hpc_massmap.errors import InputError
+from hpc_massmap.executor import FIRST_PORT, PORTS
 
 CPU = torch.device("cpu")
 
@@ -65,7 +69,46 @@ def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:
         store = PrefixStore(meeting, TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, False))
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    yield Ranks(rank, world, device)
+    # not after an error: NCCL would wait here for the others, who wait for us; the end of this process ends them
+    dist.destroy_process_group()
+
+
+def is_of_another_rank(error: BaseException) -> bool:
+    """Whether a collective broke, which is what a rank sees of another one's end."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text))
+
+
+def rank_of_launcher() -> int | None:
+    """This process' rank if torchrun or srun started it as one of several; None if nobody did.
+
+    What torchrun and submitit say of the other ranks is said for srun, too, in the environment.
+
+    Raises
+    ------
+    InputError
+        If srun runs on several nodes whose first is not known.
+    """
+    world = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if "WORLD_SIZE" not in os.environ and world > 1:
+        os.environ["RANK"] = os.environ["SLURM_PROCID"]
+        os.environ["WORLD_SIZE"] = str(world)
+        os.environ["LOCAL_RANK"] = os.environ["SLURM_LOCALID"]
+        # ids of jobs differ, and a port that was taken is left behind by another step
+        job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
+        os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + (job + 101 * step) % PORTS))
+        if "MASTER_ADDR" not in os.environ:
+            os.environ["MASTER_ADDR"] = _first_node()
+    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+
+
+def _first_node() -> str:
+    if os.environ.get("SLURM_STEP_NUM_NODES") == "1":
+        return "127.0.0.1"  # a host name need not resolve on the machine that bears it
+    command = ["scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]]
     try:
-        yield Ranks(rank, world, device)
-    finally:
-        dist.destroy_process_group()
+        names = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        raise InputError("no scontrol here to ask for the first node: set MASTER_ADDR to its name") from None
+    return names[0]

@@ -16,12 +16,15 @@ from tests.cluster.polling import wait_until
 from tests.train.test_loop import SCRIPT
 
 
-def start(world: int, command: list[str]) -> list[subprocess.Popen[bytes]]:
+def start(world: int, command: list[str], stderr: int | None = None) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     there = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [subprocess.Popen(command, env={**os.environ, **there, "RANK": str(rank)}) for rank in range(world)]
+    return [
+        subprocess.Popen(command, env={**os.environ, **there, "RANK": str(rank)}, stderr=stderr)
+        for rank in range(world)
+    ]
 
 
 def start_on(world: int, config: Config, map_path: Path, folder: Path) -> list[subprocess.Popen[bytes]]:
@@ -99,3 +102,58 @@ def test_a_rank_that_is_killed_ends_the_other(map_path: Path, config: Config, tm
     wait_until((tmp_path / "two" / LAST).exists, "a first epoch", 100)
     ranks[1].kill()
     assert ranks[0].wait(timeout=20) not in (0, None)
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from hpc_massmap.config import load_config
+from hpc_massmap.train import loop
+from hpc_massmap.train.final import FinalTraining
+from hpc_massmap.train.trainer import Trainer
+
+def broken(self, *_):
+    raise ValueError("a broken map on this rank")
+
+if sys.argv[4] == __import__("os").environ["RANK"]:
+    Trainer._loss = broken
+FinalTraining(load_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))()
+"""
+
+
+@pytest.mark.parametrize("which", ["0", "1"])
+def test_only_the_rank_that_failed_shows_an_error(map_path: Path, config: Config, tmp_path: Path, which: str) -> None:
+    (tmp_path / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
+    words = [str(tmp_path / "c.yaml"), str(map_path), str(tmp_path), which]
+    ranks = start(2, [sys.executable, "-c", FAILING, *words], stderr=subprocess.PIPE)
+    told = [rank.communicate(timeout=60)[1].decode() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    failed, other = told if which == "0" else reversed(told)
+    assert "ValueError: a broken map on this rank" in failed
+    assert "another rank failed, see its error: " in other
+    assert "Traceback" not in other
+
+
+def torchrun(map_path: Path, config: Config, folder: Path, *more: str) -> str:
+    """Train by two ranks of torchrun into the run `small` in `folder`; all that they print."""
+    settings = config.model_copy(
+        update={"runs": folder / "runs", "maps": config.maps.model_copy(update={"file": map_path})}
+    )
+    (folder / "c.yaml").write_text(dump_yaml(settings.model_dump(mode="json")))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launcher, "jobs/train.py", str(folder / "c.yaml"), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_torchrun_starts_the_ranks_of_the_job(map_path: Path, config: Config, tmp_path: Path) -> None:
+    torchrun(map_path, config, tmp_path)
+    model = tmp_path / "runs" / "small" / "model"
+    first = load_checkpoint(model / LAST)
+    assert first["identity"]["world"] == 2
+    assert len(first["history"]) == 3
+    assert (tmp_path / "runs" / "small" / "provenance" / "train.json").exists()
+    assert "already done" in torchrun(map_path, config, tmp_path)
+    torchrun(map_path, config, tmp_path, "--force")
+    assert load_checkpoint(model / LAST)["history"][0]["seconds"] != first["history"][0]["seconds"]

@@ -1,0 +1,102 @@
+"""What a training tells of itself: where it is, for whoever watches its folder, and TensorBoard events."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hpc_massmap.config import Train
+from hpc_massmap.progress import say
+from hpc_massmap.storage import write_json
+from hpc_massmap.train.loop import Callbacks, Epoch
+from hpc_massmap.train.memory import peak_memory
+
+NOTES, EVENTS = "progress.json", "events"
+SECONDS_BETWEEN_NOTES = 1.0
+
+
+def logs(folder: Path, train: Train, device: torch.device) -> Callbacks:
+    """Notes and events of a training into `folder`."""
+    noting, writing = notes(folder / NOTES, train, device), events(folder / EVENTS, device)
+
+    def on_epoch(history: list[Epoch]) -> None:
+        noting.on_epoch(history)
+        writing(history)
+
+    return Callbacks(noting.on_step, on_epoch)
+
+
+def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
+    """Keep in a JSON file where the training is, at most once a second.
+
+    Speed and time left are means over what this process has done, validation included; early stopping makes the time
+    shorter.
+    """
+    last, loss = 0.0, None
+    first: tuple[int, float] | None = None
+
+    def on_step(epoch: int, step: int, steps: int) -> None:
+        nonlocal last, first
+        now, done = time.monotonic(), epoch * steps + step
+        first = first or (done, now)
+        if now - last < SECONDS_BETWEEN_NOTES or done == first[0]:
+            return
+        last = now
+        per_second = (done - first[0]) / (now - first[1])
+        write_json(
+            path,
+            {
+                "epoch": epoch + 1,
+                "step": step,
+                "steps": steps,
+                "validation_loss": loss,
+                "images_per_second": per_second * train.batch_size,
+                "seconds_left": (train.epochs * steps - done) / per_second,
+                "peak_memory_gib": peak_memory(device),
+            },
+        )
+
+    def on_epoch(history: list[Epoch]) -> None:
+        nonlocal loss
+        loss = history[-1].validation_loss
+
+    return Callbacks(on_step, on_epoch)
+
+
+def events(folder: Path, device: torch.device) -> Callable[[list[Epoch]], None]:
+    """What writes TensorBoard events of finished epochs; without tensorboardX nothing, which is said.
+
+    A training that is resumed writes its history again and marks what was there before as void: none is missing or
+    double, wherever it was killed. tensorboardX' own SummaryWriter leaves the file to a thread that dies with us.
+    """
+    try:
+        from tensorboardX import event_file_writer, summary  # type: ignore[import-not-found,unused-ignore]
+        from tensorboardX.proto import event_pb2  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        say("no TensorBoard events; they need: pip install tensorboardX")
+        return lambda history: None
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = event_file_writer.EventsWriter(str(folder / "events"))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    writer.write_event(event_pb2.Event(wall_time=time.time(), step=1, session_log=start))
+    written = 0
+
+    def on_epoch(history: list[Epoch]) -> None:
+        nonlocal written
+        for epoch in history[written:]:
+            values = {
+                "loss/train": epoch.train_loss,
+                "loss/validation": epoch.validation_loss,
+                "learning_rate": epoch.learning_rate,
+                "images_per_second": epoch.images_per_second,
+            }
+            if epoch is history[-1]:
+                values["peak_memory_gib"] = peak_memory(device)
+            for name, value in values.items():
+                told = summary.scalar(name, value)
+                writer.write_event(event_pb2.Event(wall_time=time.time(), step=epoch.epoch, summary=told))
+        writer.flush()
+        written = len(history)
+
+    return on_epoch

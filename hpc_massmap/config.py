@@ -117,9 +117,7 @@ class Train(Section):
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
     # none of these is in the paper
     optimiser: Literal["adam", "adam_fused"] = "adam"  # fused: all parameters in one kernel
-    schedule: Literal["step", "cosine"] = (
-        "step"  # cosine: half a wave down to late_learning_rate, instead of late_after
-    )
+    schedule: Literal["step", "cosine"] = "step"  # cosine: half a wave down to late_learning_rate
     warmup: Annotated[int, Field(ge=0)] = 0  # epochs over which the rate rises from zero
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step of an average of the weights, which is kept
     compile: bool = False  # by torch.compile; the first steps take minutes

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from hpc_massmap.config import Train
-from hpc_massmap.progress import say
 from hpc_massmap.storage import write_json
 from hpc_massmap.train.loop import Callbacks, Epoch
 from hpc_massmap.train.memory import peak_memory
@@ -65,17 +66,11 @@ def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
 
 
 def events(folder: Path, device: torch.device) -> Callable[[list[Epoch]], None]:
-    """What writes TensorBoard events of finished epochs; without tensorboardX nothing, which is said.
+    """What writes TensorBoard events of finished epochs.
 
     A training that is resumed writes its history again and marks what was there before as void: none is missing or
     double, wherever it was killed. tensorboardX' own SummaryWriter leaves the file to a thread that dies with us.
     """
-    try:
-        from tensorboardX import event_file_writer, summary  # type: ignore[import-not-found,unused-ignore]
-        from tensorboardX.proto import event_pb2  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        say("no TensorBoard events; they need: pip install tensorboardX")
-        return lambda history: None
     folder.mkdir(parents=True, exist_ok=True)
     writer = event_file_writer.EventsWriter(str(folder / "events"))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)

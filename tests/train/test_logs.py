@@ -1,14 +1,13 @@
 """What a training tells: notes for those who watch, TensorBoard events, a trace."""
 
-import importlib
 import json
 import struct
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboardX.proto import event_pb2
 
 from hpc_massmap.config import Config, Train
 from hpc_massmap.dataset.mapfile import open_maps
@@ -48,8 +47,7 @@ def test_notes_tell_speed_and_time_left(tmp_path: Path, config: Config, monkeypa
 
 def events_of(folder: Path) -> list[tuple[str, int, float]]:
     """What TensorBoard shows: records are a length, its check, an event, its check; a start voids what is later."""
-    parse = importlib.import_module("tensorboardX.proto.event_pb2").Event.FromString
-
+    parse = event_pb2.Event.FromString
     shown: list[tuple[str, int, float]] = []
     for path in sorted(folder.iterdir()):
         data, at = path.read_bytes(), 0
@@ -64,7 +62,6 @@ def events_of(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_events_are_neither_missing_nor_double_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorboardX", reason="TensorBoard events need: pip install tensorboardX")
     now = time.time()
     logs.events(tmp_path, CPU)(epochs(2))
     monkeypatch.setattr(time, "time", lambda: now + 10)  # files are named by their second
@@ -78,15 +75,6 @@ def test_events_are_neither_missing_nor_double_after_a_resume(tmp_path: Path, mo
         assert [step for step, _ in told] == [1, 2, 3, 4, 5]
         assert [value for _, value in told] == pytest.approx([first - e / 100 for e in range(5)])
     assert {name for name, *_ in shown} >= {"learning_rate", "images_per_second", "peak_memory_gib"}
-
-
-def test_without_tensorboard_one_line_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    logs.events(tmp_path / "events", CPU)(epochs(1))
-    assert capsys.readouterr().out == "no TensorBoard events; they need: pip install tensorboardX\n"
-    assert not (tmp_path / "events").exists()
 
 
 def test_a_trace_of_a_few_steps(map_path: Path, config: Config, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ of an epoch, and how its maps are turned, follow from (seed, epoch) alone, so a 
 undisturbed one would, on any number of ranks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numba
 import numpy as np
@@ -40,6 +41,7 @@ class Batches:
     rows : rows of the map file to draw from
     batch_size : over all ranks
     augment : give every map of a training epoch one of the symmetries of the square, the same in views and targets
+    take : gives views and targets of rows, where they are held normalised; they are gathered from the file otherwise
     """
 
     maps: MapFile
@@ -51,6 +53,7 @@ class Batches:
     rank: int = 0
     world: int = 1
     augment: bool = False
+    take: Callable[[IntArray], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def gather(self, rows: IntArray, names: list[str]) -> torch.Tensor:
         """Normalised maps, (len(rows), len(names), 80, 80) float32."""
@@ -66,9 +69,13 @@ class Batches:
                 _gather(source, which, mean, inverse, gathered, channel)
         return torch.from_numpy(gathered)
 
+    def _maps(self, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.take is not None:
+            return self.take(rows)
+        return self.gather(rows, self.views), self.gather(rows, self.targets)
+
     def _batch(self, rows: IntArray, symmetries: IntArray | None) -> Batch:
-        share = np.array_split(rows, self.world)[self.rank]
-        views, targets = self.gather(share, self.views), self.gather(share, self.targets)
+        views, targets = self._maps(np.array_split(rows, self.world)[self.rank])
         if symmetries is not None:
             own = np.array_split(symmetries, self.world)[self.rank]
             views, targets = turned(views, own), turned(targets, own)
@@ -95,7 +102,7 @@ class Batches:
         share = np.array_split(self.rows, self.world)[self.rank]
         for start in range(0, len(share), self.batch_size):
             rows = share[start : start + self.batch_size]
-            yield Batch(self.gather(rows, self.views), self.gather(rows, self.targets), len(rows))
+            yield Batch(*self._maps(rows), len(rows))
 
 
 def turned(maps: torch.Tensor, symmetries: IntArray) -> torch.Tensor:
@@ -106,12 +113,21 @@ def turned(maps: torch.Tensor, symmetries: IntArray) -> torch.Tensor:
     maps : (n, channels, 80, 80)
     symmetries : (n,), quarter turns for 0 to 3, quarter turns of the mirror image for 4 to 7
     """
-    result = torch.empty_like(maps)
-    for symmetry in np.unique(symmetries).tolist():
-        which = torch.from_numpy(np.flatnonzero(symmetries == symmetry))
-        some = maps[which].flip(3) if symmetry >= SYMMETRIES // 2 else maps[which]
-        result[which] = torch.rot90(some, symmetry % 4, (2, 3))
-    return result
+    place = _places(maps.shape[-1], maps.device)[moved(torch.from_numpy(symmetries), maps.device)]
+    return maps.flatten(2).gather(2, place[:, None].expand(-1, maps.shape[1], -1)).view_as(maps)
+
+
+@cache
+def _places(side: int, device: torch.device) -> torch.Tensor:
+    """Which pixel of a map each pixel of its eight images is, (8, side^2)."""
+    plain = np.arange(side**2).reshape(side, side)
+    images = [np.rot90(mirrored, turns) for mirrored in (plain, plain[:, ::-1]) for turns in range(4)]
+    return torch.from_numpy(np.stack(images).reshape(SYMMETRIES, -1)).to(device)
+
+
+def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting for it."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.batches import Batches
+from hpc_massmap.dataset.device import ahead, near
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
@@ -48,8 +49,10 @@ class Trainer:
     def __init__(self, maps: MapFile, rows: Rows, config: Config, ranks: Ranks, normalisation: Normalisation) -> None:
         self.config, self.ranks, self.normalisation = config, ranks, normalisation
         data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
-        self.training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
-        self.validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
+        training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
+        validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
+        self.training = near(training, ranks.device, config.train.precision)
+        self.validation = near(validation, ranks.device, config.train.precision)
         torch.manual_seed(config.seed)
         self.model = UNet(config.model).to(ranks.device)
         if config.train.batch_norm == "synchronised" and ranks.world > 1:
@@ -89,7 +92,7 @@ class Trainer:
         steps = self.training.steps(train.maps_per_epoch)
         total, n_maps = torch.tensor(begun.loss_sum, dtype=torch.float64, device=ranks.device), begun.maps
         batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, begun.steps)
-        for step, batch in enumerate(batches, start=begun.steps):
+        for step, batch in enumerate(ahead(batches, ranks.device), start=begun.steps):
             # dropout: its own stream for every step and rank, none to be stored
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
             loss = self._loss(self.parallel, batch.views, batch.targets)
@@ -122,19 +125,17 @@ class Trainer:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
         model.eval()
-        total, count = 0.0, 0
-        for batch in self.validation.in_order():
-            total += float(self._loss(model, batch.views, batch.targets)) * len(batch.views)
+        total, count = torch.zeros((), dtype=torch.float64, device=self.ranks.device), 0
+        for batch in ahead(self.validation.in_order(), self.ranks.device):
+            total += self._loss(model, batch.views, batch.targets).double() * len(batch.views)
             count += len(batch.views)
-        loss_sum, n_maps = self.ranks.sum(total, count)
+        loss_sum, n_maps = self.ranks.sum(float(total), count)
         return loss_sum / n_maps
 
     def _loss(self, model: nn.Module, views: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        device = self.ranks.device
-        views = views.to(device, memory_format=torch.channels_last, non_blocking=True)
-        with autocast(self.config.train.precision, device):
-            predicted = model(views)
-        return nn.functional.l1_loss(predicted.float(), targets.to(device, non_blocking=True))
+        with autocast(self.config.train.precision, self.ranks.device):
+            predicted = model(views.contiguous(memory_format=torch.channels_last))
+        return nn.functional.l1_loss(predicted.float(), targets)
 
     @property
     def validated(self) -> nn.Module:

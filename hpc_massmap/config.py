@@ -121,11 +121,14 @@ class Train(Section):
     warmup: Annotated[int, Field(ge=0)] = 0  # epochs over which the rate rises from zero
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step of an average of the weights, which is kept
     compile: bool = False  # by torch.compile; the first steps take minutes
+    loss: Literal["l1", "relative"] = "l1"  # relative: the error of each map over its true mean, for low-mass halos
     augment: bool = False  # give each map one of the 8 symmetries of the square, another one each epoch
     checkpoint_seconds: Positive = 300.0  # between checkpoints within an epoch; there is one at its end besides
 
     @model_validator(mode="after")
-    def _warm_in_time(self) -> Self:
+    def _fits_together(self) -> Self:
+        if self.loss == "relative" and self.normalisation == "log":
+            raise ValueError("loss = relative is for normalisation = linear; in the log an error is relative already")
         if self.warmup >= self.epochs:
             raise ValueError(f"warmup = {self.warmup} must be less than epochs = {self.epochs}")
         return self

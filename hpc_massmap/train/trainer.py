@@ -25,6 +25,7 @@ from hpc_massmap.dataset.split import Rows
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.average import Average
 from hpc_massmap.train.batch_norm import synchronise
+from hpc_massmap.train.losses import loss_of
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, learning_rate, optimiser_of
 
@@ -62,6 +63,7 @@ class Trainer:
         self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
         if config.train.compile:
             self.parallel = cast(nn.Module, torch.compile(self.parallel))
+        self.loss = loss_of(config.train, normalisation, config.model.targets)
         self.optimiser = optimiser_of(config.train, self.model.parameters())
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 
@@ -135,7 +137,7 @@ class Trainer:
     def _loss(self, model: nn.Module, views: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with autocast(self.config.train.precision, self.ranks.device):
             predicted = model(views.contiguous(memory_format=torch.channels_last))
-        return nn.functional.l1_loss(predicted.float(), targets)
+        return self.loss(predicted.float(), targets)
 
     @property
     def validated(self) -> nn.Module:

@@ -34,6 +34,7 @@ def test_the_paper_s_configs_turn_every_option_off(name: str) -> None:
     assert (recipe.optimiser, recipe.schedule, recipe.warmup, recipe.ema) == ("adam", "step", 0, None)
     assert not recipe.compile
     assert not recipe.augment
+    assert recipe.loss == "l1"
 
 
 def test_a_cosine_falls_from_the_first_rate_to_the_late_one_after_a_warm_up() -> None:

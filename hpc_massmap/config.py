@@ -80,11 +80,16 @@ class Split(Section):
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: int = 0
+    # whose maps train and validate, as the retrained models of appendix A; the test set is of all halos
+    log_m200: tuple[float, float] | None = None  # of halos in [low, high), M200 in Msun/h; None: of any
+    only: list[Name] = []  # of these simulations; none: of all
 
     @model_validator(mode="after")
     def _leaves_a_test_set(self) -> Self:
         if self.train + self.validation >= 1:
             raise ValueError("train + validation must be less than 1: the rest is the test set")
+        if self.log_m200 is not None and self.log_m200[0] >= self.log_m200[1]:
+            raise ValueError("log_m200 must be [low, high] with low less than high")
         return self
 
 
@@ -256,6 +261,7 @@ class Config(Section):
     name: Name
     runs: Path = Path("runs")
     seed: int = 0
+    tuned_by: Name | None = None  # another run, whose best hyperparameters the final training takes
     data: str = "no description of the data was given"  # one sentence, shown in the report
     simulations: Annotated[list[Simulation], Field(min_length=1)]
     mock: Mock | None = None
@@ -268,6 +274,14 @@ class Config(Section):
     tune: Tune = Tune()
     database: Database = Database()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _names_its_simulations(self) -> Self:
+        known = [simulation.name for simulation in self.simulations]
+        for name in self.split.only:
+            if name not in known:
+                raise ValueError(f"split.only: {name}: not one of the simulations ({', '.join(known)})")
+        return self
 
     def part(self, *sections: str) -> dict[str, Any]:
         """Some sections as plain data, for provenance and for checkpoints."""

@@ -62,7 +62,8 @@ class Run:
 
     @property
     def best(self) -> Path:
-        return self.folder / "best.yaml"
+        """The best hyperparameters, of this run's own study or of the one it names."""
+        return self.config.runs / (self.config.tuned_by or self.config.name) / "best.yaml"
 
     @property
     def model(self) -> Path:

@@ -26,6 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.tune.best import with_best
 
     run = Run(config, config.runs / config.name)
+    if config.tuned_by is not None and not run.best.exists():
+        raise InputError(f"{run.best}: no such file; tune {config.tuned_by} first, or leave tuned_by out")
     if run.best.exists():
         config = with_best(config, run.best)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)

@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.tune.trials import Study
     from hpc_massmap.tune.worker import Worker, open_study
 
+    if config.tuned_by is not None:
+        raise InputError(f"tuned_by = {config.tuned_by}: this model takes that study's best; there is nothing to tune")
     run = Run(config, config.runs / config.name)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
     split_maps(maps, config.split)

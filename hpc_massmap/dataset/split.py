@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hpc_massmap.arrays import IntArray
 from hpc_massmap.config import Split
@@ -44,8 +45,14 @@ def split_maps(maps: MapFile, split: Split) -> Rows:
     position = np.array([hashes[name] for name in names])
     in_train = position < split.train
     in_validation = ~in_train & (position < split.train + split.validation)
-    parts = {"train": in_train, "validation": in_validation, "test": ~in_train & ~in_validation}
+    taught = _taught(maps, split)
+    parts = {"train": in_train & taught, "validation": in_validation & taught, "test": ~in_train & ~in_validation}
     for part, member in parts.items():
+        if not member.any() and not taught.all():
+            raise InputError(
+                f"{maps.path}: split.log_m200 and split.only leave no {part} set; widen them, or see the halos with "
+                "jobs/maps.py show"
+            )
         if not member.any():
             unit = "regions" if split.policy == "halo" else "maps"
             raise InputError(
@@ -53,6 +60,18 @@ def split_maps(maps: MapFile, split: Split) -> Rows:
                 "add halos or change split.seed"
             )
     return Rows(**{part: np.flatnonzero(member) for part, member in parts.items()})
+
+
+def _taught(maps: MapFile, split: Split) -> npt.NDArray[np.bool_]:
+    """Which maps may train or validate: (maps,)."""
+    allowed = np.ones(len(maps.halos["m200"]), bool)
+    if split.log_m200 is not None:
+        log_m200 = np.log10(maps.halos["m200"])
+        allowed &= (split.log_m200[0] <= log_m200) & (log_m200 < split.log_m200[1])
+    if split.only:
+        allowed &= np.isin(maps.halos["simulation"], split.only)
+    taught: npt.NDArray[np.bool_] = allowed[maps.halo]
+    return taught
 
 
 def _names(maps: MapFile, policy: str) -> list[str]:

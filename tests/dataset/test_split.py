@@ -38,6 +38,20 @@ def test_a_halo_stays_on_its_side_when_others_are_added(tmp_path: Path, map_path
     assert test_before == {region for region in test_after if region < "region_0030"}
 
 
+def test_some_halos_train_and_all_are_tested(tmp_path: Path) -> None:
+    """As the retrained models of appendix A."""
+    write_synthetic_maps(tmp_path / "maps.h5", regions=40, snapshots=2, projections=2)
+    maps = open_maps(tmp_path / "maps.h5")
+    low, high = np.percentile(np.log10(maps.halos["m200"]), [0, 50])
+    every, some = split_maps(maps, Split()), split_maps(maps, Split(log_m200=(low, high), only=["synthetic"]))
+    np.testing.assert_array_equal(some.test, every.test)
+    for part, whole in ((some.train, every.train), (some.validation, every.validation)):
+        log_m200 = np.log10(maps.halos["m200"][maps.halo])
+        np.testing.assert_array_equal(part, [row for row in whole if low <= log_m200[row] < high])
+    with pytest.raises(InputError, match=r"split\.log_m200 and split\.only leave no train set"):
+        split_maps(maps, Split(only=["another"]))
+
+
 def test_hashes_are_uniform_and_follow_the_seed() -> None:
     values = np.array([unit_hash(0, f"region_{n}") for n in range(20_000)])
     counts = np.histogram(values, 10, (0, 1))[0]

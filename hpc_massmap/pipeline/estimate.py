@@ -1,0 +1,137 @@
+"""What the whole paper will cost, before anything is submitted: measured on a few steps of a few networks.
+
+Draws networks from the search space and trains each for some steps on made-up maps, on the device of this process: run
+it where the trainings will run. Costs are upper bounds: every trial to its last epoch, nothing ended early.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpc_massmap.arrays import PIXELS
+from hpc_massmap.config import Config, load_config
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.normalisation import Normalisation
+from hpc_massmap.model.unet import UNet
+from hpc_massmap.run import Run
+from hpc_massmap.train.losses import loss_of
+from hpc_massmap.train.recipe import optimiser_of
+from hpc_massmap.train.trainer import autocast
+
+DRAWS, STEPS = 3, 2  # networks of each model, and steps of each
+HALOS = 2518 + 2523  # of the paper's two samples (section 2.1), where there are no maps yet
+VIEWS = 4  # kinds of maps in a map file
+SECONDS_PER_HALO = 7.4  # one core, 29 views of 5e5 particles: benchmarks/maps_at_scale.py
+LINES_OF_SIGHT = 29  # in that measurement
+PRUNED = (0.20, 0.36)  # the share of epochs that pruned studies trained: benchmarks/pruning.py
+HOUR, GIB = 3600.0, 2**30
+BYTES = 4  # of a pixel or a weight in a file
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a model's networks cost here."""
+
+    seconds_per_map: float
+    weights: float
+
+
+def estimate(base: Config, paths: dict[str, Path]) -> str:
+    """Hours of devices and cores, and disk, as text."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    n_halos, n_maps, source = _sizes(base)
+    n_train, n_test = n_maps * base.split.train, n_maps * (1 - base.split.train - base.split.validation)
+    lines = [f"{n_maps:,} maps of each kind, {source}; rates of {device} with {base.train.threads} threads"]
+    rates: dict[tuple[str, ...], Rate] = {}
+    total_hours, disk = 0.0, n_maps * VIEWS * PIXELS**2 * BYTES / GIB
+    for model, path in paths.items():
+        config = load_config(path)
+        key = (*config.model.views, "|", *config.model.targets, config.model.encoders)
+        if key not in rates:
+            rates[key] = measure(config, device)
+        rate = rates[key]
+        of_study = _trial_epochs(config) * _maps_per_epoch(config, n_train, trial=True) * rate.seconds_per_map / HOUR
+        if config.tuned_by is not None:
+            of_study = 0.0
+        final = config.train.epochs * _maps_per_epoch(config, n_train, trial=False) * rate.seconds_per_map / HOUR
+        kept = (config.tune.evaluations if config.tuned_by is None else 0) + 4  # best of trials; last, best, optimiser
+        disk += (kept * rate.weights + n_test * len(config.model.targets) * PIXELS**2) * BYTES / GIB
+        total_hours += of_study + final
+        pruned = ""
+        if config.tune.pruning is not None and of_study:
+            pruned = f" (pruned: {PRUNED[0] * of_study:,.1f} to {PRUNED[1] * of_study:,.1f})"
+        lines.append(
+            f"  {model}: {1 / rate.seconds_per_map:,.0f} maps/s; study {of_study:,.1f} h{pruned}, final {final:,.1f} h"
+        )
+    cores = n_halos * SECONDS_PER_HALO * base.maps.lines_of_sight / LINES_OF_SIGHT / HOUR
+    lines += [
+        f"at most {total_hours:,.1f} hours of such a device, less what early stopping ends",
+        f"maps: {cores:,.1f} core hours at 5e5 particles a halo",
+        f"disk: {disk:,.1f} GiB, of which maps {n_maps * VIEWS * PIXELS**2 * BYTES / GIB:,.1f}",
+    ]
+    return "\n".join(lines)
+
+
+def measure(config: Config, device: torch.device) -> Rate:
+    """Seconds a map and weights, means over networks drawn from the search space."""
+    stream = np.random.default_rng(config.seed)
+    space = config.space
+    seconds, weights = [], []
+    for _ in range(DRAWS):
+        drawn = {
+            name: int(stream.integers(bounds.low, bounds.high, endpoint=True))
+            for name, bounds in (("filters", space.filters), ("kernel", space.kernel), ("layers", space.layers))
+        }
+        one = config.with_values("model", **drawn)
+        network = UNet(one.model).to(device)
+        seconds.append(_seconds_per_map(network, one, device))
+        weights.append(sum(weight.numel() for weight in network.parameters()))
+    return Rate(float(np.mean(seconds)), float(np.mean(weights)))
+
+
+def _seconds_per_map(network: UNet, config: Config, device: torch.device) -> float:
+    model, train = config.model, config.train
+    torch.set_num_threads(train.threads)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = optimiser_of(train, network.parameters())
+    ones = dict.fromkeys(model.targets, 1.0)
+    loss_between = loss_of(train, Normalisation("linear", ones, ones, ones), model.targets)
+    views = torch.randn(train.batch_size, len(model.views), PIXELS, PIXELS, device=device)
+    targets = torch.randn(train.batch_size, len(model.targets), PIXELS, PIXELS, device=device)
+    start = 0.0
+    for step in range(STEPS + 1):
+        if step == 1:  # the first warms up
+            start = _now(device)
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(train.precision, device):
+            predicted = network(views.contiguous(memory_format=torch.channels_last))
+        torch.autograd.backward(loss_between(predicted.float(), targets))
+        optimiser.step()
+    return (_now(device) - start) / STEPS / train.batch_size
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _sizes(base: Config) -> tuple[int, int, str]:
+    """Halos, maps of each kind, and where these numbers are from."""
+    path = Run(base, base.runs / base.name).maps
+    if path.exists():
+        maps = open_maps(path)
+        return len(maps.halos["m200"]), len(maps), f"in {path}"
+    return HALOS, HALOS * base.maps.lines_of_sight, f"as many as the paper has, for want of {path}"
+
+
+def _trial_epochs(config: Config) -> int:
+    return config.tune.evaluations * (config.tune.epochs or config.train.epochs)
+
+
+def _maps_per_epoch(config: Config, n_train: float, trial: bool) -> float:
+    some = (config.tune.maps_per_epoch if trial else None) or config.train.maps_per_epoch
+    return min(some or n_train, n_train)

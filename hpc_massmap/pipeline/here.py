@@ -1,0 +1,52 @@
+"""Stages one after the other on this machine; a stage that fails takes only those that need it with it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hpc_massmap.pipeline.stages import Stage
+
+
+def run_here(stages: list[Stage], logs: Path, on_stage: Callable[[str, str], None]) -> list[str]:
+    """Run each stage that is not done and whose needs have succeeded.
+
+    Parameters
+    ----------
+    on_stage : told the name of each stage, and what became of it
+
+    Returns
+    -------
+    The stages that failed or could not be run.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    lost: list[str] = []
+    for stage in stages:
+        missing = [name for name in stage.after if name in lost]
+        if missing:
+            lost.append(stage.name)
+            on_stage(stage.name, f"not run: it needs {missing[0]}")
+            continue
+        if stage.is_done:
+            on_stage(stage.name, "already done")
+            continue
+        log = logs / f"{stage.name}.log"
+        code = _run(stage.jobs, log)
+        if code:
+            lost.append(stage.name)
+        on_stage(stage.name, f"failed: {_last_line(log)}; all of it is in {log}" if code else "done")
+    return lost
+
+
+def _run(jobs: list[list[str]], log: Path) -> int:
+    with log.open("a") as output:
+        for job in jobs:
+            code = subprocess.run([sys.executable, *job], stdout=output, stderr=subprocess.STDOUT).returncode
+            if code:
+                return code
+    return 0
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

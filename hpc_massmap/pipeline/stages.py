@@ -1,0 +1,138 @@
+"""What the whole paper consists of: a config for each of its models, and stages that follow each other.
+
+A stage is a script of slurm/ and, on one machine, the jobs that this script runs. Stages know by their records whether
+they are done with these settings, so that the whole can be asked for again at any point.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpc_massmap.config import Config, load_config
+from hpc_massmap.errors import InputError
+from hpc_massmap.run import Run
+from hpc_massmap.storage import write_text
+from hpc_massmap.yamlfile import dump_yaml, load_yaml, validated
+
+TUNED = ("star", "sz", "xray", "multi1", "multi3", "gas2")  # section 3.1
+RETRAINED = ("low_mass", "high_mass", "low_mass_gizmo_simba", "low_mass_gadget_x")  # appendix A
+MAIN = "multi3"  # whose report shows the others beside it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One piece of the work.
+
+    Attributes
+    ----------
+    script : of slurm/, and its arguments
+    jobs : what it runs, each the arguments of a Python process
+    is_done : whether the steps it makes are recorded, with the config as it is now
+    after : names of the stages whose success it needs
+    """
+
+    name: str
+    script: list[str]
+    jobs: list[list[str]]
+    is_done: bool
+    after: list[str] = field(default_factory=list)
+
+
+def config_of_model(base: Config, model: str) -> Config:
+    """One model of the paper on the data and with the recipe of `base`.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it trains on a simulation that `base` does not have.
+    """
+    if model not in TUNED + RETRAINED:
+        raise InputError(f"--models {model}: not one of {', '.join(TUNED + RETRAINED)}")
+    its = load_config(Path("configs") / f"{model}.yaml")
+    data = base.model_dump(mode="json")
+    data["name"] = name_of(base, model)
+    data["tuned_by"] = its.tuned_by and name_of(base, its.tuned_by)
+    data["model"] |= its.model_dump(mode="json")["model"]
+    data["split"] |= {key: its.model_dump(mode="json")["split"][key] for key in ("log_m200", "only")}
+    return validated(Config, data, {}, f"configs/{model}.yaml with the data of {base.name}")
+
+
+def name_of(base: Config, model: str) -> str:
+    """The run of a model: its own name for the paper's data, and those of other data apart."""
+    return model if base.name == "paper" else f"{base.name}_{model}"
+
+
+def write_configs(base: Config, models: list[str]) -> dict[str, Path]:
+    """Keep each model's config beside the run of the whole; which file is whose."""
+    folder = base.runs / base.name / "configs"
+    paths = {model: folder / f"{model}.yaml" for model in models}
+    for model, path in paths.items():
+        write_text(path, dump_yaml(config_of_model(base, model).model_dump(mode="json")))
+    return paths
+
+
+def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]:
+    """All stages but the report, each after those it needs.
+
+    Raises
+    ------
+    InputError
+        If a retrained model is asked for without the one whose hyperparameters it takes, and these are not there yet.
+    """
+    maps = Run(base, base.runs / base.name)
+    made = Stage(
+        "make_maps",
+        ["slurm/make_maps.sh", str(base_path)],
+        [["jobs/make_maps.py", str(base_path), "--consolidate"]],
+        _is_done(maps, "make_maps"),
+    )
+    found = [made]
+    for model, path in paths.items():
+        config = load_config(path)
+        run = Run(config, config.runs / config.name)
+        before = "make_maps"
+        if config.tuned_by is None:
+            before = f"tune_{model}"
+            tuning = ["slurm/tune.sh", str(path)], [["jobs/tune.py", str(path)]]
+            found.append(Stage(before, *tuning, _is_done(run, "tune"), ["make_maps"]))
+        elif MAIN in paths:
+            before = f"tune_{MAIN}"
+        elif not run.best.exists():
+            raise InputError(
+                f"--models {model}: it takes the hyperparameters of {config.tuned_by}: ask for {MAIN}, too"
+            )
+        training = [["jobs/train.py", str(path)], ["jobs/predict.py", str(path)]]
+        done = _is_done(run, "train", "predict")
+        found.append(Stage(f"train_{model}", ["slurm/train.sh", str(path)], training, done, [before]))
+        judging = [["jobs/evaluate.py", str(path)], ["jobs/report.py", str(path)]]
+        script, done = ["slurm/evaluate.sh", str(path)], _is_done(run, "evaluate", "report")
+        found.append(Stage(f"evaluate_{model}", script, judging, done, [f"train_{model}"]))
+    return found
+
+
+def report_job(paths: dict[str, Path]) -> list[str]:
+    """The report that compares all, on the page of the first model that has metrics, the paper's best if it can.
+
+    Raises
+    ------
+    InputError
+        If no model has any.
+    """
+    ordered = sorted(paths, key=lambda model: model != MAIN)
+    judged = [model for model in ordered if _judged(paths[model])]
+    if not judged:
+        raise InputError("no model has metrics yet: there is nothing to report")
+    others = [str(paths[model]) for model in ordered if model != judged[0]]
+    return ["jobs/report.py", str(paths[judged[0]]), *(["--with", *others] if others else [])]
+
+
+def _judged(path: Path) -> bool:
+    config = load_config(path)
+    return Run(config, config.runs / config.name).metrics.exists()
+
+
+def _is_done(run: Run, *steps: str) -> bool:
+    """Whether these steps are recorded and the run's config is still the one they were done with."""
+    if not all((run.folder / "provenance" / f"{step}.json").exists() for step in steps):
+        return False
+    kept, now = load_yaml(run.folder / "config.yaml"), run.config.model_dump(mode="json")
+    return {**kept, "database": None} == {**now, "database": None}  # a site's own database is in the kept one

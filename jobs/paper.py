@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Reproduce the whole paper: every model tuned, trained, predicted and judged, and one report that compares them.
+
+With --site its stages become Slurm jobs that depend on each other, and this one ends; without, they run here one after
+the other. The same command again goes on with what is left.
+"""
+
+from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
+
+EXAMPLE = "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml"
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = with_site(parser(__doc__ or "", EXAMPLE))
+    arguments.add_argument("--models", nargs="+", metavar="MODEL", help="some of the paper's; all by default")
+    asks = "ask sbatch for more, for a stage or all of a kind, as make_maps:ntasks=16 or train:account=mine"
+    arguments.add_argument("--ask", action="append", default=[], metavar="STAGE:OPTION", help=asks)
+    arguments.add_argument("--estimate", action="store_true", help="only say what it will cost, from a few steps here")
+    arguments.add_argument("--report", action="store_true", help="only the report of what there is")
+    args = parse(arguments, argv)
+    base, site = config_of(args), site_of(args)
+
+    import subprocess
+    import sys
+
+    from hpc_massmap.errors import InputError
+    from hpc_massmap.pipeline.estimate import estimate
+    from hpc_massmap.pipeline.here import run_here
+    from hpc_massmap.pipeline.on_slurm import submit
+    from hpc_massmap.pipeline.stages import RETRAINED, TUNED, Stage, report_job, stages, write_configs
+    from hpc_massmap.progress import say
+    from hpc_massmap.slurm import require
+    from hpc_massmap.storage import write_text
+    from hpc_massmap.yamlfile import dump_yaml
+
+    models = args.models or [*TUNED, *RETRAINED]
+    paths = write_configs(base, models)
+    if args.estimate:
+        say(estimate(base, paths))
+        return
+    folder = base.runs / base.name
+    resolved = folder / "configs" / "all.yaml"  # with the overrides: what the stages read
+    write_text(resolved, dump_yaml(base.model_dump(mode="json")))
+    if args.report:
+        sys.exit(subprocess.run([sys.executable, *report_job(paths)]).returncode)
+    wanted = stages(base, paths, resolved)
+    script = ["slurm/paper_report.sh", str(resolved), "--models", *models]
+    last = Stage("report", script, [], False, [stage.name for stage in wanted])
+    if site is None:
+        lost = run_here(wanted, folder / "logs", lambda name, told: say(f"{name}: {told}"))
+        code = subprocess.run([sys.executable, *report_job(paths)]).returncode
+        if lost or code:
+            raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
+        return
+    require()
+    for name, (job, told) in submit(wanted, last, folder, args.site, _asked(args.ask)).items():
+        say(f"{name}: {told}{f' as job {job}' if job else ''}")
+    say(f"logs: {folder / 'logs'}")
+
+
+def _asked(words: list[str]) -> dict[str, list[str]]:
+    from hpc_massmap.errors import InputError
+
+    asked: dict[str, list[str]] = {}
+    for word in words:
+        stage, colon, option = word.partition(":")
+        if not (stage and colon and option):
+            raise InputError(f"--ask {word}: must be STAGE:OPTION, as make_maps:ntasks=16")
+        asked.setdefault(stage, []).append(option)
+    return asked
+
+
+if __name__ == "__main__":
+    run_job(main)

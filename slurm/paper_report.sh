@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The report that compares what there is of the paper; jobs/paper.py submits it to run when everything else has ended.
+#   sbatch slurm/paper_report.sh CONFIG [--models MODEL ...]
+#SBATCH --job-name=paper_report
+#SBATCH --mem=4G
+#SBATCH --time=01:00:00
+exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" paper "$@" --report

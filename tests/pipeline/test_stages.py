@@ -1,0 +1,109 @@
+"""The stages of the whole paper: which there are, what each needs, and what a failure takes with it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hpc_massmap.config import Config, load_config
+from hpc_massmap.errors import InputError
+from hpc_massmap.pipeline.estimate import estimate
+from hpc_massmap.pipeline.here import run_here
+from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
+from hpc_massmap.run import Run
+from hpc_massmap.storage import write_json, write_text
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Config:
+    return load_config(Path("configs/paper.yaml"), [f"runs={tmp_path}"])
+
+
+def test_every_stage_comes_after_those_it_needs(base: Config) -> None:
+    found = stages(base, write_configs(base, [*TUNED, *RETRAINED]), Path("configs/paper.yaml"))
+    seen: set[str] = set()
+    for stage in found:
+        assert set(stage.after) <= seen
+        assert all(Path(word).exists() for word in (stage.script[0], *(job[0] for job in stage.jobs)))
+        seen.add(stage.name)
+    assert len(found) == 1 + 3 * len(TUNED) + 2 * len(RETRAINED)
+    needs = {stage.name: stage.after for stage in found}
+    assert needs["train_low_mass"] == [f"tune_{MAIN}"]
+    assert needs["evaluate_gas2"] == ["train_gas2"]
+
+
+def test_each_model_is_that_of_its_config_with_the_base_s_data(tmp_path: Path) -> None:
+    base = load_config(Path("configs/mock.yaml"), [f"runs={tmp_path}", "train.epochs=7"])
+    paths = write_configs(base, ["gas2", "low_mass_gadget_x", "multi3"])
+    gas, low = load_config(paths["gas2"]), load_config(paths["low_mass_gadget_x"])
+    assert (gas.name, gas.model.views, gas.train.epochs, gas.simulations) == (
+        *("mock_gas2", ["sz", "xray"], 7),
+        base.simulations,
+    )
+    assert (low.tuned_by, low.split.only, low.split.log_m200) == ("mock_multi3", ["GADGET-X"], (13.5, 14.02))
+    with pytest.raises(InputError, match="not one of the simulations"):
+        write_configs(load_config(Path("configs/demo.yaml")), ["low_mass_gadget_x"])
+    with pytest.raises(InputError, match="--models moon: not one of star, sz"):
+        write_configs(base, ["moon"])
+
+
+def test_a_retrained_model_alone_needs_hyperparameters(base: Config) -> None:
+    paths = write_configs(base, ["low_mass"])
+    with pytest.raises(InputError, match="takes the hyperparameters of multi3: ask for multi3, too"):
+        stages(base, paths, Path("p.yaml"))
+    write_text(base.runs / "multi3" / "best.yaml", "filters: 8")
+    assert [stage.after for stage in stages(base, paths, Path("p.yaml"))] == [[], ["make_maps"], ["train_low_mass"]]
+
+
+def test_done_is_what_is_recorded_with_this_config(base: Config) -> None:
+    paths = write_configs(base, ["star"])
+    run = Run.open(load_config(paths["star"]))
+    for step in ("train", "predict"):
+        write_json(run.folder / "provenance" / f"{step}.json", {})
+    done = {stage.name: stage.is_done for stage in stages(base, paths, Path("p.yaml"))}
+    assert done == {"make_maps": False, "tune_star": False, "train_star": True, "evaluate_star": False}
+    other = base.with_values("train", epochs=3)
+    assert not any(stage.is_done for stage in stages(other, write_configs(other, ["star"]), Path("p.yaml")))
+
+
+def test_a_branch_that_fails_ends_alone(tmp_path: Path) -> None:
+    good, bad = [["-c", "print('fine')"]], [["-c", "print('boiling over'); raise SystemExit(3)"]]
+    wanted = [
+        Stage("maps", [], good, False),
+        Stage("tune_a", [], bad, False, ["maps"]),
+        Stage("train_a", [], good, False, ["tune_a"]),
+        Stage("tune_b", [], good, False, ["maps"]),
+        Stage("train_b", [], bad, True, ["tune_b"]),
+    ]
+    told: dict[str, str] = {}
+    assert run_here(wanted, tmp_path, told.__setitem__) == ["tune_a", "train_a"]
+    assert told == {
+        "maps": "done",
+        "tune_a": f"failed: boiling over; all of it is in {tmp_path}/tune_a.log",
+        "train_a": "not run: it needs tune_a",
+        "tune_b": "done",
+        "train_b": "already done",
+    }
+
+
+def test_the_report_is_on_the_page_of_a_model_that_has_metrics(base: Config) -> None:
+    paths = write_configs(base, ["star", "multi3", "sz"])
+    with pytest.raises(InputError, match="no model has metrics yet"):
+        report_job(paths)
+    write_text(base.runs / "sz" / "metrics.h5", "")
+    assert report_job(paths) == ["jobs/report.py", *map(str, (paths["sz"], "--with", paths["multi3"], paths["star"]))]
+
+
+def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:
+    """By hand: three linear sizes of the paper's maps."""
+    small = ["space.filters={low: 4, high: 4}", "space.layers={low: 1, high: 1}", "space.kernel={low: 1, high: 1}"]
+    base = load_config(Path("configs/paper.yaml"), [f"runs={tmp_path}", f"maps.file={tmp_path}/m.h5", *small])
+    told = estimate(base, write_configs(base, ["star"]))
+    assert told.startswith("146,189 maps of each kind, as many as the paper has, for want of ")
+    rate, study, final = (
+        float(text.replace(",", ""))
+        for text in re.findall(r"star: (\S+) maps/s; study (\S+) h, final (\S+) h", told)[0]
+    )
+    assert study == pytest.approx(100 * final, rel=0.05)
+    assert final == pytest.approx(100 * 0.8 * 146_189 / rate / 3600, rel=0.05)
+    assert "disk: 14.3 GiB, of which maps 13.9" in told  # 146,189 x 4 x 25,600 bytes, and a tenth of a quarter of it

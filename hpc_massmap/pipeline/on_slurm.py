@@ -42,9 +42,12 @@ def submit(
         if stage.is_done and stage is not last:
             told[stage.name] = "", "done"
             continue
+        renewed = any(told[name][1] == "submitted" for name in stage.after)
         if jobs.get(stage.name) in alive:
-            told[stage.name] = jobs[stage.name], "on its way"
-            continue
+            if not renewed:
+                told[stage.name] = jobs[stage.name], "on its way"
+                continue
+            slurm.cancel([jobs[stage.name]])  # it waits for a job that is no more
         needs = [told[name][0] for name in stage.after if told[name][0]]
         how = "afterany" if stage is last else "afterok"
         jobs[stage.name] = _sbatch(stage, needs, how, folder, site, asks)

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.run import Run
+from hpc_massmap.storage import read_json, write_json
 from tests.cluster.cluster import Cluster
 from tests.cluster.test_jobs import SITE
 from tests.synthetic import write_synthetic_maps
@@ -44,31 +47,45 @@ def test_make_maps_by_sbatch(slurm: Cluster, tmp_path: Path) -> None:
     assert isinstance(open_maps(tmp_path / "maps.h5", check_values=True).maps["mass"], np.memmap)
 
 
-@pytest.mark.timeout(600)
-def test_tune_train_and_evaluate_by_sbatch(slurm: Cluster, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_the_whole_paper_though_a_launcher_is_cancelled(slurm: Cluster, tmp_path: Path) -> None:
+    """Two models: one branch is cut off and ends alone; asked for again, what is left is done."""
     if not Path(".venv/bin/python").exists():
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
     write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
-    (tmp_path / "site.yaml").write_text(SITE)
-    config = tmp_path / "small.yaml"
-    config.write_text(CONFIG.format(folder=tmp_path))
-    folder, site, log = tmp_path / "runs" / "small", tmp_path / "site.yaml", tmp_path / "log"
+    site, path, log = tmp_path / "site.yaml", tmp_path / "small.yaml", tmp_path / "log"
+    site.write_text(SITE)
+    path.write_text(CONFIG.format(folder=tmp_path))
+    base = Run.open(load_config(path, ["train.epochs=2"]))
+    write_json(base.folder / "provenance" / "make_maps.json", {})  # this job is seen above
+    words = [str(path), "train.epochs=2", "--models", "star", "sz"]
+    words += ["--ask", "evaluate:ntasks=2", "--ask", "evaluate:nodes=2", "--ask", "evaluate:mem-per-cpu=1500M"]
 
-    small = [f"runs={tmp_path}/runs", f"maps.file={tmp_path}/maps.h5", "name=small", "train.epochs=2"]
-    space = ["space.filters={low: 4, high: 6}", "space.layers={low: 1, high: 2}", "space.kernel.high=3"]
-    budget = ["tune.evaluations=3", "tune.workers=2", "train.batch_size=8"]
-    printed = submit(slurm, log, "slurm/tune_multi3.sh", *small, *space, *budget, site=site)
-    assert "3/3 trials" in printed
-    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    printed = submit(slurm, log, "slurm/reproduce_paper.sh", *words, site=site)
+    assert "make_maps: done" in printed
+    jobs = read_json(base.folder / "jobs.json")
+    assert set(jobs) == {f"{step}_{model}" for step in ("tune", "train", "evaluate") for model in ("star", "sz")} | {
+        "report"
+    }
+    assert "tune_star: on its way" in submit(slurm, log, "slurm/reproduce_paper.sh", *words, site=site)
+    assert read_json(base.folder / "jobs.json") == jobs
+    slurm.run("scancel", jobs["tune_sz"])
+    slurm.wait_for(jobs["report"], "COMPLETED", seconds=300)
+    runs = {model: tmp_path / "runs" / f"small_{model}" for model in ("star", "sz")}
+    assert slurm.states(jobs["evaluate_sz"])[jobs["evaluate_sz"]].startswith("CANCELLED")
+    page = (runs["star"] / "report" / "index.html").read_text()
+    assert f"small_sz: {runs['sz']}/metrics.h5: no such file" in page
+    trials = [json.loads(line) for line in (runs["star"] / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2, 2]
     assert all(trial["worker"]["slurm_job"] for trial in trials)
+    assert "evaluating, one of 2 ranks" in (base.folder / "logs" / "evaluate_star.log").read_text()
 
-    submit(slurm, log, "slurm/train.sh", str(config), "train.epochs=2", site=site)
-    assert (folder / "predictions.h5").exists()
-    asks = ("--ntasks=2", "--nodes=2", "--mem-per-cpu=1500M")
-    printed = submit(slurm, log, "slurm/evaluate.sh", str(config), site=site, asks=asks)
-    assert "evaluating, one of 2 ranks" in printed
-    assert "report: " in printed
+    printed = submit(slurm, log, "slurm/reproduce_paper.sh", *words, site=site)
+    assert "evaluate_star: done" in printed
+    assert "tune_sz: submitted" in printed
+    slurm.wait_for(read_json(base.folder / "jobs.json")["report"], "COMPLETED", seconds=300)
+    assert (runs["sz"] / "metrics.h5").exists()
+    assert "no such file" not in (runs["star"] / "report" / "index.html").read_text()
 
 
 def test_a_script_without_a_site_says_so(slurm: Cluster, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 # make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm for the cluster tests
+# make paper-small  every model of the paper on a mock universe, to one report (about an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
 # make clean  forget the demo run
 
@@ -13,7 +14,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 MPIRUN := $(BIN)/mpirun --oversubscribe
 DEMO := configs/demo.yaml
 
-.PHONY: demo test bench clean
+.PHONY: demo test paper-small bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,6 +39,10 @@ test: .venv/installed
 	@tests/cluster/install.sh
 	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
+paper-small: .venv/installed
+	@$(BIN)/python jobs/mock.py configs/mock.yaml
+	@$(BIN)/python jobs/paper.py configs/mock.yaml
+
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.maps_at_scale
 	@$(BIN)/python -m benchmarks.loader
@@ -45,6 +50,9 @@ bench: .venv/installed
 	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.suggestions
 	@$(BIN)/python -m benchmarks.pruning
+	@$(BIN)/python -m benchmarks.training
+	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.metrics
 
 clean:
 	rm -rf runs/demo

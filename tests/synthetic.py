@@ -6,6 +6,7 @@ import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.writing import write_map_file
+from hpc_massmap.maps.units import UNITS
 
 NAMES = ["sz", "xray", "star", "mass"]
 
@@ -31,9 +32,9 @@ def cluster_maps(m200: float, r200: float, projections: int, rng: np.random.Gene
 
 
 def write_synthetic_maps(
-    path: Path, regions: int = 12, snapshots: int = 2, projections: int = 3, seed: int = 1
+    path: Path, regions: int = 12, snapshots: int = 2, projections: int = 3, seed: int = 1, hard_xray: bool = False
 ) -> None:
-    """A valid map file of `regions` x `snapshots` halos."""
+    """A valid map file of `regions` x `snapshots` halos, if asked with a view that the suite does not know."""
     rng = np.random.default_rng(seed)
     n_halos = regions * snapshots
     m200 = 10 ** rng.uniform(13.5, 15.3, n_halos)
@@ -52,4 +53,9 @@ def write_synthetic_maps(
     }
     rotations = np.broadcast_to(np.eye(3), (projections, 3, 3))
     stacks = (cluster_maps(m, r, projections, rng) for m, r in zip(m200, r200, strict=True))
-    write_map_file(path, NAMES, halos, rotations, stacks, {"h": 0.6777, "omega_m": 0.307, "fwhm": 0.015})
+    names, units = NAMES, dict(UNITS)
+    if hard_xray:
+        names, units["xray_hard"] = [*NAMES, "xray_hard"], UNITS["xray"]
+        stacks = ({**maps, "xray_hard": 1e4 * maps["xray"] ** 1.1} for maps in stacks)
+    attributes = {"h": 0.6777, "omega_m": 0.307, "fwhm": 0.015}
+    write_map_file(path, names, halos, rotations, stacks, attributes, units=units)

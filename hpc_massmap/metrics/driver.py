@@ -16,6 +16,8 @@ from hpc_massmap import config
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.mmd import Mmd, calibration_maps, mmd_squared
 from hpc_massmap.metrics.pixels import (
+    APERTURES,
+    BINS,
     Counts,
     FirstPass,
     PixelStatistics,
@@ -45,11 +47,18 @@ class MapNumbers:
     power_true: FloatArray
     power_predicted: FloatArray
     mmd: FloatArray  # of the prediction, then of each noise
+    pixels: npt.NDArray[np.uint16]  # histograms, one an aperture
 
     @classmethod
     def empty(cls, n: int, n_noise: int) -> "MapNumbers":
-        profile, spectrum = (n, len(RADII)), (n, N_BINS)
-        return cls(*map(np.empty, (profile, profile, spectrum, spectrum, (n, 1 + n_noise))))
+        return cls(
+            mass_true=np.empty((n, len(RADII))),
+            mass_predicted=np.empty((n, len(RADII))),
+            power_true=np.empty((n, N_BINS)),
+            power_predicted=np.empty((n, N_BINS)),
+            mmd=np.empty((n, 1 + n_noise)),
+            pixels=np.empty((n, len(APERTURES), BINS), np.uint16),
+        )
 
 
 def evaluate(
@@ -79,9 +88,14 @@ def evaluate(
                 first.add(block.differences())
                 _measure(block, numbers, settings, on_map)
         first = FirstPass(_sum(comm, first.upper), _sum(comm, first.drawn))
-        pixels = _second_pass(predictions, target, first, comm)
+        second = SecondPass.after(first.upper)
+        with together(comm):
+            for block in _blocks(predictions, target, comm):
+                _count(block, numbers, second)
+        around = second.order_statistics(_sum(comm, second.lower))
         gathered = comm.gather(numbers)
         if gathered is not None:
+            pixels = statistics(first, around, second.bins, np.concatenate([part.pixels for part in gathered]))
             targets[target] = _target_metrics(gathered, pixels, settings)
     return _metrics(predictions, settings, targets) if comm.rank == 0 else None
 
@@ -124,14 +138,12 @@ def _measure(block: _Block, numbers: MapNumbers, settings: config.Evaluate, on_m
         on_map()
 
 
-def _second_pass(
-    predictions: Predictions, target: str, first: FirstPass, comm: "MPI.Intracomm"
-) -> dict[str, PixelStatistics]:
-    second = SecondPass.after(first.upper)
-    with together(comm):
-        for block in _blocks(predictions, target, comm):
-            second.add(block.differences())
-    return statistics(first, second.order_statistics(_sum(comm, second.lower)))
+def _count(block: _Block, numbers: MapNumbers, second: SecondPass) -> None:
+    """The second pass over a block."""
+    for n, place in enumerate(block.place):
+        one = slice(n, n + 1)
+        differences = differences_by_aperture(block.predicted[one], block.true[one], block.r200[one], block.r500[one])
+        numbers.pixels[place] = second.add(differences)
 
 
 def _target_metrics(
@@ -155,7 +167,7 @@ def _target_metrics(
 def _metrics(predictions: Predictions, settings: config.Evaluate, targets: dict[str, TargetMetrics]) -> Metrics:
     maps, rows = predictions.maps, predictions.rows
     columns = {"row": rows, "halo": maps.halo[rows], "projection": maps.projection[rows]}
-    columns |= {name: predictions.of_halos(name) for name in ("m200", "r200", "redshift", "simulation")}
+    columns |= {name: predictions.of_halos(name) for name in ("m200", "r200", "redshift", "simulation", "region")}
     return Metrics(predictions.name, maps.digest, settings.mass_intervals, columns, targets)
 
 

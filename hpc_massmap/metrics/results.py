@@ -1,11 +1,12 @@
 """metrics.h5: every number of an evaluation, one row a test map, so that no later step computes any again.
 
-/maps/{row,halo,projection,m200,r200,redshift,simulation}       which map each row is about
-/<target>/pixels/{whole,r500,half_r500}                         percentiles and density of D over all maps
-/<target>/profiles, /<target>/power, /<target>/mmd              the fields of Profiles, Power and Mmd
+/maps/{row,halo,projection,m200,r200,redshift,simulation,region}    which map each row is about
+/<target>/pixels/{whole,r500,half_r500}         percentiles and density of D over all maps, histograms of each
+/<target>/profiles, /<target>/power, /<target>/mmd                  the fields of Profiles, Power and Mmd
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.bootstrap import Resampling, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
 from hpc_massmap.metrics.power import Power
@@ -43,7 +45,7 @@ class Metrics:
     ----------
     name : of the run
     mass_intervals : edges in log10 M200/(Msun/h)
-    maps : row, halo, projection, m200 (Msun/h), r200 (kpc), redshift, simulation -> (n,)
+    maps : row, halo, projection, m200 (Msun/h), r200 (kpc), redshift, simulation, region -> (n,)
     targets : predicted quantity -> its metrics
     """
 
@@ -55,6 +57,16 @@ class Metrics:
 
     def __len__(self) -> int:
         return len(self.maps["row"])
+
+    @cached_property
+    def draws(self) -> Resampling:
+        """The draws of the bootstrap over the regions of all test maps; those of some maps are its `of`."""
+        return resample(self.maps["region"])
+
+    @property
+    def n_regions(self) -> int:
+        """How many regions there are to draw from."""
+        return int(self.draws.weights.shape[1])
 
     @property
     def log_m200(self) -> FloatArray:

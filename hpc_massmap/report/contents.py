@@ -1,6 +1,6 @@
 """The rows of the report's tables: the run's numbers, and the paper's beside them where it has the same model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from hpc_massmap import config
 from hpc_massmap.dataset.mapfile import MapFile
+from hpc_massmap.metrics import summary
+from hpc_massmap.metrics.pixels import BoolArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
 from hpc_massmap.report import paper
@@ -16,6 +18,7 @@ from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
 
 SPREAD = "Median, and its distances to the 84th and 16th percentile."
+MMD_UNIT = 1e-3  # of MMD^2 in tables, which show three digits after the point
 PAPER_DATA = "The paper's numbers are of its own sample of The Three Hundred simulations; other data need not agree."
 APERTURES = {"whole": "whole map", "r500": "R < R500", "half_r500": "R < R500/2"}
 DIGITS = 12  # shown of a digest or a commit
@@ -26,11 +29,17 @@ def halos_by_mass(metrics: Metrics) -> list[int]:
     return [len(np.unique(metrics.maps["halo"][inside])) for inside in in_intervals(metrics)]
 
 
-def measured(of: Spread) -> Measured | None:
-    """A single quantity of the summary as a cell; None where there is no map."""
+def measured(of: Spread, unit: float = 1.0) -> Measured | None:
+    """A single quantity of the summary, in some unit, as a cell; None where there is no map."""
     if not of.count:
         return None
-    return Measured(float(of.median), float(of.p84 - of.median), float(of.median - of.p16))
+    median, plus, minus = (float(x / unit) for x in (of.median, of.p84 - of.median, of.median - of.p16))
+    return Measured(median, plus, minus, None if np.isnan(of.error) else float(of.error / unit))
+
+
+def spread_note(metrics: Metrics) -> str:
+    """What the numbers of a measured cell are."""
+    return f"{SPREAD} ± is the median's standard error, from a bootstrap over {metrics.n_regions} test regions."
 
 
 def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
@@ -43,7 +52,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title, note = f"Mass bias b200 inside R200 by mass interval, {target} maps (table 4)", SPREAD
+    title, note = f"Mass bias b200 inside R200 by mass interval, {target} maps (table 4)", spread_note(metrics)
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
@@ -61,17 +70,57 @@ def _readable(label: str) -> str:
 
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
-    title, note = f"Relative difference of pixels, {target} maps (legend of fig. 6)", SPREAD
+    title, note = f"Relative difference of pixels, {target} maps (legend of fig. 6)", spread_note(metrics)
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
-    for name, pixels in metrics.targets[target].pixels.items():
-        number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)
-        rows.append([APERTURES[name], int(pixels.count), number if pixels.count else None])
+    for name in metrics.targets[target].pixels:
+        of = summary.pixels(metrics, target, name)
+        rows.append([APERTURES[name], int(of.count), measured(of)])
     if target == paper.TARGET and model in paper.PIXEL_SCATTER:
         plus, minus = paper.PIXEL_SCATTER[model]
         columns.append(f"paper's {paper.NAMES[model]}, scatter")
         rows = [[*row, f"+{plus} −{minus}" if row[0] == APERTURES["whole"] else None] for row in rows]
         note += f" {PAPER_DATA}"
     return Table(f"pixels_{target}", title, f"{note} Data of this run: {data}.", columns, rows)
+
+
+def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
+    """The headline numbers of each simulation, in each mass interval and in all."""
+    columns = ["simulation", "masses", "test halos", "test maps", "b200", "pixels, whole map", "1000 MMD²"]
+    groups: list[tuple[str, BoolArray]] = [("all", np.ones(len(metrics), bool))]
+    labels = [_readable(label) for label in interval_labels(metrics)]
+    groups += zip(labels, in_intervals(metrics), strict=True)
+    rows: list[list[Cell]] = []
+    for simulation, of_simulation in summary.by_simulation(metrics).items():
+        for label, inside in groups:
+            chosen = of_simulation & inside
+            numbers: list[Cell] = [
+                measured(summary.b200_of(metrics, target, chosen)),
+                measured(summary.pixels_of(metrics, target, "whole", chosen)),
+                measured(summary.mmd_of(metrics, target, chosen), MMD_UNIT),
+            ]
+            halos = len(np.unique(metrics.maps["halo"][chosen]))
+            rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
+    title = f"The metrics by simulation, {target} maps"
+    return Table(f"simulations_{target}", title, f"{spread_note(metrics)} Data of this run: {data}.", columns, rows)
+
+
+def projection_table(metrics: Metrics, target: str, data: str) -> Table:
+    """Whether a line of sight is unlike the others: the medians of each, in a few numbers."""
+    projections = summary.by_projection(metrics).values()
+    everything = np.ones(len(metrics), bool)
+    kinds: dict[str, tuple[Callable[[BoolArray], Spread], float]] = {
+        "b200": (lambda chosen: summary.b200_of(metrics, target, chosen), 1.0),
+        "pixels, whole map": (lambda chosen: summary.pixels_of(metrics, target, "whole", chosen), 1.0),
+        "1000 MMD²": (lambda chosen: summary.mmd_of(metrics, target, chosen), MMD_UNIT),
+    }
+    rows: list[list[Cell]] = []
+    for name, (number, unit) in kinds.items():
+        medians = np.array([number(chosen).median for chosen in projections]) / unit
+        spread = float(medians.std(ddof=1)) if len(medians) > 1 else None
+        rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
+    columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
+    title = f"Medians along each of {len(projections)} lines of sight, {target} maps"
+    return Table(f"projections_{target}", title, f"{spread_note(metrics)} Data of this run: {data}.", columns, rows)
 
 
 def trials_table(trials: list[Trial]) -> Table:

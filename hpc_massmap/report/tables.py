@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from hpc_massmap.storage import write_text
 
@@ -14,15 +15,20 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Measured:
-    """A median with its distances to the 84th and to the 16th percentile (eq. 8)."""
+    """A median with its distances to the 84th and to the 16th percentile (eq. 8), and its standard error if known."""
 
     median: float
     plus: float
     minus: float
+    error: float | None = None
 
     def parts(self) -> tuple[str, str, str]:
         """The three numbers as they are shown, the median with its sign."""
         return f"{self.median:+.3f}", f"+{self.plus:.3f}", f"-{self.minus:.3f}"
+
+    def shown_error(self) -> str:
+        """The standard error as it is shown, or nothing."""
+        return "" if self.error is None else f"± {self.error:.3f}"
 
 
 Cell = str | int | float | Measured | None
@@ -62,23 +68,30 @@ def write_table(table: Table, folder: Path) -> None:
 
 
 def to_csv(table: Table) -> str:
-    """All digits; a measured value takes three columns."""
-    measured = [any(isinstance(row[n], Measured) for row in table.rows) for n in range(len(table.columns))]
+    """All digits; a measured value takes three columns, and one more if its error is known."""
+    parts = [_csv_parts([row[n] for row in table.rows]) for n in range(len(table.columns))]
     header: list[str] = []
-    for name, is_measured in zip(table.columns, measured, strict=True):
-        header += [f"{name}: median", f"{name}: plus", f"{name}: minus"] if is_measured else [name]
+    for name, of_column in zip(table.columns, parts, strict=True):
+        header += [f"{name}: {part}" for part in of_column] or [name]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
-        values: list[str | int | float] = []
-        for cell, is_measured in zip(row, measured, strict=True):
+        values: list[Any] = []
+        for cell, of_column in zip(row, parts, strict=True):
             if isinstance(cell, Measured):
-                values += [cell.median, cell.plus, cell.minus]
+                values += [getattr(cell, part) for part in of_column]
             else:
-                values += ["" if cell is None else cell] + [""] * (2 * is_measured)
+                values += [cell] + [None] * (len(of_column) - 1)
         writer.writerow(values)
     return text.getvalue()
+
+
+def _csv_parts(cells: list[Cell]) -> list[str]:
+    """The columns that the cells of one need, if any is measured."""
+    measured = [cell for cell in cells if isinstance(cell, Measured)]
+    with_error = any(cell.error is not None for cell in measured)
+    return ["median", "plus", "minus", *["error"] * with_error] if measured else []
 
 
 def to_markdown(table: Table) -> str:
@@ -151,7 +164,7 @@ def _markdown_cell(cell: Cell) -> str:
             return MISSING
         case Measured():
             median, plus, minus = cell.parts()
-            return f"{median} ({plus}, {minus})"
+            return f"{median} ({plus}, {minus}) {cell.shown_error()}".rstrip()
         case str():
             return _markdown_text(cell)
         case _:
@@ -188,7 +201,8 @@ def _latex_cell(cell: Cell) -> str:
             return "--"
         case Measured():
             median, plus, minus = cell.parts()
-            return rf"${median}^{{{plus}}}_{{{minus}}}$"
+            error = cell.shown_error().replace("±", r"\pm")
+            return rf"${median}^{{{plus}}}_{{{minus}}}{f' ({error})' if error else ''}$"
         case str():
             return _latex_text(cell)
         case _:
@@ -205,7 +219,8 @@ def _html_cell(cell: Cell) -> str:
             return MISSING
         case Measured():
             median, plus, minus = (part.replace("-", "−") for part in cell.parts())
-            return f'{median}<span class="error"><span>{plus}</span><span>{minus}</span></span>'
+            spread = f'<span class="error"><span>{plus}</span><span>{minus}</span></span>'
+            return f"{median}{spread} {cell.shown_error()}".rstrip()
         case str():
             return escape(cell)
         case _:

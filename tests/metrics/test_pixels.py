@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.pixels import (
     APERTURES,
+    BINS,
     FirstPass,
     PixelStatistics,
     SecondPass,
@@ -28,10 +31,9 @@ def selected(parts: list[list[Values]]) -> dict[str, PixelStatistics]:
         first.add(part)
     total = FirstPass(np.sum([f.upper for f in firsts], axis=0), np.sum([f.drawn for f in firsts], axis=0))
     seconds = [SecondPass.after(total.upper) for _ in parts]
-    for second, part in zip(seconds, parts, strict=True):
-        second.add(part)
+    counts = np.stack([second.add(part) for second, part in zip(seconds, parts, strict=True)])
     lower = np.sum([second.lower for second in seconds], axis=0)
-    return statistics(total, seconds[0].order_statistics(lower))
+    return statistics(total, seconds[0].order_statistics(lower), seconds[0].bins, counts)
 
 
 def difference_by_loop(predicted: FloatArray, true: FloatArray) -> list[float]:
@@ -108,6 +110,22 @@ def test_what_lies_outside_the_drawn_range_counts_in_the_norm() -> None:
     values = np.array([-3.0, 0.1, 0.2, 5.0], np.float32)
     found = selected([[values] * 3])["whole"]
     assert np.sum(found.density * np.diff(found.edges)) == pytest.approx(0.5)
+
+
+def test_each_part_has_its_histogram_in_bins_of_equal_parts() -> None:
+    rng = np.random.default_rng(8)
+    parts = [rng.normal(mean, 0.3, 6400).astype(np.float32) for mean in (-0.1, 0.0, 0.2)]
+    parts[1][:3000] = 0  # as in maps that are mostly empty
+    found = selected([[part] * 3 for part in parts])["whole"]
+    for part, counts in zip(parts, found.counts, strict=True):
+        assert counts.sum() == len(part)
+        inside = [np.count_nonzero((low <= part) & (part < high)) for low, high in pairwise(found.bins)]
+        np.testing.assert_array_equal(counts, inside)
+    together = found.counts.sum(axis=0, dtype=int)
+    zeros = np.searchsorted(found.bins, 0.0, side="right") - 1
+    assert together[zeros] == 3000
+    assert found.bins[zeros + 1] < 1e-30
+    assert np.delete(together, zeros).max() < 3 * 19200 / BINS
 
 
 def test_sortable_bits_keep_the_order() -> None:

@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.metrics.bootstrap import percentile_errors, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths
@@ -9,13 +12,19 @@ from hpc_massmap.metrics.profiles import RADII, Profiles
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
 from hpc_massmap.metrics.summary import (
     b200_by_mass,
+    b200_of,
     bias_by_mass,
+    by_projection,
+    by_simulation,
     calibration_by_mass,
     headline,
     in_intervals,
     interval_labels,
     mass_bins,
     mmd_by_mass,
+    mmd_of,
+    pixels,
+    pixels_of,
     power_difference,
     power_spectra,
     spread,
@@ -30,14 +39,19 @@ def made_up(log_m200: list[float]) -> Metrics:
     def some(*shape: int) -> FloatArray:
         return rng.standard_normal((n, *shape))
 
-    statistics = PixelStatistics(0.01, -0.2, 0.3, 100, np.linspace(-1, 2, 4), np.array([0.1, 0.5, 0.2]))
+    # pixels evenly spread between -1 and 1, but those of map n between -1 + 0.1 n and 1
+    counts = np.stack([np.where(np.arange(20) < k, 0, 10) for k in range(n)]).astype(np.uint16)
+    bins = np.linspace(-1, 1, 21)
+    drawn = np.linspace(-1, 2, 4), np.array([0.1, 0.5, 0.2])
+    statistics = PixelStatistics(0.01, -0.2, 0.3, 100, *drawn, bins, counts)
     result = TargetMetrics(
         dict.fromkeys(APERTURES, statistics),
         Profiles(RADII, some(10), some(10), some(10)),
         Power(wavelengths(), some(56), some(56), some(56)),
         Mmd(some(), some(2), np.array([0.1, 0.2]), "gaussian", np.array([1.0])),
     )
-    maps = {"row": np.arange(n), "m200": 10 ** np.array(log_m200)}
+    maps = {"row": np.arange(n), "m200": 10 ** np.array(log_m200), "region": np.arange(n) // 2}
+    maps |= {"simulation": np.where(np.arange(n) % 2, "gizmo", "gadget"), "projection": np.arange(n) % 3}
     return Metrics("made_up", "digest", INTERVALS, maps, {"mass": result})
 
 
@@ -100,9 +114,55 @@ def test_mmd_by_mass_is_the_median_in_each_bin() -> None:
             np.testing.assert_allclose(calibration.median[b], np.median(mmd.calibration[inside], axis=0))
 
 
+def test_errors_stand_where_there_are_regions_to_compare() -> None:
+    metrics = made_up([13.6, 13.7, 13.8, 13.9, 14.2])
+    low, middle, high = b200_by_mass(metrics, "mass")
+    bias = metrics.targets["mass"].profiles.bias[:, -1]
+    draws = resample(metrics.maps["region"]).of(np.arange(5) < 4)
+    np.testing.assert_array_equal(
+        [low.p16_error, low.error, low.p84_error], percentile_errors(bias[:4], draws, (16, 50, 84))
+    )
+    assert low.error > 0
+    assert np.isnan([middle.error, high.error]).all()  # one region, and none
+    assert low.text().endswith(f" (± {low.error:.3f})")
+    assert "±" not in middle.text()
+    difference = power_difference(metrics, "mass")
+    assert difference.error.shape == (56,)
+    assert (difference.error > 0).all()
+    assert (bias_by_mass(metrics, "mass")[0].error > 0).all()
+    assert mmd_by_mass(metrics, "mass").error.shape == (10,)
+
+
+def test_simulations_and_projections_have_their_own_numbers() -> None:
+    metrics = made_up([13.6, 13.7, 13.8, 14.2, 14.7])
+    result = metrics.targets["mass"]
+    simulations = by_simulation(metrics)
+    assert {name: np.flatnonzero(chosen).tolist() for name, chosen in simulations.items()} == {
+        "gadget": [0, 2, 4],
+        "gizmo": [1, 3],
+    }
+    assert {p: np.flatnonzero(chosen).tolist() for p, chosen in by_projection(metrics).items()} == {
+        0: [0, 3],
+        1: [1, 4],
+        2: [2],
+    }
+    chosen = simulations["gizmo"]
+    assert float(b200_of(metrics, "mass", chosen).median) == np.median(result.profiles.bias[[1, 3], -1])
+    assert float(mmd_of(metrics, "mass", chosen).median) == np.median(result.mmd.value[[1, 3]])
+    of_gizmo = pixels_of(metrics, "mass", "r500", chosen)
+    assert of_gizmo.count == 190 + 170
+    # (x + 0.9) 100 of the first map and from -0.7 on (x + 0.7) 100 of the other are 180 together
+    assert float(of_gizmo.median) == pytest.approx(0.1)
+    assert of_gizmo.error > 0
+    assert pixels(metrics, "mass", "r500").median == 0.01
+
+
 def test_headline_gives_b200_by_mass_and_pixels() -> None:
     metrics = made_up([13.6, 13.7, 14.7])
     text = "\n".join(headline(metrics))
     assert f"13.5 <= log10 M200 < 14: {b200_by_mass(metrics, 'mass')[0].text()}  (2 maps)" in text
     assert "14 <= log10 M200 < 14.5: none  (0 maps)" in text
-    assert "pixels, whole: +0.010 +0.290 -0.210  (100 pixels)" in text
+    assert re.search(r"pixels, whole: \+0\.010 \+0\.290 -0\.210 \(± 0\.0\d\d\)  \(100 pixels\)", text)
+    assert "from a bootstrap over the 2 test regions" in text
+    assert "b200, gizmo: " in text
+    assert re.search(r"MMD\^2, median: -?\d\.\d{4} \(± \d\.\d{4}\)", text)

@@ -13,7 +13,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.metrics.mmd import Mmd
-from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics, differences_by_aperture, relative_difference
+from hpc_massmap.metrics.pixels import APERTURES, BINS, PixelStatistics, differences_by_aperture, relative_difference
 from hpc_massmap.metrics.power import Power, power_spectrum, wavelengths
 from hpc_massmap.metrics.profiles import RADII, Profiles, enclosed_mass
 from hpc_massmap.metrics.results import Metrics, TargetMetrics, write_metrics
@@ -76,10 +76,14 @@ def measure(predicted: FloatArray, maps: MapFile, rows: Any, target: str) -> Tar
     p, t = predicted.astype(np.float64), maps.maps[target][rows].astype(np.float64)
     r200, r500 = (maps.halos[name][maps.halo[rows]] for name in ("r200", "r500"))
     pixels = {}
+    one_by_one = zip(p[:, None], t[:, None], r200[:, None], r500[:, None], strict=True)
+    by_map = [dict(zip(APERTURES, differences_by_aperture(*one), strict=True)) for one in one_by_one]
     for name, difference in zip(APERTURES, differences_by_aperture(p, t, r200, r500), strict=True):
         p16, median, p84 = (float(x) for x in np.percentile(difference, (16, 50, 84)))
         density, edges = np.histogram(difference, 300, (-1, 2), density=True)
-        pixels[name] = PixelStatistics(median, p16, p84, len(difference), edges, density)
+        bins = np.linspace(-1, 2, BINS + 1)
+        counts = np.stack([np.histogram(of_map[name], bins)[0] for of_map in by_map]).astype(np.uint16)
+        pixels[name] = PixelStatistics(median, p16, p84, len(difference), edges, density, bins, counts)
     masses = enclosed_mass(t, r200), enclosed_mass(p, r200)
     spectra = power_spectrum(t, r200), power_spectrum(p, r200)
     noise, rng = np.array([0.05, 0.1, 0.2, 0.3]), np.random.default_rng(4)
@@ -95,7 +99,9 @@ def measure(predicted: FloatArray, maps: MapFile, rows: Any, target: str) -> Tar
 
 def metrics_of(run: Run, maps: MapFile, rows: Any, measured: dict[str, TargetMetrics]) -> Metrics:
     columns = {"row": rows, "halo": maps.halo[rows], "projection": maps.projection[rows]}
-    columns |= {name: maps.halos[name][maps.halo[rows]] for name in ("m200", "r200", "redshift", "simulation")}
+    columns |= {
+        name: maps.halos[name][maps.halo[rows]] for name in ("m200", "r200", "redshift", "simulation", "region")
+    }
     return Metrics(run.config.name, maps.digest, run.config.evaluate.mass_intervals, columns, measured)
 
 

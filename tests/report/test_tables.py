@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from hpc_massmap.report.contents import b200_table, pixel_table, settings_table, trials_table
+from hpc_massmap.metrics.summary import b200_by_mass
+from hpc_massmap.report.contents import (
+    b200_table,
+    pixel_table,
+    projection_table,
+    settings_table,
+    simulation_table,
+    trials_table,
+)
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.paper import B200
 from hpc_massmap.report.tables import Cell, Measured, Table, to_csv, to_html, to_latex, to_markdown
@@ -56,11 +64,45 @@ def test_other_intervals_than_the_papers_get_rows_of_their_own(inputs: Inputs) -
 def test_pixels_are_the_evaluations(inputs: Inputs) -> None:
     table = pixel_table(inputs.metrics, "mass", "sz", "made up")
     for row, pixels in zip(table.rows, inputs.metrics.targets["mass"].pixels.values(), strict=True):
-        assert row[1:3] == [
-            pixels.count,
-            Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16),
-        ]
+        assert row[1] == pixels.count
+        assert isinstance(row[2], Measured)
+        numbers = pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16
+        assert (row[2].median, row[2].plus, row[2].minus) == pytest.approx(numbers)
+        assert row[2].error
     assert [row[3] for row in table.rows] == ["+0.44 −0.29", None, None]
+
+
+def test_the_same_regions_make_the_errors_of_every_table(inputs: Inputs) -> None:
+    metrics = inputs.metrics
+    for row, b200 in zip(b200_table(metrics, "mass", None, "made up").rows, b200_by_mass(metrics, "mass"), strict=True):
+        assert row[3] is None or (isinstance(row[3], Measured) and row[3].error == b200.error > 0)
+    regions = len(set(metrics.maps["region"]))
+    assert f"bootstrap over {regions} test regions" in pixel_table(metrics, "mass", None, "made up").caption
+
+
+def test_simulations_are_measured_apart(inputs: Inputs) -> None:
+    metrics = inputs.metrics
+    rows = simulation_table(metrics, "mass", "made up").rows
+    names = sorted(set(metrics.maps["simulation"].tolist()))
+    assert [row[0] for row in rows if row[1] == "all"] == names
+    assert [row[3] for row in rows if row[1] == "all"] == [int(np.sum(metrics.maps["simulation"] == n)) for n in names]
+    chosen = metrics.maps["simulation"] == names[0]
+    b200, pixels, mmd = rows[0][4:]
+    assert isinstance(b200, Measured)
+    assert isinstance(pixels, Measured)
+    assert isinstance(mmd, Measured)
+    assert b200.median == pytest.approx(np.median(metrics.targets["mass"].profiles.bias[chosen, -1]))
+    assert mmd.median == pytest.approx(1000 * np.median(metrics.targets["mass"].mmd.value[chosen]))
+    assert abs(pixels.median) < 0.1
+
+
+def test_lines_of_sight_are_compared(inputs: Inputs) -> None:
+    metrics = inputs.metrics
+    rows = projection_table(metrics, "mass", "made up").rows
+    bias, projection = metrics.targets["mass"].profiles.bias[:, -1], metrics.maps["projection"]
+    medians = [float(np.median(bias[projection == p])) for p in np.unique(projection)]
+    assert rows[0][2:] == pytest.approx([min(medians), max(medians), np.std(medians, ddof=1)])
+    assert [row[0] for row in rows] == ["b200", "pixels, whole map", "1000 MMD²"]
 
 
 def test_trials_of_every_state_are_listed(inputs: Inputs) -> None:
@@ -80,6 +122,18 @@ def test_settings_show_what_differs_from_the_default() -> None:
         ["train.patience", "5", None, "tune, train"],
         ["train.epochs", "4", "100", "train"],
     ]
+
+
+def test_a_known_error_is_shown_in_every_format() -> None:
+    table = Table("t", "T", "", ["x"], [[Measured(0.01, 0.05, 0.04, 0.0031)], [Measured(0.02, 0.05, 0.04)], [None]])
+    header, *rows = csv.reader(io.StringIO(to_csv(table)))
+    assert header == ["x: median", "x: plus", "x: minus", "x: error"]
+    assert [row[3] for row in rows] == ["0.0031", "", ""]
+    assert "| +0.010 (+0.050, -0.040) ± 0.003 |" in to_markdown(table)
+    assert r"$+0.010^{+0.050}_{-0.040} (\pm 0.003)$" in to_latex(table)
+    assert "</span> ± 0.003</td>" in to_html(table)
+    for text in (to_markdown(table), to_latex(table), to_html(table)):
+        assert text.count("0.003") == 1
 
 
 def test_csv_reads_back_with_all_digits() -> None:

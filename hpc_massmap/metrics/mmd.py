@@ -5,12 +5,13 @@ the result has no unit. The unbiased estimate may be a little below 0: two equal
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numba
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.metrics.gridsums import gaussian_sums
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 
 Kernel = Literal["gaussian", "printed"]
@@ -53,15 +54,21 @@ def mmd_squared(truth: FloatArray, others: list[FloatArray], scales: list[float]
     (len(others),), within 1e-11 of the direct sums for each scale
     """
     x = np.sort(truth, axis=None)
-    ys = [np.sort(other, axis=None) for other in others]
+    ys = [np.ravel(other) for other in others]
     unit = median_distance(x) or mean_distance(x)
     if unit == 0:
         return len(scales) * np.array([_of_equal_values(x, y) for y in ys])
     # the middle of the truth as the origin, or large values would lose digits
     origin = float(x[len(x) // 2])
     x, ys = (x - origin) / unit, [(y - origin) / unit for y in ys]
-    by_scale = [_gaussian(x, ys, s) if kernel == "gaussian" else _printed(x, ys, s) for s in scales]
-    return np.asarray(np.sum(by_scale, axis=0))
+    if kernel == "gaussian":
+        sums = gaussian_sums(x, ys, np.array(scales))
+        if sums is None:
+            sums = np.stack([[_through_boxes(x, np.sort(y), s) for s in scales] for y in ys])
+    else:
+        sums = np.stack([[_printed(x, np.sort(y), s) for s in scales] for y in ys])
+    within_x, between, within_y = np.moveaxis(sums, -1, 0)
+    return np.asarray(_unbiased(within_x, between, within_y, len(x)).sum(axis=1))
 
 
 def calibration_maps(truth: FloatArray, noise: list[float], row: int) -> list[FloatArray]:
@@ -76,11 +83,11 @@ def calibration_maps(truth: FloatArray, noise: list[float], row: int) -> list[Fl
 def median_distance(ordered: FloatArray) -> float:
     """The median heuristic: the exact median of |x_i - x_j| over all i < j, of a sorted sample.
 
-    Bisection over the bits of the distance, each step counting the closer pairs in one sweep.
+    A search for the distance, each step counting the closer pairs in one sweep.
     """
     pairs = len(ordered) * (len(ordered) - 1) // 2
-    lower = _kth_distance(ordered, (pairs - 1) // 2)
-    return float(lower if pairs % 2 else (lower + _kth_distance(ordered, pairs // 2)) / 2)
+    lower, upper = _kth_distances(ordered, (pairs - 1) // 2)
+    return float(lower if pairs % 2 else (lower + upper) / 2)
 
 
 def mean_distance(ordered: FloatArray) -> float:
@@ -90,54 +97,82 @@ def mean_distance(ordered: FloatArray) -> float:
     return float(weights @ (ordered - ordered[0])) / (m * (m - 1) / 2)
 
 
-def _gaussian(x: FloatArray, ys: list[FloatArray], sigma: float) -> list[float]:
-    x_boxes = Boxes(x, sigma)
-    within_x = gaussian_sum(x_boxes, x_boxes)
-    result = []
-    for y in ys:
-        y_boxes = Boxes(y, sigma)
-        sums = within_x, gaussian_sum(x_boxes, y_boxes), gaussian_sum(y_boxes, y_boxes)
-        result.append(_unbiased(*sums, len(x)))
-    return result
+def _through_boxes(x: FloatArray, y: FloatArray, sigma: float) -> tuple[float, float, float]:
+    """What `gaussian_sums` gives, of samples that are too far spread for it; sorted."""
+    x_boxes, y_boxes = Boxes(x, sigma), Boxes(y, sigma)
+    return gaussian_sum(x_boxes, x_boxes), gaussian_sum(x_boxes, y_boxes), gaussian_sum(y_boxes, y_boxes)
 
 
-def _printed(x: FloatArray, ys: list[FloatArray], sigma: float) -> list[float]:
+def _printed(x: FloatArray, y: FloatArray, sigma: float) -> tuple[float, float, float]:
     length = 2 * sigma**2
-    within_x = exponential_sum(x, x, length)
-    return [_unbiased(within_x, exponential_sum(x, y, length), exponential_sum(y, y, length), len(x)) for y in ys]
+    return exponential_sum(x, x, length), exponential_sum(x, y, length), exponential_sum(y, y, length)
 
 
 def _of_equal_values(x: FloatArray, y: FloatArray) -> float:
     """Eq. 14 with a kernel that is 1 for equal values and else 0, where all of x are equal."""
     m = len(x)
     _, counts = np.unique(y, return_counts=True)
-    return _unbiased(m**2, m * int(np.count_nonzero(y == x[0])), int(np.sum(counts**2)), m)
+    return float(_unbiased(m**2, m * int(np.count_nonzero(y == x[0])), int(np.sum(counts**2)), m))
 
 
-def _unbiased(within_x: float, between: float, within_y: float, m: int) -> float:
+def _unbiased(within_x: Any, between: Any, within_y: Any, m: int) -> Any:
     """Eq. 14 from sums over all pairs; m of those within a map pair a value with itself, where the kernel is 1."""
     return (within_x - m) / (m * (m - 1)) - 2 * between / m**2 + (within_y - m) / (m * (m - 1))
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
-def _kth_distance(ordered: FloatArray, k: int) -> float:
-    """The distance of a pair that has k pairs before it in the order of distances."""
+def _kth_distances(ordered: FloatArray, k: int) -> tuple[float, float]:
+    """The distance of a pair that has k pairs before it in the order of distances, and the next one in that order.
+
+    False position with the Illinois rule until few pairs are left. Every fourth step, lest ties or gaps hold it up,
+    halves the bits: the order of positive numbers is that of their bits as integers.
+    """
     m = len(ordered)
-    bits = np.array([0, 0], dtype=np.int64)  # the order of positive numbers is that of their bits as integers
+    bits = np.zeros(3, dtype=np.int64)
     numbers = bits.view(np.float64)
-    low, numbers[0] = -1, ordered[m - 1] - ordered[0]
-    high = bits[0]
-    while high - low > 1:
-        middle = low + (high - low) // 2
-        bits[1] = middle
+    bits[0] = -1  # no pair is as close as that
+    numbers[1] = ordered[m - 1] - ordered[0]
+    before, through = 0, m * (m - 1) // 2  # pairs at most as far as either end
+    below, above = k + 0.5, through - k - 0.5
+    step, last = 0, 0
+    while bits[1] - bits[0] > 1 and through - before > m:
+        step += 1
+        low = numbers[0] if bits[0] >= 0 else 0.0
+        numbers[2] = low + (numbers[1] - low) * below / (below + above)
+        if step % 4 == 0 or not bits[0] < bits[2] < bits[1]:
+            bits[2] = bits[0] + (bits[1] - bits[0]) // 2
         closer, j = 0, 0
         for i in range(m):
-            while ordered[i] - ordered[j] > numbers[1]:
+            while ordered[i] - ordered[j] > numbers[2]:
                 j += 1
             closer += i - j
         if closer > k:
-            high = middle
+            bits[1], through, above = bits[2], closer, closer - k - 0.5
+            below = below / 2 if last == 1 else below
+            last = 1
         else:
-            low = middle
-    bits[0] = high
-    return float(numbers[0])
+            bits[0], before, below = bits[2], closer, k + 0.5 - closer
+            above = above / 2 if last == -1 else above
+            last = -1
+    high = numbers[1]
+    if through - before > m:  # equal distances
+        return high, high if k + 1 < through else _distances(ordered, high, high)[1]
+    found, beyond = _distances(ordered, numbers[0] if bits[0] >= 0 else -1.0, high)
+    return found[k - before], found[k + 1 - before] if k + 1 < through else beyond
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _distances(ordered: FloatArray, low: float, high: float) -> tuple[FloatArray, float]:
+    """All distances above `low` that are at most `high`, sorted, and the first one beyond."""
+    inside, beyond = [high for _ in range(0)], np.inf
+    first = last = 0
+    for i in range(len(ordered)):
+        while ordered[i] - ordered[first] > high:
+            first += 1
+        while last < i and ordered[i] - ordered[last] > low:
+            last += 1
+        if first:
+            beyond = min(beyond, ordered[i] - ordered[first - 1])
+        for j in range(first, last):
+            inside.append(ordered[i] - ordered[j])
+    return np.sort(np.array(inside)), beyond

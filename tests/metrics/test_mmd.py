@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.metrics.gridsums import gaussian_sums
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 from hpc_massmap.metrics.mmd import Kernel, calibration_maps, mean_distance, median_distance, mmd_squared
 
@@ -33,6 +34,13 @@ def direct_mmd_squared(truth: FloatArray, other: FloatArray, unit: float, kernel
                 total += kernel_value(np.abs(value - np.delete(sample, i)), sigma, kernel).sum() / (m * (m - 1))
         total -= 2 * direct_sum(x, y, sigma, kernel) / m**2
     return total
+
+
+def unbiased_by_sums(x: FloatArray, y: FloatArray, sigma: float) -> float:
+    """Eq. 14 from all pairs, of which m within a sample pair a value with itself."""
+    m = len(x)
+    within = direct_sum(x, x, sigma, "gaussian") + direct_sum(y, y, sigma, "gaussian") - 2 * m
+    return within / (m * (m - 1)) - 2 * direct_sum(x, y, sigma, "gaussian") / m**2
 
 
 def median_by_loop(values: FloatArray) -> float:
@@ -87,6 +95,42 @@ def test_sums_over_whole_maps_are_those_of_all_pairs(kernel: Kernel) -> None:
         assert abs(found - expected) < 1e-12 * len(x) * len(y)
 
 
+def test_mmd_of_whole_maps_is_eq_14_to_1e_8() -> None:
+    rng = np.random.default_rng(14)
+    truth = cluster(rng).astype(np.float64)
+    other = prediction(truth, rng).astype(np.float64)
+    unit = median_distance(np.sort(truth, axis=None))
+    found = mmd_squared(truth, [other], [0.25, 4.0], "gaussian")[0]
+    expected = sum(unbiased_by_sums(truth.ravel() / unit, other.ravel() / unit, sigma) for sigma in (0.25, 4.0))
+    assert found == pytest.approx(expected, rel=1e-8, abs=0)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 30.0, 2000.0])
+@pytest.mark.parametrize("distance", [0.0, 0.2, 1.0, 3.0, 5.0, 5.7, 6.3, 8.0, 40.0])
+def test_sums_through_a_grid_are_those_of_all_pairs(distance: float, spread: float) -> None:
+    rng = np.random.default_rng(15)
+    x = rng.uniform(0, spread, 40)
+    y = x + rng.choice([-distance, distance], 40)
+    sigmas = np.array([1.0, 0.3, 2.5])
+    found = gaussian_sums(x, [y, x + 0.1], sigmas)
+    assert found is not None
+    assert found.shape == (2, 3, 3)
+    for n, other in enumerate((y, x + 0.1)):
+        for s, sigma in enumerate(sigmas.tolist()):
+            expected = [direct_sum(u, v, sigma, "gaussian") for u, v in ((x, x), (x, other), (other, other))]
+            np.testing.assert_allclose(found[n, s], expected, rtol=0, atol=1e-13 * 40 * 40)
+
+
+def test_far_spread_samples_need_no_grid() -> None:
+    x = np.linspace(0, 1e7, 50)
+    assert gaussian_sums(x, [x], np.array([1.0])) is None
+    near = np.concatenate([x[:-1], [1.5]])
+    unit = median_distance(np.sort(near))
+    found = mmd_squared(near, [x], [1e-6], "gaussian")[0]  # of the heuristic: the width is a few units
+    assert found == pytest.approx(unbiased_by_sums(near / unit, x / unit, 1e-6), abs=1e-11)
+    assert direct_sum(near / unit, near / unit, 1e-6, "gaussian") > 50.1
+
+
 @pytest.mark.parametrize("distance", [0.0, 0.2, 1.0, 3.0, 5.0, 5.7, 6.3, 8.0])
 def test_gaussian_sums_at_every_distance(distance: float) -> None:
     rng = np.random.default_rng(13)
@@ -108,7 +152,10 @@ def test_a_constant_truth_compares_by_equality(kernel: Kernel) -> None:
 @pytest.mark.parametrize("m", [2, 3, 4, 50, 51, 81])
 def test_median_distance_is_that_of_all_pairs(m: int) -> None:
     rng = np.random.default_rng(m)
-    for values in (rng.lognormal(0, 2, m), rng.integers(0, 4, m).astype(float), np.zeros(m)):
+    with_gap = np.append(rng.standard_normal(m - 1), 1e30)
+    mostly_zero = np.where(rng.random(m) < 0.7, 0, rng.lognormal(size=m))
+    integers = rng.integers(0, 4, m).astype(float)
+    for values in (rng.lognormal(0, 2, m), integers, np.zeros(m), with_gap, mostly_zero, integers * 1e-310):
         assert median_distance(np.sort(values)) == median_by_loop(values)
         distances = [abs(a - b) for a, b in combinations(values.tolist(), 2)]
         assert mean_distance(np.sort(values)) == pytest.approx(np.mean(distances), rel=1e-12)
@@ -121,7 +168,7 @@ def test_units_and_places_of_pixels_do_not_matter(kernel: Kernel) -> None:
     other = prediction(truth, rng).astype(np.float64)
     found = mmd_squared(truth, [other], SCALES, kernel)
     shuffled = rng.permutation(other.ravel()).reshape(80, 80)
-    np.testing.assert_array_equal(mmd_squared(truth, [shuffled], SCALES, kernel), found)
+    np.testing.assert_allclose(mmd_squared(truth, [shuffled], SCALES, kernel), found, rtol=0, atol=1e-14)
     np.testing.assert_allclose(mmd_squared(truth * 1e-9, [other * 1e-9], SCALES, kernel), found, atol=1e-11)
 
 

@@ -12,6 +12,7 @@ import scipy.fft
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 
 N_BINS = int(np.hypot(PIXELS // 2, PIXELS // 2))  # 56: up to the corner of the plane; the constant has no bin
+ROUNDING = np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def wavelengths() -> FloatArray:
 def power_spectrum(maps: FloatArray, r200: FloatArray) -> FloatArray:
     """Mean |FFT|^2 (2 R200/80^2)^2 over the independent modes of every bin (eq. 11, 12).
 
+    A mode that is not above the rounding of the map's strongest one is 0, as all of a constant map are.
+
     Parameters
     ----------
     maps : (n, 80, 80)
@@ -67,5 +70,6 @@ def power_spectrum(maps: FloatArray, r200: FloatArray) -> FloatArray:
     for n, pixels in enumerate(maps):  # one by one: a batched FFT rounds a map differently from one place to another
         amplitude = scipy.fft.rfft2(pixels)
         power = (amplitude.real**2 + amplitude.imag**2).ravel()
+        power[power < ROUNDING**2 * power.max()] = 0
         spectra[n] = np.bincount(bins, power)[1:] / modes * (2 * r200[n] / PIXELS**2) ** 2
     return spectra

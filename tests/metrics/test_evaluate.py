@@ -51,16 +51,16 @@ def in_process(folder: Folder) -> Metrics:
 
 
 def test_any_number_of_ranks_gives_the_same_file(folder: Folder, evaluate_job: Launch) -> None:
-    files = {}
-    for ranks in (0, 2, 3):
+    write_metrics(folder.run.metrics, in_process(folder))
+    alone = contents(folder.run.metrics)
+    assert len(alone) > 60
+    for ranks in (2, 3, 5):
         done = evaluate_job(ranks, "--force")
         assert done.returncode == 0, done.stderr
-        files[ranks] = contents(folder.run.metrics)
-    assert len(files[0]) > 60
-    for ranks in (2, 3):
-        assert files[ranks].keys() == files[0].keys()
-        for name, value in files[0].items():
-            np.testing.assert_array_equal(files[ranks][name], value, err_msg=name)
+        among_ranks = contents(folder.run.metrics)
+        assert among_ranks.keys() == alone.keys()
+        for name, value in alone.items():
+            np.testing.assert_array_equal(among_ranks[name], value, err_msg=name)
 
 
 def test_fewer_maps_than_ranks(folder: Folder, evaluate_job: Launch) -> None:
@@ -147,6 +147,31 @@ def test_a_nan_on_the_last_rank_is_one_line_and_leaves_no_file(folder: Folder, e
     assert "/predictions/star[6, 1, 2] = nan is not finite" in errors(done)[0]
     assert "Traceback" not in done.stderr
     assert not list(folder.run.folder.glob("*metrics*"))
+
+
+BUG = """
+import runpy, sys
+from mpi4py import MPI
+from hpc_massmap.metrics import driver
+
+def fails(*_):
+    raise ZeroDivisionError("a bug on the last rank")
+
+if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
+    driver.power_spectrum = fails
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+def test_a_bug_on_one_rank_ends_all_with_its_traceback_and_leaves_no_file(folder: Folder, launch: Launch) -> None:
+    script = folder.path / "bug.py"
+    script.write_text(BUG)
+    done = launch(3, script, JOB, folder.config_file)
+    assert done.returncode != 0
+    assert done.stderr.count("ZeroDivisionError: a bug on the last rank") == 1
+    assert "Traceback" in done.stderr
+    assert not list(folder.run.folder.glob("*metrics*"))
+    assert not (folder.run.folder / "provenance" / "evaluate.json").exists()
 
 
 @pytest.mark.parametrize(("missing", "ranks"), [("maps.h5", 2), ("runs/made_up/predictions.h5", 0), ("config.yaml", 2)])

@@ -183,7 +183,8 @@ def mmd_by_mass(metrics: Metrics, target: str) -> Spread:
 
 def calibration_by_mass(metrics: Metrics, target: str) -> Spread:
     """MMD^2 of noisy truths in each of `mass_bins`: (10, n_noise)."""
-    return _stack([spread(metrics.targets[target].mmd.calibration[inside]) for inside in _in_bins(metrics)])
+    calibration = metrics.targets[target].mmd.calibration
+    return _stack([_spread_of(metrics, calibration, inside) for inside in _in_bins(metrics)])
 
 
 def headline(metrics: Metrics) -> list[str]:

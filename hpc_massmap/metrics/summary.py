@@ -187,9 +187,16 @@ def calibration_by_mass(metrics: Metrics, target: str) -> Spread:
     return _stack([_spread_of(metrics, calibration, inside) for inside in _in_bins(metrics)])
 
 
+def error_note(metrics: Metrics) -> str:
+    """What the errors are, to be read after a ±."""
+    if metrics.n_regions < 2:
+        return "would need maps of more than one region"
+    return f"is the standard error of the median, from a bootstrap over the {metrics.n_regions} test regions"
+
+
 def headline(metrics: Metrics) -> list[str]:
     """The few lines that a person wants to see first."""
-    lines = [f"± is the standard error of the median, from a bootstrap over the {metrics.n_regions} test regions"]
+    lines = [f"± {error_note(metrics)}"]
     everything, simulations = np.ones(len(metrics), bool), by_simulation(metrics)
     for target, result in metrics.targets.items():
         lines.append(f"{target}: {len(metrics)} test maps; median +(84th - median) -(median - 16th) (± error)")

@@ -9,7 +9,7 @@ import numpy as np
 from hpc_massmap import config
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.metrics import summary
-from hpc_massmap.metrics.pixels import BoolArray
+from hpc_massmap.metrics.pixels import BINS, BoolArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
 from hpc_massmap.report import paper
@@ -18,6 +18,7 @@ from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
 
 SPREAD = "Median, and its distances to the 84th and 16th percentile."
+PARTS = f"Pixels of a part of the maps are interpolated in bins of 1/{BINS} of all pixels."
 MMD_UNIT = 1e-3  # of MMD^2 in tables, which show three digits after the point
 PAPER_DATA = "The paper's numbers are of its own sample of The Three Hundred simulations; other data need not agree."
 APERTURES = {"whole": "whole map", "r500": "R < R500", "half_r500": "R < R500/2"}
@@ -39,7 +40,7 @@ def measured(of: Spread, unit: float = 1.0) -> Measured | None:
 
 def spread_note(metrics: Metrics) -> str:
     """What the numbers of a measured cell are."""
-    return f"{SPREAD} ± is the median's standard error, from a bootstrap over {metrics.n_regions} test regions."
+    return f"{SPREAD} ± {summary.error_note(metrics)}."
 
 
 def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
@@ -84,13 +85,16 @@ def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> 
 
 
 def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
-    """The headline numbers of each simulation, in each mass interval and in all."""
+    """The headline numbers of each simulation and of all, in each mass interval and in all."""
     columns = ["simulation", "masses", "test halos", "test maps", "b200", "pixels, whole map", "1000 MMD²"]
     groups: list[tuple[str, BoolArray]] = [("all", np.ones(len(metrics), bool))]
     labels = [_readable(label) for label in interval_labels(metrics)]
     groups += zip(labels, in_intervals(metrics), strict=True)
     rows: list[list[Cell]] = []
-    for simulation, of_simulation in summary.by_simulation(metrics).items():
+    simulations = summary.by_simulation(metrics)
+    if len(simulations) > 1:
+        simulations |= {"all": np.ones(len(metrics), bool)}
+    for simulation, of_simulation in simulations.items():
         for label, inside in groups:
             chosen = of_simulation & inside
             numbers: list[Cell] = [
@@ -101,7 +105,8 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
             halos = len(np.unique(metrics.maps["halo"][chosen]))
             rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
     title = f"The metrics by simulation, {target} maps"
-    return Table(f"simulations_{target}", title, f"{spread_note(metrics)} Data of this run: {data}.", columns, rows)
+    note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
+    return Table(f"simulations_{target}", title, note, columns, rows)
 
 
 def projection_table(metrics: Metrics, target: str, data: str) -> Table:
@@ -120,7 +125,8 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
         rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
     columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
     title = f"Medians along each of {len(projections)} lines of sight, {target} maps"
-    return Table(f"projections_{target}", title, f"{spread_note(metrics)} Data of this run: {data}.", columns, rows)
+    note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
+    return Table(f"projections_{target}", title, note, columns, rows)
 
 
 def trials_table(trials: list[Trial]) -> Table:

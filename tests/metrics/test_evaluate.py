@@ -87,6 +87,7 @@ def test_metrics_are_what_each_of_them_says_of_all_maps_at_once(folder: Folder) 
     np.testing.assert_array_equal(metrics.maps["m200"], maps.halos["m200"][predictions.rows // 2])
     np.testing.assert_array_equal(metrics.maps["redshift"], maps.halos["redshift"][predictions.rows // 2])
     assert metrics.maps["simulation"].tolist() == ["made_up"] * 7
+    assert metrics.maps["region"].tolist() == [f"region_{halo}" for halo in predictions.rows // 2]
     for target in metrics.targets:
         check_target(folder, metrics, target)
 

@@ -133,6 +133,13 @@ def test_errors_stand_where_there_are_regions_to_compare() -> None:
     assert mmd_by_mass(metrics, "mass").error.shape == (10,)
 
 
+def test_one_region_says_why_it_has_no_errors() -> None:
+    metrics = made_up([13.6, 13.7])
+    lines = headline(metrics)
+    assert lines[0] == "± would need maps of more than one region"
+    assert not any("±" in line for line in lines[2:])
+
+
 def test_simulations_and_projections_have_their_own_numbers() -> None:
     metrics = made_up([13.6, 13.7, 13.8, 14.2, 14.7])
     result = metrics.targets["mass"]

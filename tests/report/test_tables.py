@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,8 +51,6 @@ def test_paper_stands_beside_its_own_intervals_only(inputs: Inputs) -> None:
 
 
 def test_other_intervals_than_the_papers_get_rows_of_their_own(inputs: Inputs) -> None:
-    from dataclasses import replace
-
     other = replace(inputs.metrics, mass_intervals=[13.0, 14.02, 15.5])
     rows = b200_table(other, "mass", "star", "made up").rows
     of_run = [row for row in rows if row[1] is not None]
@@ -77,16 +76,18 @@ def test_the_same_regions_make_the_errors_of_every_table(inputs: Inputs) -> None
     for row, b200 in zip(b200_table(metrics, "mass", None, "made up").rows, b200_by_mass(metrics, "mass"), strict=True):
         assert row[3] is None or (isinstance(row[3], Measured) and row[3].error == b200.error > 0)
     regions = len(set(metrics.maps["region"]))
-    assert f"bootstrap over {regions} test regions" in pixel_table(metrics, "mass", None, "made up").caption
+    assert f"bootstrap over the {regions} test regions" in pixel_table(metrics, "mass", None, "made up").caption
 
 
 def test_simulations_are_measured_apart(inputs: Inputs) -> None:
-    metrics = inputs.metrics
+    chosen = np.arange(len(inputs.metrics)) % 3 > 0
+    maps = inputs.metrics.maps | {"simulation": np.where(chosen, "GADGET-X", "GIZMO-SIMBA")}
+    metrics = replace(inputs.metrics, maps=maps)
     rows = simulation_table(metrics, "mass", "made up").rows
-    names = sorted(set(metrics.maps["simulation"].tolist()))
-    assert [row[0] for row in rows if row[1] == "all"] == names
-    assert [row[3] for row in rows if row[1] == "all"] == [int(np.sum(metrics.maps["simulation"] == n)) for n in names]
-    chosen = metrics.maps["simulation"] == names[0]
+    numbers = [("GADGET-X", chosen.sum()), ("GIZMO-SIMBA", (~chosen).sum()), ("all", len(chosen))]
+    assert [(row[0], row[3]) for row in rows if row[1] == "all"] == numbers
+    alone = simulation_table(replace(metrics, maps=maps | {"simulation": np.full(len(chosen), "one")}), "mass", "").rows
+    assert {row[0] for row in alone} == {"one"}
     b200, pixels, mmd = rows[0][4:]
     assert isinstance(b200, Measured)
     assert isinstance(pixels, Measured)

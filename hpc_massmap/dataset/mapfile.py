@@ -172,9 +172,12 @@ def halo_digest(stack: Mapping[str, npt.NDArray[np.float32]]) -> str:
 
 
 def content_digest(file: h5py.File) -> str:
-    """SHA-256 over the halo table, the lines of sight and the digests of the maps of an open map file."""
+    """SHA-256 over an open map file: its attributes, units and tables, and the digests of its maps."""
     digest = hashlib.sha256()
-    for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests"):
+    texts = {key: str(value) for key, value in file.attrs.items() if key != "digest"}
+    texts |= {name: str(maps.attrs["unit"]) for name, maps in file["maps"].items()}
+    digest.update(json.dumps(texts, sort_keys=True).encode())
+    for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests", "skipped"):
         values = file[name][:]
         digest.update(f"{name} {values.shape}".encode())
         digest.update(b"\0".join(values) if values.dtype == object else np.ascontiguousarray(values).tobytes())

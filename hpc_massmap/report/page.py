@@ -1,6 +1,7 @@
 """The report: draws the figures, writes the tables, and puts all of it into one HTML page that needs no other file."""
 
 import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -11,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import contents, curves, figures, paper, sample, style, tuning
+from hpc_massmap.report import browser, contents, curves, figures, paper, sample, style, tuning
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
@@ -78,7 +79,7 @@ def write_report(inputs: Inputs, folder: Path) -> Path:
     metrics = inputs.metrics
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    ).from_string(_source("page.html"))
     text = template.render(
         name=metrics.name,
         model=_model_sentence(inputs),
@@ -92,6 +93,7 @@ def write_report(inputs: Inputs, folder: Path) -> Path:
                 style.name_of(target),
                 [_embedded(drawing, folder) for drawing in _result_figures(inputs, target)],
                 [_written(table, folder) for table in _result_tables(inputs, target)],
+                _browser(inputs, target),
             )
             for target in metrics.targets
         ],
@@ -100,6 +102,9 @@ def write_report(inputs: Inputs, folder: Path) -> Path:
         history=[_embedded(drawing, folder) for drawing in _history_figures(inputs)],
         tuning=[_written(table, folder) for table in _tuning_tables(inputs)],
         provenance=[_written(table, folder) for table in _provenance_tables(inputs)],
+        css=Markup(_source("tabulator/tabulator_simple.min.css") + _source("page.css")),
+        library=Markup(f"/*\n{_source('tabulator/LICENSE')}*/\n{_source('tabulator/tabulator.min.js')}"),
+        script=Markup(_source("page.js")),
     )
     write_text(folder / INDEX, text)
     return folder / INDEX
@@ -112,6 +117,18 @@ def closing_lines(inputs: Inputs) -> Iterator[str]:
         values = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
         yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.loss:.4f}"
     yield from summary.headline(inputs.metrics)
+
+
+def _source(name: str) -> str:
+    """A file of this package that goes into the page."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _browser(inputs: Inputs, target: str) -> dict[str, str | Markup]:
+    panels = len(inputs.run.config.model.views) + 3
+    data = browser.browser_data([inputs], target, browser.PANELS // panels // len(inputs.metrics.targets))
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script
+    return {"rule": browser.rule_of_choice(len(data["maps"]), len(inputs.metrics)), "json": Markup(text)}
 
 
 def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:

@@ -125,6 +125,13 @@ def symbol_of(quantity: str) -> str:
     return SYMBOLS.get(quantity, quantity)
 
 
+def plain(unit: str) -> str:
+    """A unit of the map file (`h^-1 Msun kpc^-2`) in plain signs."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    text = re.sub(r"\b1e(\d+)\b", r"10^\1", unit)
+    return re.sub(r"\^(-?\d+)", lambda found: found[1].translate(raised), text).replace("Msun", "M☉")
+
+
 def unit_label(unit: str) -> str:
     """A unit of the map file (`1e40 erg s^-1 kpc^-2`) in mathtext; nothing for a number."""
     if unit == "1":

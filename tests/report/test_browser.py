@@ -1,0 +1,230 @@
+"""The browser of test maps: which maps it shows, and that a real browser shows their pixels when it is clicked."""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpc_massmap.arrays import PIXELS
+from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.report import browser
+from hpc_massmap.report.inputs import Inputs
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
+
+
+def repeated(metrics: Metrics, times: int) -> Metrics:
+    """The same maps several times, of other halos after every fifth, with made-up errors."""
+    maps = {name: np.concatenate([column] * times) for name, column in metrics.maps.items()}
+    n_halos = metrics.maps["halo"].max() + 1
+    maps["halo"] = np.concatenate([metrics.maps["halo"] + n // 5 * n_halos for n in range(times)])
+    of = metrics.targets["mass"]
+    rng = np.random.default_rng(0)
+    bias = rng.normal(size=(len(metrics) * times, of.profiles.bias.shape[1]))
+    return replace(metrics, maps=maps, targets={"mass": replace(of, profiles=replace(of.profiles, bias=bias))})
+
+
+def test_all_maps_are_shown_if_they_fit(inputs: Inputs) -> None:
+    n = len(inputs.metrics)
+    assert np.array_equal(browser.chosen_maps(inputs.metrics, "mass", n), np.arange(n))
+    assert browser.rule_of_choice(n, n) == f"All {n} test maps are here."
+
+
+def test_chosen_maps_are_the_worst_and_a_fair_part_of_halos(inputs: Inputs) -> None:
+    metrics = repeated(inputs.metrics, 20)
+    error = np.abs(metrics.targets["mass"].profiles.bias[:, -1])
+    chosen = browser.chosen_maps(metrics, "mass", 240)
+    assert 200 <= len(chosen) <= 240
+    assert set(np.argsort(-error)[: browser.WORST]) <= set(chosen)
+    others = np.setdiff1d(chosen, np.argsort(-error)[: browser.WORST])
+    mass = metrics.log_m200
+    assert np.abs(np.percentile(mass[others], [0, 50, 100]) - np.percentile(mass, [0, 50, 100])).max() < 0.05
+    for halo in np.unique(metrics.maps["halo"][others]):
+        of_halo = error[metrics.maps["halo"] == halo]
+        shown = error[chosen[metrics.maps["halo"][chosen] == halo]]
+        assert {of_halo.min(), of_halo.max()} <= set(shown)
+    assert f"{len(chosen)} of the {len(metrics)}" in browser.rule_of_choice(len(chosen), len(metrics))
+
+
+def test_a_map_without_an_error_does_no_harm(inputs: Inputs) -> None:
+    metrics = repeated(inputs.metrics, 2)
+    metrics.targets["mass"].profiles.bias[5, -1] = np.nan
+    assert 5 not in browser.chosen_maps(metrics, "mass", 20)[: browser.WORST // 2]
+
+
+def unpacked(text: str) -> Any:
+    """What `unpack` of page.js does."""
+    image = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+    return np.cumsum(image, dtype=np.uint8).reshape(PIXELS, PIXELS)[::-1].T
+
+
+def test_bytes_give_back_the_maps(inputs: Inputs) -> None:
+    data = browser.browser_data([inputs], "mass", 1000)
+    titles = [panel["title"] for panel in data["panels"]]
+    assert titles == ["stars", "SZ", "X-ray", "total mass: truth", "prediction", "residual"]
+    predicted, true = inputs.predictions.block("mass", slice(7, 8))
+    truth, prediction, residual = data["panels"][-3:]
+    assert (truth["low"], truth["high"]) == (prediction["low"], prediction["high"])
+    for panel, values in ((truth, true[0]), (prediction, predicted[0])):
+        shown = panel["low"] * (panel["high"] / panel["low"]) ** (unpacked(panel["images"][7]) / browser.LEVELS)
+        inside = np.clip(values, panel["low"], panel["high"])
+        step = (panel["high"] / panel["low"]) ** (0.5 / browser.LEVELS)
+        assert np.all((shown <= inside * step * 1.001) & (shown >= inside / step / 1.001))
+    shown = residual["low"] + unpacked(residual["images"][7]) / browser.LEVELS * (residual["high"] - residual["low"])
+    inside = np.clip(predicted[0] - true[0], residual["low"], residual["high"])
+    assert np.abs(shown - inside).max() <= residual["high"] / browser.LEVELS * 1.001
+    assert residual["low"] == -residual["high"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(chromium: Any, report: Path) -> Iterator[Any]:
+    """The report in a browser, which must ask for nothing but the file and complain about nothing."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, offline=True)
+    opened, complaints = context.new_page(), []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    opened.goto((report / "index.html").as_uri())
+    opened.wait_for_selector(".browser[data-shown]")
+    yield opened
+    assert not complaints
+    context.close()
+
+
+def errors_shown(page: Any) -> list[float]:
+    texts = page.locator(".tabulator-row .tabulator-cell[tabulator-field='bias.0']").all_inner_texts()
+    return [float(text.replace("−", "-")) for text in texts]
+
+
+def pixels_of(page: Any, panel: int) -> Any:
+    """The canvas of a panel: (80, 80, 3), rows from the top."""
+    script = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    values = page.locator(".panel .map canvas").nth(panel).evaluate(script)
+    return np.reshape(np.array(values, np.uint8), (PIXELS, PIXELS, 4))[..., :3]
+
+
+def wait_for(page: Any, map_id: int) -> None:
+    page.wait_for_selector(f".browser[data-shown='{map_id}']")
+
+
+def test_table_starts_with_the_largest_errors_and_sorts(page: Any, inputs: Inputs) -> None:
+    size = np.abs(inputs.metrics.targets["mass"].profiles.bias[:, -1])
+    first = np.abs(errors_shown(page))
+    assert np.all(np.diff(first) <= 0)
+    assert first[0] == pytest.approx(size.max(), abs=1e-3)
+    assert int(page.locator(".browser").get_attribute("data-shown")) == np.argmax(size)
+    page.locator(".tabulator-col[tabulator-field='bias.0']").click()
+    page.wait_for_function(
+        "document.querySelector('.tabulator-col[tabulator-field=\"bias.0\"]').ariaSort === 'ascending'"
+    )
+    assert abs(errors_shown(page)[0]) == pytest.approx(size.min(), abs=1e-3)
+
+
+def test_a_click_on_a_row_shows_its_maps(page: Any, inputs: Inputs) -> None:
+    data = browser.browser_data([inputs], "mass", 1000)
+    row = page.locator(".tabulator-row").nth(4)
+    halo, projection = (int(row.locator(f"[tabulator-field='{f}']").inner_text()) for f in ("halo", "projection"))
+    row.click()
+    wanted = next(m for m in data["maps"] if (m["halo"], m["projection"]) == (halo, projection))
+    wait_for(page, wanted["id"])
+    for n, panel in enumerate(data["panels"]):
+        colours = np.frombuffer(bytes.fromhex(data["colours"][panel["colours"]]), np.uint8).reshape(256, 3)
+        upright = unpacked(panel["images"][wanted["id"]]).T[::-1]
+        assert np.array_equal(pixels_of(page, n), colours[upright])
+    assert f"line of sight {projection}: log10 M200 = {wanted['mass']:.2f}" in page.locator(".about").inner_text()
+    assert page.locator("[name=halo]").input_value() == str(halo)
+
+
+def test_halo_and_line_of_sight_can_be_picked(page: Any, inputs: Inputs) -> None:
+    maps = inputs.metrics.maps
+    place = int(np.flatnonzero(np.bincount(maps["halo"])[maps["halo"]] > 1)[-1])
+    page.locator("[name=halo]").select_option(str(maps["halo"][place]))
+    page.locator("[name=projection]").select_option(str(place))
+    wait_for(page, place)
+    assert page.locator("[name=projection]").input_value() == str(place)
+    assert page.locator(".tabulator-row.tabulator-selected").count() <= 1
+
+
+def test_filters(page: Any, inputs: Inputs) -> None:
+    error = np.abs(inputs.metrics.targets["mass"].profiles.bias[:, -1])
+    mass = inputs.metrics.log_m200
+    limit, least = float(np.median(error)), float(np.median(mass))
+    page.locator("[name=large]").fill(f"{limit}")
+    page.locator("[name=least]").fill(f"{least}")
+    expected = np.count_nonzero((error.round(4) <= limit) & (mass.round(3) >= least))
+    page.wait_for_function(f"document.querySelector('.found').textContent === '{expected} maps'")
+    page.locator("[name=simulation]").select_option("synthetic")
+    assert page.locator(".found").inner_text() == f"{expected} maps"
+
+
+def test_values_under_the_pointer(page: Any, inputs: Inputs) -> None:
+    canvas = page.locator(".panel .map canvas").nth(3)
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": box["width"] * (60.5 / PIXELS), "y": box["height"] * (20.5 / PIXELS)})
+    place = int(page.locator(".browser").get_attribute("data-shown"))
+    _, true = inputs.predictions.block("mass", slice(place, place + 1))
+    mantissa, power = page.locator(".panel .value").nth(3).inner_text().split("×10")
+    shown = float(mantissa) * 10.0 ** int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
+    assert shown == pytest.approx(true[0, 60, PIXELS - 1 - 20], rel=0.08)
+    page.mouse.move(1, 1)
+    assert page.locator(".panel .value").nth(3).inner_text() == ""
+
+
+def test_light_and_dark(chromium: Any, page: Any) -> None:
+    def luminance() -> int:
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", background)[:3]))
+
+    page.emulate_media(color_scheme="dark")
+    assert luminance() < 150
+    button = page.locator("#theme")
+    button.click()
+    assert (button.inner_text(), luminance()) == ("Light", 3 * 255)
+    button.click()
+    assert button.inner_text() == "Dark"
+    page.emulate_media(color_scheme="light")
+    assert luminance() < 150
+    page.reload()
+    assert button.inner_text() == "Dark"
+
+
+def test_print_has_figures_and_tables_but_nothing_to_click(page: Any) -> None:
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".browser").is_visible()
+    assert not page.locator("#theme").is_visible()
+    assert page.locator("figure img").first.is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_nothing_overflows_a_narrow_window(page: Any) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_json_in_the_page_cannot_end_its_script(report: Path) -> None:
+    source = (report / "index.html").read_text()
+    text = re.search(r'<script type="application/json">(.*?)</script>', source, re.DOTALL)
+    assert text
+    assert json.loads(text[1])["target"] == "mass"
+    assert "<" not in text[1]

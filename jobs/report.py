@@ -1,25 +1,45 @@
 #!/usr/bin/env python3
-"""Write the report of a run: figures, tables and one self-contained page, with the paper's numbers beside the run's."""
+"""Write the report of a run: figures, tables and one self-contained page, with the paper's numbers beside the run's.
+
+With --with it shows other runs beside it: models with the same test maps together (figs. 5 to 9, table 4), runs with
+test maps of their own in a panel each (fig. A4).
+"""
+
+from pathlib import Path
 
 from hpc_massmap.cli import config_of, parse, parser, run_job
 
+EXAMPLE = "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/xray.yaml"
+
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__, "python jobs/report.py configs/multi3.yaml"), argv)
+    arguments = parser(__doc__, EXAMPLE)
+    arguments.add_argument(
+        *("--with", "-w"),
+        dest="others",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="RUN",
+        help="other runs to show beside this one: their config files, or their folders in runs/",
+    )
+    args = parse(arguments, argv)
     config = config_of(args)
 
     from hpc_massmap.progress import say
+    from hpc_massmap.report.comparison import digests_of, run_at
     from hpc_massmap.report.inputs import input_digests, read_inputs
     from hpc_massmap.report.page import INDEX, closing_lines, write_report
     from hpc_massmap.run import Run
 
-    run = Run.open(config)
+    run, others = Run.open(config), [run_at(path) for path in args.others]
     settings = {**config.part("data", "model", "space"), "startup": config.tune.startup}
-    step = run.step("report", settings, input_digests(run), [run.report / INDEX])
+    step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
     inputs = read_inputs(run)
     if not step.is_finished(args.force):
         say("drawing figures and writing tables")
-        write_report(inputs, run.report)
+        write_report(inputs, run.report, others)
         step.finish()
     for line in closing_lines(inputs):
         say(line)

@@ -17,6 +17,7 @@ from matplotlib.colors import Normalize
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.report import style
+from hpc_massmap.report.comparison import shown_name
 from hpc_massmap.report.gallery import CUT, log_scale
 from hpc_massmap.report.inputs import Inputs
 
@@ -75,7 +76,7 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
     scale = log_scale(list(true))
     panels.append(_log_panel(f"{style.name_of(target)}: truth", true, target, unit, scale))
     for model, (predicted, _), residual in zip(models, blocks, residuals, strict=True):
-        of = f" of {model.metrics.name}" if len(models) > 1 else ""
+        of = f" of {shown_name(model)}" if len(models) > 1 else ""
         panels.append(_log_panel(f"prediction{of}", predicted, target, unit, scale))
         panels.append(_residual_panel(f"residual{of}", residual, reach, unit))
     return {
@@ -83,7 +84,7 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
         "pixels": true.shape[-1],
         "colours": {panel["colours"]: _colours(panel["colours"]) for panel in panels},
         "panels": panels,
-        "models": [model.metrics.name for model in models],
+        "models": [shown_name(model) for model in models],
         "maps": _table(models, target, places),
     }
 

@@ -23,11 +23,13 @@ class Example:
 
     Attributes
     ----------
+    place : in the test set
     views : name -> (80, 80), what the model saw
     true, predicted : (80, 80), physical units
     r500 : in R200
     """
 
+    place: int
     simulation: str
     log_m200: float
     redshift: float
@@ -64,6 +66,7 @@ def _read(predictions: Predictions, place: int, views: list[str], target: str) -
     predicted, true = predictions.block(target, slice(place, place + 1))
     halo: dict[str, Any] = {name: column[maps.halo[row]] for name, column in maps.halos.items()}
     return Example(
+        place=place,
         simulation=str(halo["simulation"]),
         log_m200=float(np.log10(halo["m200"])),
         redshift=float(halo["redshift"]),

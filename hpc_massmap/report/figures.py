@@ -38,12 +38,12 @@ def pixel_figure(apertures: dict[str, PixelStatistics], colour: str) -> Figure:
             panel.axvline(pixels.median, color=colour, lw=1)
             plus, minus = pixels.p84 - pixels.median, pixels.median - pixels.p16
             say(panel, rf"${pixels.median:+.3f}^{{+{plus:.3f}}}_{{-{minus:.3f}}}$", corner=True)
-        low, high = _pixel_range(apertures)
+        low, high = pixel_range(apertures)
         panels[0].set(xlim=(low, high), ylim=(0, None), ylabel="probability density")
     return figure
 
 
-def _pixel_range(apertures: dict[str, PixelStatistics]) -> tuple[float, float]:
+def pixel_range(apertures: dict[str, PixelStatistics]) -> tuple[float, float]:
     """Where the distributions are: four times their width on both sides, within what the histograms hold."""
     some = [pixels for pixels in apertures.values() if pixels.count]
     reach = 4 * max((max(abs(pixels.p16), abs(pixels.p84)) for pixels in some), default=1.0)
@@ -78,7 +78,7 @@ def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], ha
             band(panel, radii, profile, colour)
             say(panel, f"{n_halos} halos, {profile.count.max()} maps", corner=True)
         panels[0].set(xlim=(0.05, 1.05), ylabel=r"mass bias $b(R)$")
-        _symmetric(panels[0])
+        symmetric(panels[0])
     return figure
 
 
@@ -108,9 +108,8 @@ def power_figure(
             ylabel=r"$(P_\mathrm{pred} - P_\mathrm{true})\,/\,P_\mathrm{true}$",
         )
         bottom.set_xlim(wavelength.min(), wavelength.max())
-        bottom.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        bottom.xaxis.set_minor_formatter(NullFormatter())
-        _symmetric(bottom, CUT)
+        plain_wavelengths(bottom)
+        symmetric(bottom, CUT)
         figure.align_ylabels([top, bottom])
     return figure
 
@@ -140,11 +139,11 @@ def mmd_figure(edges: FloatArray, value: Spread, calibration: Spread, noise: Flo
         drawn = np.concatenate([value.median[some], calibration.median[some].ravel()])
         if (drawn > 0).all():  # the unbiased estimate may be negative
             panel.set_yscale("log")
-        _label_ends(panel, calibration.median[some][-1], [rf"$\alpha = {alpha:g}$" for alpha in noise])
+        label_ends(panel, calibration.median[some][-1], [rf"$\alpha = {alpha:g}$" for alpha in noise])
     return figure
 
 
-def _label_ends(panel: Axes, ends: FloatArray, labels: list[str]) -> None:
+def label_ends(panel: Axes, ends: FloatArray, labels: list[str]) -> None:
     """Name lines right of the panel, at the height of their ends or as little above as keeps the names apart."""
     heights = panel.transAxes.inverted().transform(panel.transData.transform([(0, end) for end in ends]))[:, 1]
     lowest = -np.inf
@@ -167,10 +166,18 @@ def band(panel: Axes, x: FloatArray, of: Spread, colour: str, label: str = "", m
 
 
 def say(panel: Axes, text: str, corner: bool = False) -> None:
+    """Write into a panel."""
     x, y, across, up = (0.96, 0.95, "right", "top") if corner else (0.5, 0.6, "center", "center")
     panel.text(x, y, text, transform=panel.transAxes, ha=across, va=up, color=style.TRUTH)
 
 
-def _symmetric(panel: Axes, cut: float = np.inf) -> None:
+def plain_wavelengths(panel: Axes) -> None:
+    """Label a logarithmic axis of wavelengths 0.1, 1, ... rather than by powers."""
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def symmetric(panel: Axes, cut: float = np.inf) -> None:
+    """As far below 0 as above, `cut` at most."""
     reach = min(max(map(abs, panel.get_ylim())), cut)
     panel.set_ylim(-reach, reach)

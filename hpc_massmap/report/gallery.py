@@ -64,22 +64,31 @@ def _target_columns(figure: Figure, panels: Panels, examples: list[Example], sym
     _bar(figure, image, panels[:, :2], symbol, unit)
     reach = float(np.percentile(np.abs(residual), CUT)) or 1.0
     image = _column(panels[:, 2], residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
+    residual_bar(figure, image, panels[:, 2], reach, unit)
+
+
+def residual_bar(figure: Figure, image: AxesImage, panels: Panels, reach: float, unit: str) -> None:
+    """The scale of residuals under a column of them, its power of ten in the label."""
     power = int(np.floor(np.log10(reach)))
-    bar = _bar(figure, image, panels[:, 2], "prediction − truth", rf"$10^{{{power}}}$ {unit}", extend="both")
+    bar = _bar(figure, image, panels, "prediction − truth", rf"$10^{{{power}}}$ {unit}", extend="both")
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:g}".replace("-", "−")))
 
 
 def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colormap, scale: Normalize) -> AxesImage:
-    for panel, pixels in zip(panels, stack, strict=True):
-        image = panel.imshow(
-            pixels.T,  # of a map the first axis is x
-            cmap=colours.with_extremes(bad=colours(0.0)),  # 0 has no logarithm
-            norm=scale,
-            extent=EXTENT,
-            origin="lower",
-            interpolation="nearest",
-        )
-    return image
+    images = [map_image(panel, pixels, colours, scale) for panel, pixels in zip(panels, stack, strict=True)]
+    return images[-1]
+
+
+def map_image(panel: Axes, pixels: FloatArray, colours: Colormap, scale: Normalize) -> AxesImage:
+    """Draw a map, whose first axis is x, in R200; where it is 0, which has no logarithm, in the lowest colour."""
+    return panel.imshow(
+        pixels.T,
+        cmap=colours.with_extremes(bad=colours(0.0)),
+        norm=scale,
+        extent=EXTENT,
+        origin="lower",
+        interpolation="nearest",
+    )
 
 
 def log_scale(stack: Sequence[FloatArray]) -> LogNorm:
@@ -109,5 +118,14 @@ def _describe(row: Iterable[Axes], example: Example) -> None:
         fontsize=6.5,
     )
     for panel in row[-3:]:
-        colour = "black" if panel is row[-1] else "white"
-        panel.add_patch(Circle((0, 0), example.r500, fill=False, ls="--", lw=0.6, ec=colour))
+        circle_r500(panel, example.r500, "black" if panel is row[-1] else "white")
+
+
+def circle_r500(panel: Axes, r500: float, colour: str) -> None:
+    """A dashed circle.
+
+    Parameters
+    ----------
+    r500 : in R200
+    """
+    panel.add_patch(Circle((0, 0), r500, fill=False, ls="--", lw=0.6, ec=colour))

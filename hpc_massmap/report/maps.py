@@ -15,7 +15,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 from hpc_massmap.report import style
-from hpc_massmap.report.gallery import EXTENT, log_scale
+from hpc_massmap.report.gallery import log_scale, map_image
 
 ROWS = ("sz", "xray", "star", "mass")  # from top to bottom, as in the paper
 PANEL = 1.9  # inches
@@ -67,14 +67,7 @@ def _row(maps: MapFile, halo: int, projection: int) -> int:
 def _draw_row(figure: Figure, panels: list[Axes], name: str, stack: list[FloatArray], unit: str) -> None:
     colours, scale = colormaps[style.MAP_COLOURS.get(name, style.OTHER_MAP)], log_scale(stack)
     for panel, pixels in zip(panels, stack, strict=True):
-        image = panel.imshow(
-            pixels.T,  # the first axis of a map is x
-            cmap=colours.with_extremes(bad=colours(0.0)),  # 0 has no logarithm
-            norm=scale,
-            extent=EXTENT,
-            origin="lower",
-            interpolation="nearest",
-        )
+        image = map_image(panel, pixels, colours, scale)
     panels[0].set_ylabel(rf"{style.name_of(name)}" "\n" r"$y\,/\,R_{200}$")
     bar = figure.colorbar(image, ax=list(panels), location="right", shrink=0.9, pad=0.02, aspect=14)
     label, symbol = style.unit_label(unit), style.symbol_of(name)

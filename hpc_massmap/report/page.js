@@ -126,7 +126,7 @@
         title: many ? `b200 ${name}` : "b200", field: `bias.${n}`, sorter: bySize, hozAlign: "right",
         headerSortStartingDir: "desc", formatter: (cell) => signed(cell.getValue()),
       }));
-      this.table = new Tabulator(this.find(".maps"), {
+      this.table = new Tabulator(this.find(".maps > div"), {
         data: this.maps, layout: "fitColumns", height: "100%", selectableRows: 1,
         columnDefaults: { headerWordWrap: true, minWidth: 48 },
         columns: [

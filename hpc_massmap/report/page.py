@@ -2,23 +2,25 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from hpc_massmap.metrics import summary
 from hpc_massmap.report import browser, contents, curves, figures, paper, sample, style, tuning
+from hpc_massmap.report.comparison import Comparison, compare, comparison_figures, comparison_tables, models_table
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.importance import FEWEST
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
+from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 
 INDEX = "index.html"
@@ -57,15 +59,6 @@ IMPORTANCE = (
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure and what to say about it."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-
-@dataclass(frozen=True)
 class Card:
     """A number to see first; `value` is HTML."""
 
@@ -74,9 +67,14 @@ class Card:
     note: str
 
 
-def write_report(inputs: Inputs, folder: Path) -> Path:
-    """Write figures/, tables/ and index.html; returns the path of the page."""
-    metrics = inputs.metrics
+def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Path:
+    """Write figures/, tables/ and index.html; returns the path of the page.
+
+    Parameters
+    ----------
+    others : runs to compare with, such as the paper's other models
+    """
+    metrics, runs = inputs.metrics, compare(inputs, list(others))
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(_source("page.html"))
@@ -93,13 +91,21 @@ def write_report(inputs: Inputs, folder: Path) -> Path:
                 style.name_of(target),
                 [_embedded(drawing, folder) for drawing in _result_figures(inputs, target)],
                 [_written(table, folder) for table in _result_tables(inputs, target)],
-                _browser(inputs, target),
+                _browser(runs, inputs, target),
             )
             for target in metrics.targets
+        ],
+        missing=runs.missing,
+        compared=[_written(table, folder) for target in metrics.targets for table in comparison_tables(runs, target)],
+        compared_figures=[
+            _embedded(drawing, folder)
+            for target in metrics.targets
+            for drawing in comparison_figures(inputs, runs, target)
         ],
         sample=[_written(table, folder) for table in _sample_tables(inputs)],
         sample_figures=[_embedded(drawing, folder) for drawing in _sample_figures(inputs)],
         history=[_embedded(drawing, folder) for drawing in _history_figures(inputs)],
+        models=_written(models_table(runs), folder),
         tuning=[_written(table, folder) for table in _tuning_tables(inputs)],
         provenance=[_written(table, folder) for table in _provenance_tables(inputs)],
         css=Markup(_source("tabulator/tabulator_simple.min.css") + _source("page.css")),
@@ -124,9 +130,11 @@ def _source(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _browser(inputs: Inputs, target: str) -> dict[str, str | Markup]:
-    panels = len(inputs.run.config.model.views) + 3
-    data = browser.browser_data([inputs], target, browser.PANELS // panels // len(inputs.metrics.targets))
+def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | Markup]:
+    others = [run for run in runs.same if run is not inputs and target in run.metrics.targets]
+    panels = len(inputs.run.config.model.views) + 1 + 2 * (1 + len(others))
+    at_most = browser.PANELS // panels // len(inputs.metrics.targets)
+    data = browser.browser_data([inputs, *others], target, at_most)
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script
     return {"rule": browser.rule_of_choice(len(data["maps"]), len(inputs.metrics)), "json": Markup(text)}
 

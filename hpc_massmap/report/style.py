@@ -4,6 +4,8 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ COLOURS = {
     "multi3": "#009E73",
     "gas2": "#56B4E9",
 }
-OTHER_MODEL = "#7F5FA8"
+OTHER_MODELS = ["#7F5FA8", "#8C564B", "#000000", "#BCBD22", "#AA3377", "#4477AA"]
 SIMULATIONS = [("#E69F00", "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":")]  # colours of figs. A1 to A3
 TRUTH = "#333333"
 GUIDE = "#999999"
@@ -35,6 +37,16 @@ RESIDUAL = "RdBu_r"
 
 WIDTH = 7.1  # inches, two columns of a journal page
 DPI = 200
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the name of its files, and what to say about it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -73,7 +85,16 @@ def model_key(model: Model) -> str | None:
 
 def colour_of(model: Model) -> str:
     """The colour of a model's lines, bands and markers."""
-    return COLOURS.get(model_key(model) or "", OTHER_MODEL)
+    return COLOURS.get(model_key(model) or "", OTHER_MODELS[0])
+
+
+def colours_of(models: list[Model]) -> list[str]:
+    """The colours of models that are drawn together: the first of each of the paper's has its own, others another."""
+    others, found = cycle(OTHER_MODELS), list[str]()
+    for model in models:
+        own = COLOURS.get(model_key(model) or "")
+        found.append(own if own and own not in found else next(others))
+    return found
 
 
 def of_simulation(place: int) -> dict[str, Any]:

@@ -28,12 +28,20 @@ SCRIPT = "<script>alert('x')</script> | 50% of $HOME_DIR"
 INTERVALS = [13.5, 14.02, 14.63, 15.38]
 
 
-def make_run(folder: Path, targets: list[str], intervals: list[float] = INTERVALS, **model: Any) -> Run:
-    """A run whose every step before the report is done."""
+def make_run(
+    folder: Path,
+    targets: list[str],
+    intervals: list[float] = INTERVALS,
+    name: str = "demo",
+    every: int = 2,
+    **model: Any,
+) -> Run:
+    """A run whose every step before the report is done, of each `every`-th map of the folder's map file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_synthetic_maps(folder / "maps.h5", regions=16, snapshots=2, projections=3)
+    if not (folder / "maps.h5").exists():
+        write_synthetic_maps(folder / "maps.h5", regions=16, snapshots=2, projections=3)
     values = {
-        "name": "demo",
+        "name": name,
         "runs": str(folder / "runs"),
         "data": DATA,
         "simulations": [{"name": "synthetic", "folder": str(folder), "snapshots": [1]}],
@@ -44,7 +52,7 @@ def make_run(folder: Path, targets: list[str], intervals: list[float] = INTERVAL
     }
     run = Run.open(validated(Config, values, {}, "test"))
     maps = open_maps(run.maps)
-    rows = np.arange(0, len(maps), 2)
+    rows = np.arange(0, len(maps), every)
     predicted = {target: predict(maps.maps[target][rows], maps, rows) for target in targets}
     write_predictions(run, maps, rows, predicted)
     measured = {target: measure(predicted[target], maps, rows, target) for target in targets}

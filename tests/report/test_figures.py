@@ -189,7 +189,7 @@ def test_every_model_of_the_paper_has_its_own_colour() -> None:
     ]
     assert [style.model_key(model) for model in models] == ["star", "sz", "xray", "multi1", "multi3", "gas2"]
     assert len({style.colour_of(model) for model in models}) == 6
-    assert style.colour_of(Model(views=["star", "sz"])) == style.OTHER_MODEL
+    assert style.colour_of(Model(views=["star", "sz"])) == style.OTHER_MODELS[0]
 
 
 def test_drawing_leaves_no_trace_in_matplotlibs_settings(inputs: Inputs) -> None:

@@ -1,0 +1,237 @@
+"""Several runs in one report: those with the same test maps side by side, those with test maps of their own (fig. A4).
+
+A run that cannot be read does not keep the others from being shown: the page says what is missing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hpc_massmap.config import load_config
+from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.summary import b200_by_mass, interval_labels
+from hpc_massmap.report import contents, paper, style, together
+from hpc_massmap.report.examples import read_examples
+from hpc_massmap.report.history import best_trial
+from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
+from hpc_massmap.report.style import Drawing
+from hpc_massmap.report.tables import Cell, Measured, Table
+from hpc_massmap.run import Run
+
+ORDER = ["star", "sz", "xray", "multi1", "multi3", "gas2"]  # of the paper's figures and table 4
+EXAMPLE = (
+    "One test map: left the inputs and the truth, then what each model predicts, and prediction minus truth (fig. 5). "
+    "It is the one of the middle third of masses whose error is the median for {name}. Truth and predictions share a "
+    "scale, and so do the residuals. Dashed circles: R500."
+)
+PIXELS = (
+    "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6); the legend "
+    "gives the median and its distances to the 84th and 16th percentile."
+)
+BIAS = (
+    "Bias of the mass inside R by mass interval (fig. 7): models of one view above, of several below; median, and 16th "
+    "to 84th percentile as a band."
+)
+POWER = (
+    "Power spectra of truth (dark) and prediction against wavelength (top) and their relative difference (bottom), "
+    "a column a model (fig. 8): median, and 16th to 84th percentile as a band."
+)
+MMD = (
+    "Median squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9). "
+    "Dashed: truth against truth with noise of α times its maximum."
+)
+RETRAINED = (
+    "Bias of the mass inside R of runs with training and test maps of their own (fig. A4), over all their test maps: "
+    "median, and 16th to 84th percentile as a band."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a report.
+
+    Attributes
+    ----------
+    same : those with the same test maps as the report's own run, which is one of them; in the paper's order
+    colours : of `same`, then of `apart`
+    apart : those with other test maps
+    missing : what could not be shown, and why
+    """
+
+    same: list[Inputs]
+    colours: list[str]
+    apart: list[Inputs]
+    missing: list[str]
+
+    def shown(self, runs: list[Inputs]) -> list[together.Shown]:
+        colours = dict(zip(map(shown_name, [*self.same, *self.apart]), self.colours, strict=True))
+        return [
+            together.Shown(name, colours[name], run.metrics, len(run.run.config.model.views) > 1)
+            for name, run in zip(map(shown_name, runs), runs, strict=True)
+        ]
+
+
+def run_at(path: Path) -> Run:
+    """The run of a config file, or of a folder of runs/."""
+    if path.is_dir():
+        return Run(load_config(path / "config.yaml"), path)
+    config = load_config(path)
+    return Run(config, config.runs / config.name)
+
+
+def digests_of(others: list[Run]) -> dict[str, str]:
+    """What a comparison is made from: `<run>/<file>` -> SHA-256, or why there is none."""
+    found: dict[str, str] = {}
+    for run in others:
+        try:
+            found |= {f"{run.config.name}/{name}": digest for name, digest in input_digests(run).items()}
+        except InputError as error:
+            found[run.config.name] = str(error)
+    return found
+
+
+def compare(main: Inputs, others: list[Run]) -> Comparison:
+    """Read the other runs and sort them.
+
+    Raises
+    ------
+    InputError
+        If two runs have one name.
+    """
+    names = [run.config.name for run in (main.run, *others)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--with: two runs are called {name}; each is drawn once, under its own name")
+    same, apart, missing = [main], list[Inputs](), list[str]()
+    for run in others:
+        try:
+            other = read_inputs(run)
+        except InputError as error:
+            missing.append(f"{run.config.name}: {error}")
+            continue
+        if not _has_test_maps_of(main, other):
+            apart.append(other)
+        elif other.metrics.mass_intervals != main.metrics.mass_intervals:
+            missing.append(f"{run.config.name}: evaluated in other mass intervals than {main.metrics.name}")
+        else:
+            same.append(other)
+    colours = style.colours_of([run.run.config.model for run in [*same, *apart]])
+    ordered = sorted(range(len(same)), key=lambda n: _place(same[n]))
+    in_order = [colours[n] for n in ordered] + colours[len(same) :]
+    return Comparison([same[n] for n in ordered], in_order, apart, missing)
+
+
+def _has_test_maps_of(main: Inputs, other: Inputs) -> bool:
+    return main.metrics.maps_digest == other.metrics.maps_digest and np.array_equal(
+        main.metrics.maps["row"], other.metrics.maps["row"]
+    )
+
+
+def _place(run: Inputs) -> int:
+    key = style.model_key(run.run.config.model)
+    return ORDER.index(key) if key else len(ORDER)
+
+
+def shown_name(run: Inputs) -> str:
+    """The paper's name of a model if the run is called as its config is, else the run's."""
+    name, key = run.run.config.name, style.model_key(run.run.config.model)
+    return paper.NAMES[key] if key and name == key else name
+
+
+def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[Drawing]:
+    """Figures 5 to 9 of the runs that predict `target` of the same test maps, and figure A4 of the others."""
+    same = [run for run in runs.same if target in run.metrics.targets]
+    units, of_data = main.predictions.maps.units, f" Data: {main.run.config.data.rstrip('.')}."
+    if len(same) > 1:
+        models = runs.shown(same)
+        figure = _example_figure(main, same, target, units)
+        if figure is not None:
+            yield Drawing(f"fig5_models_{target}", EXAMPLE.format(name=shown_name(main)) + of_data, figure)
+        yield Drawing(f"fig6_models_{target}", PIXELS + of_data, together.pixels_together(models, target))
+        yield Drawing(f"fig7_models_{target}", BIAS + of_data, together.bias_together(models, target))
+        yield Drawing(f"fig8_models_{target}", POWER + of_data, together.power_together(models, target, units[target]))
+        yield Drawing(f"fig9_models_{target}", MMD + of_data, together.mmd_together(models, target))
+    apart = [run for run in runs.apart if target in run.metrics.targets]
+    if apart:
+        said = "".join(f" {shown_name(run)}: {run.run.config.data.rstrip('.')}." for run in apart)
+        figure = together.retrained_figure(runs.shown(apart), target)
+        yield Drawing(f"figA4_retrained_{target}", RETRAINED + said, figure)
+
+
+def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[str, str]) -> Figure | None:
+    views = list(dict.fromkeys(view for run in same for view in run.run.config.model.views))
+    examples = read_examples(main.predictions, main.metrics, views, target)
+    if not examples:
+        return None
+    middle = len(examples) // 2
+    predicted = {
+        shown_name(run): run.predictions.block(target, slice(examples[middle].place, examples[middle].place + 1))[0][0]
+        for run in same
+    }
+    return together.examples_together(examples[middle], predicted, target, units)
+
+
+def comparison_tables(runs: Comparison, target: str) -> Iterator[Table]:
+    """Table 4 and the legend of figure 6, a row a model."""
+    same = [run for run in runs.same if target in run.metrics.targets]
+    if len(same) > 1:
+        yield _b200_of_models(same, target)
+        yield _pixels_of_models(same, target)
+
+
+def _b200_of_models(runs: list[Inputs], target: str) -> Table:
+    labels = [label.replace("<=", "≤") for label in interval_labels(runs[0].metrics)]
+    columns, with_paper = ["model", *labels], target == paper.TARGET
+    if with_paper:
+        columns += [f"paper, {low:g} to {high:g}" for low, high in pairwise(paper.MASS_INTERVALS)]
+    rows: list[list[Cell]] = []
+    for run in runs:
+        row: list[Cell] = [shown_name(run), *(contents.measured(of) for of in b200_by_mass(run.metrics, target))]
+        if with_paper:
+            none = [None] * (len(paper.MASS_INTERVALS) - 1)
+            row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
+        rows.append(row)
+    note = f"{contents.SPREAD} {contents.PAPER_DATA if with_paper else ''} {_data_of(runs)}"
+    title = f"Mass bias b200 inside R200 of each model by mass interval (Msun/h), {target} maps (table 4)"
+    return Table(f"b200_models_{target}", title, " ".join(note.split()), columns, rows)
+
+
+def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
+    columns, with_paper = ["model", *contents.APERTURES.values()], target == paper.TARGET
+    rows: list[list[Cell]] = []
+    for run in runs:
+        row: list[Cell] = [shown_name(run)]
+        for name in contents.APERTURES:
+            of = run.metrics.targets[target].pixels[name]
+            row.append(Measured(of.median, of.p84 - of.median, of.median - of.p16) if of.count else None)
+        if with_paper:
+            scatter = paper.PIXEL_SCATTER.get(style.model_key(run.run.config.model) or "")
+            row.append(f"+{scatter[0]} −{scatter[1]}" if scatter else None)
+        rows.append(row)
+    columns += ["paper, scatter of the whole map"] * with_paper
+    note = f"{contents.SPREAD} {contents.PAPER_DATA if with_paper else ''} {_data_of(runs)}"
+    title = f"Relative difference of pixels of each model, {target} maps (legend of fig. 6)"
+    return Table(f"pixels_models_{target}", title, " ".join(note.split()), columns, rows)
+
+
+def _data_of(runs: list[Inputs]) -> str:
+    return f"Data of these runs: {runs[0].run.config.data.rstrip('.')}."
+
+
+def models_table(runs: Comparison) -> Table:
+    """What goes into each model, and how far its training came (table 2)."""
+    rows: list[list[Cell]] = []
+    for run in [*runs.same, *runs.apart]:
+        model, log, best = run.run.config.model, run.training, best_trial(run.trials)
+        encoders = 1 if model.encoders == "one" else len(model.views)
+        views, targets = (", ".join(style.name_of(name) for name in names) for names in (model.views, model.targets))
+        loss = best.loss if best else None
+        rows.append([shown_name(run), views, targets, encoders, len(run.trials), loss, len(log.epoch)])
+        rows[-1].append(log.validation_loss[log.best])
+    columns = ["model", "input maps", "predicts", "encoders", "trials", "best trial's loss", "epochs", "final loss"]
+    note = "Losses are of the validation set: mean absolute errors of normalised pixels."
+    return Table("models", "Models (table 2), their tuning and their training", note, columns, rows)

@@ -1,0 +1,142 @@
+"""Several runs in one report: who is drawn with whom, in which colour, and that the numbers are each run's own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.summary import b200_by_mass, mmd_by_mass
+from hpc_massmap.report import browser, comparison, page, paper, style, together
+from hpc_massmap.report.inputs import Inputs, read_inputs
+from hpc_massmap.run import Run
+from jobs import report as job
+from tests.report.run_folder import make_run
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "multi3": {"views": ["star", "sz", "xray"]},
+    "star": {"views": ["star"], "encoders": "one"},
+    "sz": {"views": ["sz"], "encoders": "one"},
+    "tweaked": {"views": ["star"], "encoders": "one"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Four models of the same test maps, one of others, and one that was not evaluated."""
+    folder = tmp_path_factory.mktemp("several")
+    made = {name: make_run(folder, ["mass"], name=name, **model) for name, model in VIEWS.items()}
+    made["low_mass"] = make_run(folder, ["mass"], name="low_mass", every=3)
+    made["unfinished"] = make_run(folder, ["mass"], name="unfinished")
+    made["unfinished"].metrics.unlink()
+    return made
+
+
+@pytest.fixture(scope="module")
+def main(runs: dict[str, Run]) -> Inputs:
+    return read_inputs(runs["multi3"])
+
+
+@pytest.fixture(scope="module")
+def compared(runs: dict[str, Run], main: Inputs) -> comparison.Comparison:
+    return comparison.compare(main, [run for name, run in runs.items() if name != "multi3"])
+
+
+def test_runs_are_sorted_by_their_test_maps(compared: comparison.Comparison) -> None:
+    assert [comparison.shown_name(run) for run in compared.same] == ["star", "tweaked", "SZ", "multi-3"]
+    assert [comparison.shown_name(run) for run in compared.apart] == ["low_mass"]
+    assert len(compared.missing) == 1
+    assert compared.missing[0].startswith("unfinished: ")
+    assert compared.missing[0].endswith("metrics.h5: no such file; run jobs/evaluate.py first")
+
+
+def test_each_model_has_its_own_colour_everywhere(compared: comparison.Comparison) -> None:
+    shown = {model.name: model.colour for model in compared.shown([*compared.same, *compared.apart])}
+    assert len(set(shown.values())) == len(shown)
+    assert (shown["star"], shown["SZ"], shown["multi-3"]) == tuple(style.COLOURS[n] for n in ("star", "sz", "multi3"))
+    figure = together.bias_together(compared.shown(compared.same), "mass")
+    drawn = {line.get_label(): to_hex(line.get_color()) for panel in figure.axes for line in panel.get_lines()}
+    assert all(drawn[name] == shown[name].lower() for name in ("star", "tweaked", "SZ", "multi-3"))
+
+
+def test_models_of_one_view_are_above_those_of_several(compared: comparison.Comparison) -> None:
+    figure = together.bias_together(compared.shown(compared.same), "mass")
+    legends = [[text.get_text() for text in of.get_texts()] for panel in figure.axes if (of := panel.get_legend())]
+    assert legends == [["star", "tweaked", "SZ"], ["multi-3"]]
+    single = together.bias_together(compared.shown(compared.same)[:2], "mass")
+    assert len(single.axes) == 3
+
+
+def test_drawn_mmd_is_each_models_own(compared: comparison.Comparison) -> None:
+    figure = together.mmd_together(compared.shown(compared.same), "mass")
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    for run in compared.same:
+        value = mmd_by_mass(run.metrics, "mass")
+        drawn = np.asarray(lines[comparison.shown_name(run)].get_ydata())
+        np.testing.assert_array_equal(drawn, value.median[value.count > 0])
+
+
+def test_table_4_has_a_row_a_model_beside_the_papers(compared: comparison.Comparison) -> None:
+    table, _ = comparison.comparison_tables(compared, "mass")
+    assert [row[0] for row in table.rows] == ["star", "tweaked", "SZ", "multi-3"]
+    for run, row in zip(compared.same, table.rows, strict=True):
+        ours = [cell for cell in row[1:4] if cell is not None]
+        assert [cell.median for cell in ours] == [of.median for of in b200_by_mass(run.metrics, "mass")]  # type: ignore[union-attr]
+        assert row[4:] == paper.B200[style.model_key(run.run.config.model) or ""]
+    assert compared.same[0].run.config.data in table.note
+
+
+def test_models_table_says_what_goes_in(compared: comparison.Comparison) -> None:
+    rows = {row[0]: row[1:4] for row in comparison.models_table(compared).rows}
+    assert rows["SZ"] == ["SZ", "total mass", 1]
+    assert rows["multi-3"] == ["stars, SZ, X-ray", "total mass", 3]
+    assert "low_mass" in rows
+
+
+def test_page_of_several(runs: dict[str, Run], main: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def note(figure: Figure, stem: Path) -> bytes:
+        written.append(stem.name)
+        return b""
+
+    monkeypatch.setattr(style, "write_figure", note)
+    text = page.write_report(main, tmp_path, [runs["sz"], runs["low_mass"], runs["unfinished"]]).read_text()
+    together_first = [f"fig{n}_models_mass" for n in (5, 6, 7, 8, 9)]
+    assert [name for name in written if "models" in name or "A4" in name] == [*together_first, "figA4_retrained_mass"]
+    assert "unfinished: " in text
+    assert "metrics.h5: no such file; run jobs/evaluate.py first" in text
+    assert "residual of SZ" in text
+    assert (tmp_path / "tables" / "b200_models_mass.tex").exists()
+
+
+def test_browser_has_every_models_prediction(compared: comparison.Comparison, main: Inputs) -> None:
+    others = [run for run in compared.same if run.metrics.name == "sz"]
+    data = browser.browser_data([main, *others], "mass", 1000)
+    titles = [panel["title"] for panel in data["panels"][-4:]]
+    assert titles == ["prediction of multi-3", "residual of multi-3", "prediction of SZ", "residual of SZ"]
+    bias = others[0].metrics.targets["mass"].profiles.bias[:, -1]
+    assert [row["bias"][1] for row in data["maps"]] == pytest.approx(bias.tolist(), abs=1e-4)
+
+
+def test_a_name_given_twice_is_refused(runs: dict[str, Run], main: Inputs) -> None:
+    with pytest.raises(InputError, match="two runs are called multi3"):
+        comparison.compare(main, [runs["multi3"]])
+
+
+def test_the_job_takes_folders_and_config_files(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def note(inputs: Inputs, folder: Path, others: list[Run]) -> Path:
+        asked.extend(run.folder for run in others)
+        return folder
+
+    monkeypatch.setattr(page, "write_report", note)
+    main_config, sz, star = (runs[name].folder for name in ("multi3", "sz", "star"))
+    job.main([str(main_config / "config.yaml"), "--with", str(sz), str(star / "config.yaml")])
+    assert asked == [sz, star]
+    with pytest.raises(InputError, match="nowhere"):
+        job.main([str(main_config / "config.yaml"), "--with", "nowhere/config.yaml"])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.summary import b200_by_mass, interval_labels
+from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report import contents, paper, style, together
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.history import best_trial
@@ -184,10 +184,9 @@ def comparison_tables(runs: Comparison, target: str) -> Iterator[Table]:
 
 
 def _b200_of_models(runs: list[Inputs], target: str) -> Table:
-    labels = [label.replace("<=", "≤") for label in interval_labels(runs[0].metrics)]
-    columns, with_paper = ["model", *labels], target == paper.TARGET
+    columns, with_paper = ["model", *_ranges(runs[0].metrics.mass_intervals)], target == paper.TARGET
     if with_paper:
-        columns += [f"paper, {low:g} to {high:g}" for low, high in pairwise(paper.MASS_INTERVALS)]
+        columns += [f"paper, {label}" for label in _ranges(paper.MASS_INTERVALS)]
     rows: list[list[Cell]] = []
     for run in runs:
         row: list[Cell] = [shown_name(run), *(contents.measured(of) for of in b200_by_mass(run.metrics, target))]
@@ -195,9 +194,13 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
             none = [None] * (len(paper.MASS_INTERVALS) - 1)
             row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
         rows.append(row)
-    note = f"{contents.SPREAD} {contents.PAPER_DATA if with_paper else ''} {_data_of(runs)}"
-    title = f"Mass bias b200 inside R200 of each model by mass interval (Msun/h), {target} maps (table 4)"
-    return Table(f"b200_models_{target}", title, " ".join(note.split()), columns, rows)
+    note = f"Intervals of log10 M200/(Msun/h). {contents.SPREAD} {contents.PAPER_DATA if with_paper else ''}"
+    title = f"Mass bias b200 inside R200 of each model by mass interval, {target} maps (table 4)"
+    return Table(f"b200_models_{target}", title, f"{note.rstrip()} {_data_of(runs)}", columns, rows)
+
+
+def _ranges(edges: list[float]) -> list[str]:
+    return [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
 
 
 def _pixels_of_models(runs: list[Inputs], target: str) -> Table:

@@ -128,7 +128,7 @@
       }));
       this.table = new Tabulator(this.find(".maps > div"), {
         data: this.maps, layout: "fitColumns", height: "100%", selectableRows: 1,
-        columnDefaults: { headerWordWrap: true, minWidth: 48 },
+        columnDefaults: { headerWordWrap: true, minWidth: 58 },
         columns: [
           { title: "halo", field: "halo", hozAlign: "right" },
           { title: "line of sight", field: "projection", hozAlign: "right" },

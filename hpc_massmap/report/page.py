@@ -130,18 +130,20 @@ def _source(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | Markup]:
+def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | Markup | bool]:
     others = [run for run in runs.same if run is not inputs and target in run.metrics.targets]
     panels = len(inputs.run.config.model.views) + 1 + 2 * (1 + len(others))
     at_most = browser.PANELS // panels // len(inputs.metrics.targets)
     data = browser.browser_data([inputs, *others], target, at_most)
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script
-    return {"rule": browser.rule_of_choice(len(data["maps"]), len(inputs.metrics)), "json": Markup(text)}
+    rule = browser.rule_of_choice(len(data["maps"]), len(inputs.metrics))
+    return {"rule": rule, "json": Markup(text), "several": bool(others)}
 
 
-def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:
+def _embedded(drawing: Drawing, folder: Path) -> dict[str, str | float]:
     image = style.write_figure(drawing.figure, folder / "figures" / drawing.name)
-    return {"name": drawing.name, "caption": drawing.caption, "png": base64.b64encode(image).decode()}
+    share = drawing.figure.get_figwidth() / style.WIDTH
+    return {"name": drawing.name, "caption": drawing.caption, "png": base64.b64encode(image).decode(), "share": share}
 
 
 def _written(table: Table, folder: Path) -> dict[str, Table | Markup]:

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.summary import b200_by_mass
+from hpc_massmap.metrics import summary
 from hpc_massmap.report import contents, paper, style, together
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
+from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
-from hpc_massmap.report.tables import Cell, Measured, Table
+from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.run import Run
 
 ORDER = ["star", "sz", "xray", "multi1", "multi3", "gas2"]  # of the paper's figures and table 4
@@ -176,11 +177,13 @@ def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[s
 
 
 def comparison_tables(runs: Comparison, target: str) -> Iterator[Table]:
-    """Table 4 and the legend of figure 6, a row a model."""
+    """Table 4, the legend of figure 6 and figure 9 in numbers, a row a model."""
     same = [run for run in runs.same if target in run.metrics.targets]
     if len(same) > 1:
         yield _b200_of_models(same, target)
         yield _pixels_of_models(same, target)
+        data = same[0].run.config.data.rstrip(".")
+        yield mmd_table([(shown_name(run), run.metrics) for run in same], target, data)
 
 
 def _b200_of_models(runs: list[Inputs], target: str) -> Table:
@@ -189,14 +192,17 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
         columns += [f"paper, {label}" for label in _ranges(paper.MASS_INTERVALS)]
     rows: list[list[Cell]] = []
     for run in runs:
-        row: list[Cell] = [shown_name(run), *(contents.measured(of) for of in b200_by_mass(run.metrics, target))]
+        row: list[Cell] = [
+            shown_name(run),
+            *(contents.measured(of) for of in summary.b200_by_mass(run.metrics, target)),
+        ]
         if with_paper:
             none = [None] * (len(paper.MASS_INTERVALS) - 1)
             row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
         rows.append(row)
-    note = f"Intervals of log10 M200/(Msun/h). {contents.SPREAD} {contents.PAPER_DATA if with_paper else ''}"
+    note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
     title = f"Mass bias b200 inside R200 of each model by mass interval, {target} maps (table 4)"
-    return Table(f"b200_models_{target}", title, f"{note.rstrip()} {_data_of(runs)}", columns, rows)
+    return Table(f"b200_models_{target}", title, note, columns, rows)
 
 
 def _ranges(edges: list[float]) -> list[str]:
@@ -209,20 +215,21 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
     for run in runs:
         row: list[Cell] = [shown_name(run)]
         for name in contents.APERTURES:
-            of = run.metrics.targets[target].pixels[name]
-            row.append(Measured(of.median, of.p84 - of.median, of.median - of.p16) if of.count else None)
+            row.append(contents.measured(summary.pixels(run.metrics, target, name)))
         if with_paper:
             scatter = paper.PIXEL_SCATTER.get(style.model_key(run.run.config.model) or "")
             row.append(f"+{scatter[0]} −{scatter[1]}" if scatter else None)
         rows.append(row)
     columns += ["paper, scatter of the whole map"] * with_paper
-    note = f"{contents.SPREAD} {contents.PAPER_DATA if with_paper else ''} {_data_of(runs)}"
+    note = _note(runs, with_paper)
     title = f"Relative difference of pixels of each model, {target} maps (legend of fig. 6)"
-    return Table(f"pixels_models_{target}", title, " ".join(note.split()), columns, rows)
+    return Table(f"pixels_models_{target}", title, note, columns, rows)
 
 
-def _data_of(runs: list[Inputs]) -> str:
-    return f"Data of these runs: {runs[0].run.config.data.rstrip('.')}."
+def _note(runs: list[Inputs], with_paper: bool) -> str:
+    of_paper = f"{contents.PAPER_DATA} " if with_paper else ""
+    data = runs[0].run.config.data.rstrip(".")
+    return f"{contents.spread_note(runs[0].metrics)} {of_paper}Data of these runs: {data}."
 
 
 def models_table(runs: Comparison) -> Table:

@@ -12,12 +12,20 @@ from markupsafe import Markup
 
 from hpc_massmap.metrics import summary
 from hpc_massmap.report import browser, contents, curves, figures, paper, sample, style, tuning
-from hpc_massmap.report.comparison import Comparison, compare, comparison_figures, comparison_tables, models_table
+from hpc_massmap.report.comparison import (
+    Comparison,
+    compare,
+    comparison_figures,
+    comparison_tables,
+    models_table,
+    shown_name,
+)
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.importance import FEWEST
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
 from hpc_massmap.run import Run
@@ -163,13 +171,12 @@ def _model_sentence(inputs: Inputs) -> str:
 
 def _cards(inputs: Inputs) -> Iterator[Card]:
     metrics = inputs.metrics
-    for target, result in metrics.targets.items():
+    for target in metrics.targets:
         b200 = summary.b200_by_mass(metrics, target)
         for label, value in zip(summary.interval_labels(metrics), b200, strict=True):
             number = contents.measured(value)
             yield Card(f"b200, {style.name_of(target)}", _shown(number), label.replace("<=", "≤"))
-        pixels = result.pixels["whole"]
-        number = Measured(pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16)
+        number = contents.measured(summary.pixels(metrics, target, "whole"))
         yield Card(f"pixels, {style.name_of(target)}", _shown(number), "relative difference, whole map")
     best = best_trial(inputs.trials)
     if best is not None:
@@ -182,7 +189,8 @@ def _shown(number: Measured | None) -> Markup:
     if number is None:
         return Markup("no test halos")
     median, plus, minus = (part.replace("-", "−") for part in number.parts())
-    return Markup('{}<span class="error"><span>{}</span><span>{}</span></span>').format(median, plus, minus)
+    spread = Markup('{}<span class="error"><span>{}</span><span>{}</span></span>').format(median, plus, minus)
+    return spread + Markup(' <span class="standard">{}</span>').format(number.shown_error())
 
 
 def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
@@ -222,6 +230,10 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     key, data = style.model_key(inputs.run.config.model), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
     yield contents.pixel_table(inputs.metrics, target, key, data)
+    yield mmd_table([(shown_name(inputs), inputs.metrics)], target, data)
+    if len(summary.by_simulation(inputs.metrics)) > 1:
+        yield contents.simulation_table(inputs.metrics, target, data)
+    yield contents.projection_table(inputs.metrics, target, data)
 
 
 def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:

@@ -80,7 +80,7 @@ def test_drawn_mmd_is_each_models_own(compared: comparison.Comparison) -> None:
 
 
 def test_table_4_has_a_row_a_model_beside_the_papers(compared: comparison.Comparison) -> None:
-    table, _ = comparison.comparison_tables(compared, "mass")
+    table, _, _ = comparison.comparison_tables(compared, "mass")
     assert [row[0] for row in table.rows] == ["star", "tweaked", "SZ", "multi-3"]
     for run, row in zip(compared.same, table.rows, strict=True):
         ours = [cell for cell in row[1:4] if cell is not None]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpc_massmap.metrics.summary import b200_by_mass
+from hpc_massmap.metrics.summary import b200_by_mass, in_intervals
 from hpc_massmap.report.contents import (
     b200_table,
     pixel_table,
@@ -18,6 +18,7 @@ from hpc_massmap.report.contents import (
     trials_table,
 )
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.noise import equivalent_noise, mmd_table
 from hpc_massmap.report.paper import B200
 from hpc_massmap.report.tables import Cell, Measured, Table, to_csv, to_html, to_latex, to_markdown
 from tests.report.run_folder import INTERVALS
@@ -176,3 +177,22 @@ def test_any_number_can_be_shown(value: float) -> None:
     table = Table("t", "T", "", ["x", "y"], [cells])
     for text in (to_csv(table), to_markdown(table), to_latex(table), to_html(table)):
         assert text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1e-4, "< 0.05"), (1e-3, "0.050"), (2e-3, "0.071"), (1e-2, "0.200"), (2e-2, "> 0.2")]
+)
+def test_noise_that_changes_a_map_as_much(value: float, shown: str) -> None:
+    calibration, noise = np.array([1e-2, 4e-3, 1e-3]), np.array([0.2, 0.1, 0.05])
+    assert equivalent_noise(value, calibration, noise) == shown
+
+
+def test_mmd_table_is_in_thousandths_by_mass_interval(inputs: Inputs) -> None:
+    table = mmd_table([("demo", inputs.metrics)], "mass", "made up")
+    (row,) = table.rows
+    inside = in_intervals(inputs.metrics)[0]
+    cell = row[1]
+    assert isinstance(cell, Measured)
+    assert cell.median == pytest.approx(1000 * np.median(inputs.metrics.targets["mass"].mmd.value[inside]))
+    assert len(row) == len(table.columns) == 1 + 2 * len(in_intervals(inputs.metrics))
+    assert row[-2:] == [None, None]  # no test halo is above the paper's masses

@@ -1,0 +1,52 @@
+"""Figure 9 in numbers: MMD by mass interval, and the noise that changes a true map as much (eq. 16)."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from hpc_massmap.arrays import FloatArray
+from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.metrics.summary import in_intervals, mmd_of
+from hpc_massmap.report import contents, paper
+from hpc_massmap.report.tables import Cell, Table
+
+
+def equivalent_noise(value: float, calibration: FloatArray, noise: FloatArray) -> str:
+    """The alpha of the noise whose MMD^2 is `value`, along straight lines between the calibration's in logarithms.
+
+    Parameters
+    ----------
+    calibration : (n_noise,), MMD^2 of truths with noise
+    noise : (n_noise,), alpha
+
+    Returns
+    -------
+    As it is shown: a number, or a bound outside the calibration.
+    """
+    order = np.argsort(noise)
+    alpha, at = noise[order], np.maximum.accumulate(calibration[order])
+    if value < at[0] or at[0] <= 0:
+        return f"< {alpha[0]:g}"
+    if value > at[-1]:
+        return f"> {alpha[-1]:g}"
+    return f"{np.exp(np.interp(np.log(value), np.log(at), np.log(alpha))):.3f}"
+
+
+def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Table:
+    """MMD and its equivalent noise in each mass interval of the first model, a row a model."""
+    columns = ["model"]
+    for low, high in pairwise(models[0][1].mass_intervals):
+        columns += [f"1000 MMD², {low:g} to {high:g}", "as noise of α"]
+    rows: list[list[Cell]] = []
+    for name, metrics in models:
+        row: list[Cell] = [name]
+        for inside in in_intervals(metrics):
+            of, mmd = mmd_of(metrics, target, inside), metrics.targets[target].mmd
+            row.append(contents.measured(of, contents.MMD_UNIT))
+            calibration = np.median(mmd.calibration[inside], axis=0) if inside.any() else None
+            row.append(None if calibration is None else equivalent_noise(float(of.median), calibration, mmd.noise))
+        rows.append(row)
+    several = "_models" if len(models) > 1 else ""
+    said = f"Intervals of log10 M200/(Msun/h). {contents.spread_note(models[0][1])} {paper.NOISE}"
+    title = f"MMD of pixel values by mass interval, {target} maps (fig. 9)"
+    return Table(f"mmd{several}_{target}", title, f"{said} Data: {data}.", columns, rows)

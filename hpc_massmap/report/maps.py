@@ -17,7 +17,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.report import style
 from hpc_massmap.report.gallery import log_scale, map_image
 
-ROWS = ("sz", "xray", "star", "mass")  # from top to bottom, as in the paper
+ROWS = ("sz", "xray", "star", "mass")  # from top to bottom, as in the paper; others follow
 PANEL = 1.9  # inches
 ROUND_STEPS = (1, 2, 5, 10)
 
@@ -31,7 +31,7 @@ def maps_figure(maps: MapFile, halos: list[int], projection: int) -> Figure:
         If the file has no such halo or projection.
     """
     rows = [_row(maps, halo, projection) for halo in halos]
-    names = [name for name in ROWS if name in maps.maps]
+    names = [*(name for name in ROWS if name in maps.maps), *(name for name in maps.maps if name not in ROWS)]
     with style.applied():
         size = (len(names) * PANEL + 0.9, len(halos) * PANEL + 1.4)
         figure = style.canvas(*size, square_panels=True)

@@ -171,10 +171,10 @@
         paint(one.canvas, one.image, one.colours);
         one.circle.style.width = `${100 * map.r500}%`;
       });
-      const errors = this.data.models.map((name, n) =>
-        `b200${this.data.models.length > 1 ? ` of ${name}` : ""} = ${signed(map.bias[n])}`);
+      const many = this.data.models.length > 1;
+      const errors = this.data.models.map((name, n) => (many ? `${name} ` : "") + signed(map.bias[n])).join(", ");
       this.find(".about").textContent = `${map.simulation}, ${map.region}, line of sight ${map.projection}: `
-        + `log10 M200 = ${map.mass.toFixed(2)}, z = ${map.redshift}; ${errors.join(", ")}`;
+        + `log10 M200 = ${map.mass.toFixed(2)}, z = ${map.redshift}; b200: ${errors}`;
       this.section.dataset.shown = map.id;
     }
 

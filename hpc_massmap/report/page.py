@@ -25,6 +25,7 @@ from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.importance import FEWEST
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.maps import maps_figure
 from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
@@ -35,6 +36,10 @@ INDEX = "index.html"
 SAMPLE = (
     "Number of halos by mass (fig. 1). Dashed: the masses that split the sample in three equal parts. The paper's "
     f"sample is approximately flat, with the lines at {paper.TERCILES[0]} and {paper.TERCILES[1]}."
+)
+MAPS = (
+    "Maps of four halos, from the least massive to the most, along the first line of sight (fig. 2). A row has one "
+    "logarithmic scale. Circles: R200, and R500 dashed."
 )
 SIMULATIONS = (
     "Number of halos of each simulation by mass (fig. A1). The paper has "
@@ -240,6 +245,7 @@ def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:
     halos = inputs.predictions.maps.halos
     by_mass, data = sample.sample_by_mass(halos), f" Data: {inputs.run.config.data.rstrip('.')}."
     yield Drawing("fig1_sample", SAMPLE + data, sample.sample_figure(by_mass, sample.terciles(halos)))
+    yield Drawing("fig2_maps", MAPS + data, maps_figure(inputs.predictions.maps, sample.spread_by_mass(halos), 0))
     yield Drawing("figA1_simulations", SIMULATIONS + data, sample.simulations_figure(by_mass))
     for number, (name, of_paper) in enumerate(FRACTIONS.items(), 2):
         caption = (

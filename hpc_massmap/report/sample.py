@@ -59,6 +59,13 @@ def terciles(halos: dict[str, npt.NDArray[Any]]) -> FloatArray:
     return np.asarray(np.quantile(np.log10(halos["m200"]), [1 / 3, 2 / 3]))
 
 
+def spread_by_mass(halos: dict[str, npt.NDArray[Any]], number: int = 4) -> list[int]:
+    """Rows of at most `number` halos, from the least massive to the most, evenly spaced in log10 M200."""
+    log_m200 = np.log10(halos["m200"])
+    wanted = np.linspace(log_m200.min(), log_m200.max(), number)
+    return list(dict.fromkeys(int(np.argmin(np.abs(log_m200 - mass))) for mass in wanted))
+
+
 def _edges(log_m200: FloatArray) -> FloatArray:
     low = np.floor(log_m200.min() * BINS_PER_DEX)
     high = max(np.ceil(log_m200.max() * BINS_PER_DEX), low + 1)

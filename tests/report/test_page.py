@@ -110,7 +110,7 @@ def test_what_was_given_is_escaped(source: str, page: Page) -> None:
 
 def test_every_figure_and_table_is_written(report: Path) -> None:
     stems = ["fig5_examples_mass", "fig6_pixels_mass", "fig7_bias_mass", "fig8_power_mass", "fig9_mmd_mass"]
-    stems += ["fig1_sample", "figA1_simulations", "figA2_gas_fraction", "figA3_star_fraction"]
+    stems += ["fig1_sample", "fig2_maps", "figA1_simulations", "figA2_gas_fraction", "figA3_star_fraction"]
     for stem in [*stems, "trials", "training"]:
         assert (report / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert (report / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -148,7 +148,7 @@ def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run.trials_export.unlink()  # and not tuned
     report = write_report(read_inputs(run), run.report).parent
     kinds = ("fig5_examples", "fig6_pixels", "fig7_bias", "fig8_power", "fig9_mmd")
-    of_sample = ["fig1_sample", "figA1_simulations", "figA2_gas_fraction", "figA3_star_fraction"]
+    of_sample = ["fig1_sample", "fig2_maps", "figA1_simulations", "figA2_gas_fraction", "figA3_star_fraction"]
     assert written == [*(f"{kind}_{target}" for target in ("mass", "star") for kind in kinds), *of_sample, "training"]
     page = Page((report / "index.html").read_text())
     assert "the paper's gas" in page.text

@@ -112,3 +112,9 @@ def test_the_paper_s_numbers_stand_beside_its_simulations(inputs: Inputs) -> Non
     assert rows["maps of each kind"] == [96, 5041 * 29]
     assert rows["upper tercile of log10 M200"][1] == 14.65
     assert set(paper.HALOS) == {"GADGET-X", "GIZMO-SIMBA"}
+
+
+def test_halos_of_figure_2_are_spread_in_mass() -> None:
+    halos = {"m200": 10 ** np.array([14.0, 15.2, 13.5, 13.6, 14.7])}
+    assert sample.spread_by_mass(halos) == [2, 0, 4, 1]
+    assert sample.spread_by_mass({"m200": np.array([1e14])}) == [0]

@@ -120,7 +120,8 @@ def _log_panel(title: str, stack: FloatArray, name: str, unit: str, scale: Norma
     scale = scale or log_scale(list(stack))
     assert scale.vmin is not None
     assert scale.vmax is not None
-    level = np.log(np.maximum(stack, scale.vmin) / scale.vmin) / np.log(scale.vmax / scale.vmin)
+    decades = np.log(scale.vmax / scale.vmin) or 1.0  # maps of one value have none
+    level = np.log(np.maximum(stack, scale.vmin) / scale.vmin) / decades
     colours = style.MAP_COLOURS.get(name, style.OTHER_MAP)
     return _panel(title, level, (scale.vmin, scale.vmax), unit, colours, "log")
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import contents, paper, style, together
+from hpc_massmap.report import captions, contents, paper, style, together
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
@@ -24,31 +24,6 @@ from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.run import Run
 
 ORDER = ["star", "sz", "xray", "multi1", "multi3", "gas2"]  # of the paper's figures and table 4
-EXAMPLE = (
-    "One test map: left the inputs and the truth, then what each model predicts, and prediction minus truth (fig. 5). "
-    "It is the one of the middle third of masses whose error is the median for {name}. Truth and predictions share a "
-    "scale, and so do the residuals. Dashed circles: R500."
-)
-PIXELS = (
-    "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6); the legend "
-    "gives the median and its distances to the 84th and 16th percentile."
-)
-BIAS = (
-    "Bias of the mass inside R by mass interval (fig. 7): models of one view above, of several below; median, and 16th "
-    "to 84th percentile as a band."
-)
-POWER = (
-    "Power spectra of truth (dark) and prediction against wavelength (top) and their relative difference (bottom), "
-    "a column a model (fig. 8): median, and 16th to 84th percentile as a band."
-)
-MMD = (
-    "Median squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9). "
-    "Dashed: truth against truth with noise of α times its maximum."
-)
-RETRAINED = (
-    "Bias of the mass inside R of runs with training and test maps of their own (fig. A4), over all their test maps: "
-    "median, and 16th to 84th percentile as a band."
-)
 
 
 @dataclass(frozen=True)
@@ -151,16 +126,26 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         models = runs.shown(same)
         figure = _example_figure(main, same, target, units)
         if figure is not None:
-            yield Drawing(f"fig5_models_{target}", EXAMPLE.format(name=shown_name(main)) + of_data, figure)
-        yield Drawing(f"fig6_models_{target}", PIXELS + of_data, together.pixels_together(models, target))
-        yield Drawing(f"fig7_models_{target}", BIAS + of_data, together.bias_together(models, target))
-        yield Drawing(f"fig8_models_{target}", POWER + of_data, together.power_together(models, target, units[target]))
-        yield Drawing(f"fig9_models_{target}", MMD + of_data, together.mmd_together(models, target))
+            yield Drawing(
+                f"fig5_models_{target}", captions.EXAMPLE_OF_MODELS.format(name=shown_name(main)) + of_data, figure
+            )
+        yield Drawing(
+            f"fig6_models_{target}", captions.PIXELS_OF_MODELS + of_data, together.pixels_together(models, target)
+        )
+        yield Drawing(
+            f"fig7_models_{target}", captions.BIAS_OF_MODELS + of_data, together.bias_together(models, target)
+        )
+        yield Drawing(
+            f"fig8_models_{target}",
+            captions.POWER_OF_MODELS + of_data,
+            together.power_together(models, target, units[target]),
+        )
+        yield Drawing(f"fig9_models_{target}", captions.MMD_OF_MODELS + of_data, together.mmd_together(models, target))
     apart = [run for run in runs.apart if target in run.metrics.targets]
     if apart:
         said = "".join(f" {shown_name(run)}: {run.run.config.data.rstrip('.')}." for run in apart)
         figure = together.retrained_figure(runs.shown(apart), target)
-        yield Drawing(f"figA4_retrained_{target}", RETRAINED + said, figure)
+        yield Drawing(f"figA4_retrained_{target}", captions.RETRAINED + said, figure)
 
 
 def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[str, str]) -> Figure | None:
@@ -245,3 +230,15 @@ def models_table(runs: Comparison) -> Table:
     columns = ["model", "input maps", "predicts", "encoders", "trials", "best trial's loss", "epochs", "final loss"]
     note = "Losses are of the validation set: mean absolute errors of normalised pixels."
     return Table("models", "Models (table 2), their tuning and their training", note, columns, rows)
+
+
+def runs_table(runs: Comparison) -> Iterator[Table]:
+    """When, where and from which source the runs of a comparison did each step."""
+    shown = [*runs.same, *runs.apart]
+    if len(shown) == 1:
+        return
+    rows: list[list[Cell]] = []
+    for run in shown:
+        steps = contents.steps_table(run.records)
+        rows += [[shown_name(run), *row] for row in steps.rows]
+    yield Table("runs", "Steps of all runs", steps.note, ["model", *steps.columns], rows)

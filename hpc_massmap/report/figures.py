@@ -99,7 +99,7 @@ def power_figure(
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for spectrum, tone, label in zip(spectra, (style.TRUTH, colour), ("ground truth", "prediction"), strict=True):
             band(top, wavelength, spectrum, tone, label, marker="")
-        top.set(xscale="log", yscale="log", ylabel=rf"$P(k)$ [({style.unit_label(unit)})$^2$ kpc$^2$]")
+        top.set(xscale="log", yscale="log", ylabel=rf"$P(k)$ [{style.squared(unit)}kpc$^2$]")
         top.legend(loc="upper left")
         band(bottom, wavelength, difference, colour, marker="")
         bottom.axhline(0, color=style.TRUTH, ls="--", lw=0.8)

@@ -71,6 +71,8 @@
   /* One image of the browser: canvas, circle of R500, colour bar with its ends, and the value under the pointer. */
   function makePanel(panel, pixels, colours) {
     const canvas = element("canvas", { width: pixels, height: pixels });
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", panel.title);
     const circle = element("span", { className: panel.scale === "log" ? "r500" : "r500 dark" });
     const bar = element("canvas", { width: LEVELS + 1, height: 1, className: "bar" });
     paint(bar, Uint8Array.from({ length: LEVELS + 1 }, (_, n) => n), colours);

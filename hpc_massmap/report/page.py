@@ -11,19 +11,19 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import browser, contents, curves, figures, paper, sample, style, tuning
+from hpc_massmap.report import browser, captions, contents, curves, figures, paper, sample, style, tuning
 from hpc_massmap.report.comparison import (
     Comparison,
     compare,
     comparison_figures,
     comparison_tables,
     models_table,
+    runs_table,
     shown_name,
 )
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.history import best_trial
-from hpc_massmap.report.importance import FEWEST
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.maps import maps_figure
 from hpc_massmap.report.noise import mmd_table
@@ -33,42 +33,6 @@ from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 
 INDEX = "index.html"
-SAMPLE = (
-    "Number of halos by mass (fig. 1). Dashed: the masses that split the sample in three equal parts. The paper's "
-    f"sample is approximately flat, with the lines at {paper.TERCILES[0]} and {paper.TERCILES[1]}."
-)
-MAPS = (
-    "Maps of four halos, from the least massive to the most, along the first line of sight (fig. 2). A row has one "
-    "logarithmic scale. Circles: R200, and R500 dashed."
-)
-SIMULATIONS = (
-    "Number of halos of each simulation by mass (fig. A1). The paper has "
-    + " and ".join(f"{number} of {name}" for name, number in paper.HALOS.items())
-    + f", from snapshots between z = 0 and {paper.HIGHEST_REDSHIFT}, with the same distribution."
-)
-FRACTIONS = {
-    "gas": "In the paper GADGET-X's is more constant, GIZMO-SIMBA's falls towards groups; they meet at high mass.",
-    "star": "In the paper the simulations differ in the opposite sense to gas; they meet at high mass.",
-}
-PIXELS = "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6)."
-BIAS = "Bias of the mass inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
-POWER = (
-    "Power spectra of true and predicted maps and their relative difference (fig. 8): median, and 16th to 84th "
-    f"percentile; the difference is drawn up to ±{figures.CUT:g}."
-)
-MMD = (
-    "Squared maximum mean discrepancy between the pixel values of truth and prediction by mass (fig. 9): median, and "
-    "16th to 84th percentile. Dashed: truth against truth with noise of α times its maximum."
-)
-PARALLEL = (
-    "Every finished trial as a line through its hyperparameters to its loss, in the colour of its loss. "
-    f"From {FEWEST} finished trials on, another figure says which of them matter."
-)
-IMPORTANCE = (
-    "Share of the variance of the trials' ranks (by loss, over the space that was tried) that each hyperparameter "
-    "explains by itself, and what only several explain together: functional ANOVA of a random forest (Hutter et al. "
-    "2014). The forest's R² for trials that it was not grown on says how far to trust it:"
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +84,7 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Pa
         history=[_embedded(drawing, folder) for drawing in _history_figures(inputs)],
         models=_written(models_table(runs), folder),
         tuning=[_written(table, folder) for table in _tuning_tables(inputs)],
-        provenance=[_written(table, folder) for table in _provenance_tables(inputs)],
+        provenance=[_written(table, folder) for table in (*_provenance_tables(inputs), *runs_table(runs))],
         css=Markup(_source("tabulator/tabulator_simple.min.css") + _source("page.css")),
         library=Markup(f"/*\n{_source('tabulator/LICENSE')}*/\n{_source('tabulator/tabulator.min.js')}"),
         script=Markup(_source("page.js")),
@@ -213,7 +177,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         )
         figure = example_figure(examples, target, inputs.predictions.maps.units)
         yield Drawing(f"fig5_examples_{target}", caption + of_run, figure)
-    yield Drawing(f"fig6_pixels_{target}", PIXELS + of_run, figures.pixel_figure(result.pixels, colour))
+    yield Drawing(f"fig6_pixels_{target}", captions.PIXELS + of_run, figures.pixel_figure(result.pixels, colour))
     bias = figures.bias_figure(
         result.profiles.radii,
         summary.bias_by_mass(metrics, target),
@@ -221,14 +185,14 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         contents.halos_by_mass(metrics),
         colour,
     )
-    yield Drawing(f"fig7_bias_{target}", BIAS + of_run, bias)
+    yield Drawing(f"fig7_bias_{target}", captions.BIAS + of_run, bias)
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
     power = figures.power_figure(result.power.wavelength, spectra, difference, unit, colour)
-    yield Drawing(f"fig8_power_{target}", POWER + of_run, power)
+    yield Drawing(f"fig8_power_{target}", captions.POWER + of_run, power)
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)
-    yield Drawing(f"fig9_mmd_{target}", MMD + of_run, mmd)
+    yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)
 
 
 def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
@@ -244,10 +208,12 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
 def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:
     halos = inputs.predictions.maps.halos
     by_mass, data = sample.sample_by_mass(halos), f" Data: {inputs.run.config.data.rstrip('.')}."
-    yield Drawing("fig1_sample", SAMPLE + data, sample.sample_figure(by_mass, sample.terciles(halos)))
-    yield Drawing("fig2_maps", MAPS + data, maps_figure(inputs.predictions.maps, sample.spread_by_mass(halos), 0))
-    yield Drawing("figA1_simulations", SIMULATIONS + data, sample.simulations_figure(by_mass))
-    for number, (name, of_paper) in enumerate(FRACTIONS.items(), 2):
+    yield Drawing("fig1_sample", captions.SAMPLE + data, sample.sample_figure(by_mass, sample.terciles(halos)))
+    yield Drawing(
+        "fig2_maps", captions.MAPS + data, maps_figure(inputs.predictions.maps, sample.spread_by_mass(halos), 0)
+    )
+    yield Drawing("figA1_simulations", captions.SIMULATIONS + data, sample.simulations_figure(by_mass))
+    for number, (name, of_paper) in enumerate(captions.FRACTIONS.items(), 2):
         caption = (
             f"{name.capitalize()} fraction inside R200 by mass and simulation (fig. A{number}): median, and 16th to "
             f"84th percentile as a band. {of_paper}"
@@ -277,10 +243,10 @@ def _tuning_figures(inputs: Inputs, colour: str) -> Iterator[Drawing]:
     if over_time is not None:
         yield Drawing("best_over_time", "The same losses by the time at which the trials ended.", over_time)
     if parallel is not None:
-        yield Drawing("parallel_coordinates", PARALLEL, parallel)
+        yield Drawing("parallel_coordinates", captions.PARALLEL, parallel)
     found = inputs.importance
     if found is not None:
-        caption = f"{IMPORTANCE} R² = {found.explained:.2f}, from {found.trials} trials."
+        caption = f"{captions.IMPORTANCE} R² = {found.explained:.2f}, from {found.trials} trials."
         yield Drawing("importance", caption, tuning.importance_figure(found, colour))
 
 

@@ -160,3 +160,9 @@ def unit_label(unit: str) -> str:
     text = re.sub(r"\b1e(\d+)\b", r"$10^{\1}$", unit)
     text = re.sub(r"(\w+)\^(-?\d+)", r"\1$^{\2}$", text)
     return text.replace("Msun", r"M$_\odot$").replace("h$^", "$h^")
+
+
+def squared(unit: str) -> str:
+    """The square of a unit in mathtext, to stand before another unit; nothing for a number."""
+    label = unit_label(unit)
+    return rf"({label})$^2$ " if label else ""

@@ -114,7 +114,7 @@ def power_together(models: list[Shown], target: str, unit: str) -> Figure:
             top.legend(loc="upper left", fontsize=6)
             bottom.set(xlabel=r"$\lambda\,/\,R_{200}$", xlim=(wavelength.min(), wavelength.max()))
             plain_wavelengths(bottom)
-        grid[0, 0].set_ylabel(rf"$P(k)$ [({style.unit_label(unit)})$^2$ kpc$^2$]")
+        grid[0, 0].set_ylabel(rf"$P(k)$ [{style.squared(unit)}kpc$^2$]")
         grid[1, 0].set_ylabel(r"$(P_\mathrm{pred} - P_\mathrm{true})\,/\,P_\mathrm{true}$")
         symmetric(grid[1, 0], CUT)
         figure.align_ylabels(grid[:, 0])

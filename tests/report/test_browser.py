@@ -85,6 +85,13 @@ def test_bytes_give_back_the_maps(inputs: Inputs) -> None:
     assert residual["low"] == -residual["high"]
 
 
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_maps_of_one_value_have_a_scale(value: float) -> None:
+    panel = browser._log_panel("flat", np.full((2, PIXELS, PIXELS), value), "mass", "1")
+    assert np.all(unpacked(panel["images"][1]) == 0)
+    assert panel["low"] > 0
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -179,13 +186,14 @@ def test_filters(page: Any, inputs: Inputs) -> None:
 
 def test_values_under_the_pointer(page: Any, inputs: Inputs) -> None:
     canvas = page.locator(".panel .map canvas").nth(3)
-    box = canvas.bounding_box()
-    canvas.hover(position={"x": box["width"] * (60.5 / PIXELS), "y": box["height"] * (20.5 / PIXELS)})
     place = int(page.locator(".browser").get_attribute("data-shown"))
-    _, true = inputs.predictions.block("mass", slice(place, place + 1))
+    upright = inputs.predictions.block("mass", slice(place, place + 1))[1][0].T[::-1]
+    row, column = np.unravel_index(np.argmax(upright / upright.T), upright.shape)  # where rows and columns differ
+    size = canvas.bounding_box()["width"] / PIXELS
+    canvas.hover(position={"x": (column + 0.5) * size, "y": (row + 0.5) * size})
     mantissa, power = page.locator(".panel .value").nth(3).inner_text().split("×10")
     shown = float(mantissa) * 10.0 ** int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")))
-    assert shown == pytest.approx(true[0, 60, PIXELS - 1 - 20], rel=0.08)
+    assert shown == pytest.approx(upright[row, column], rel=0.08)
     page.mouse.move(1, 1)
     assert page.locator(".panel .value").nth(3).inner_text() == ""
 

@@ -96,6 +96,13 @@ def test_models_table_says_what_goes_in(compared: comparison.Comparison) -> None
     assert "low_mass" in rows
 
 
+def test_provenance_of_every_run(compared: comparison.Comparison) -> None:
+    (table,) = comparison.runs_table(compared)
+    steps = ["tune", "train", "predict", "evaluate"]
+    shown = [*compared.same, *compared.apart]
+    assert [row[:2] for row in table.rows] == [[comparison.shown_name(run), step] for run in shown for step in steps]
+
+
 def test_page_of_several(runs: dict[str, Run], main: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 

@@ -77,6 +77,7 @@ def test_power(inputs: Inputs) -> None:
     spectra, difference = summary.power_spectra(metrics, "mass"), summary.power_difference(metrics, "mass")
     wavelength = metrics.targets["mass"].power.wavelength
     top, bottom = figures.power_figure(wavelength, spectra, difference, "1", COLOUR).axes
+    assert top.get_ylabel() == "$P(k)$ [kpc$^2$]"  # of a number squared
     np.testing.assert_array_equal(lines(top)[0], np.stack([wavelength, spectra[1].median], axis=1))
     np.testing.assert_array_equal(np.array(top.get_lines()[0].get_ydata()), spectra[0].median)
     np.testing.assert_array_equal(lines(bottom)[0], np.stack([wavelength, difference.median], axis=1))

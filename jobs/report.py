@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the report of a run: figures, tables and one self-contained page, with the paper's numbers beside the run's.
 
-With --with it shows other runs beside it: models with the same test maps together (figs. 5 to 9, table 4), runs with
-test maps of their own in a panel each (fig. A4).
+With --with it shows other runs beside it: models with the same test maps together (figs. 5 to 9, table 4), models
+retrained on some halos in a panel each (fig. A4).
 """
 
 from pathlib import Path

@@ -62,6 +62,6 @@ MMD_OF_MODELS = (
     "Dashed: truth against truth with noise of α times its maximum."
 )
 RETRAINED = (
-    "Bias of the mass inside R of runs with training and test maps of their own (fig. A4), over all their test maps: "
-    "median, and 16th to 84th percentile as a band."
+    "Bias of the mass inside R of retrained models, over the test maps of the kind each was trained on (fig. A4): "
+    "median, and 16th to 84th percentile as a band. Dashed and dotted: median and percentiles of {name} on these."
 )

@@ -1,4 +1,7 @@
-"""Several runs in one report: those with the same test maps side by side, those with test maps of their own (fig. A4).
+"""Several runs in one report: models of the same test maps side by side, retrained ones in a panel each (fig. A4).
+
+Retrained is a run that was trained on some halos only, or whose test maps are others. It is judged by test maps of the
+kind that it was trained on.
 
 A run that cannot be read does not keep the others from being shown: the page says what is missing.
 """
@@ -14,6 +17,7 @@ from matplotlib.figure import Figure
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
+from hpc_massmap.metrics.pixels import BoolArray
 from hpc_massmap.report import captions, contents, paper, style, together
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.history import best_trial
@@ -34,7 +38,7 @@ class Comparison:
     ----------
     same : those with the same test maps as the report's own run, which is one of them; in the paper's order
     colours : of `same`, then of `apart`
-    apart : those with other test maps
+    apart : the retrained ones
     missing : what could not be shown, and why
     """
 
@@ -89,7 +93,7 @@ def compare(main: Inputs, others: list[Run]) -> Comparison:
         except InputError as error:
             missing.append(f"{run.config.name}: {error}")
             continue
-        if not _has_test_maps_of(main, other):
+        if _is_restricted(other) or not _has_test_maps_of(main, other):
             apart.append(other)
         elif other.metrics.mass_intervals != main.metrics.mass_intervals:
             missing.append(f"{run.config.name}: evaluated in other mass intervals than {main.metrics.name}")
@@ -105,6 +109,22 @@ def _has_test_maps_of(main: Inputs, other: Inputs) -> bool:
     return main.metrics.maps_digest == other.metrics.maps_digest and np.array_equal(
         main.metrics.maps["row"], other.metrics.maps["row"]
     )
+
+
+def _is_restricted(run: Inputs) -> bool:
+    return run.run.config.split.log_m200 is not None or bool(run.run.config.split.only)
+
+
+def of_its_kind(run: Inputs) -> BoolArray:
+    """The test maps of the halos that a run could have been trained on, had they not been set aside: (n,)."""
+    split, maps = run.run.config.split, run.metrics.maps
+    chosen = np.ones(len(run.metrics), bool)
+    if split.log_m200 is not None:
+        low, high = split.log_m200
+        chosen &= (low <= run.metrics.log_m200) & (run.metrics.log_m200 < high)
+    if split.only:
+        chosen &= np.isin(maps["simulation"], split.only)
+    return chosen
 
 
 def _place(run: Inputs) -> int:
@@ -143,9 +163,10 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         yield Drawing(f"fig9_models_{target}", captions.MMD_OF_MODELS + of_data, together.mmd_together(models, target))
     apart = [run for run in runs.apart if target in run.metrics.targets]
     if apart:
-        said = "".join(f" {shown_name(run)}: {run.run.config.data.rstrip('.')}." for run in apart)
-        figure = together.retrained_figure(runs.shown(apart), target)
-        yield Drawing(f"figA4_retrained_{target}", captions.RETRAINED + said, figure)
+        retrained = [(model, of_its_kind(run)) for model, run in zip(runs.shown(apart), apart, strict=True)]
+        with_main = [_has_test_maps_of(main, run) for run in apart]
+        figure = together.retrained_figure(retrained, runs.shown([main])[0], with_main, target)
+        yield Drawing(f"figA4_retrained_{target}", captions.RETRAINED.format(name=shown_name(main)) + of_data, figure)
 
 
 def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[str, str]) -> Figure | None:
@@ -161,14 +182,41 @@ def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[s
     return together.examples_together(examples[middle], predicted, target, units)
 
 
-def comparison_tables(runs: Comparison, target: str) -> Iterator[Table]:
-    """Table 4, the legend of figure 6 and figure 9 in numbers, a row a model."""
+def comparison_tables(main: Inputs, runs: Comparison, target: str) -> Iterator[Table]:
+    """Table 4, the legend of figure 6 and figure 9 in numbers, a row a model; figure A4 in numbers."""
     same = [run for run in runs.same if target in run.metrics.targets]
     if len(same) > 1:
         yield _b200_of_models(same, target)
         yield _pixels_of_models(same, target)
         data = same[0].run.config.data.rstrip(".")
         yield mmd_table([(shown_name(run), run.metrics) for run in same], target, data)
+    apart = [run for run in runs.apart if target in run.metrics.targets]
+    if apart:
+        yield _retrained_table(main, apart, target)
+
+
+def _retrained_table(main: Inputs, apart: list[Inputs], target: str) -> Table:
+    rows: list[list[Cell]] = []
+    for run in apart:
+        chosen, split = of_its_kind(run), run.run.config.split
+        masses = "all" if split.log_m200 is None else "{:g} to {:g}".format(*split.log_m200)
+        row: list[Cell] = [shown_name(run), masses, ", ".join(split.only) or "all"]
+        row += [len(np.unique(run.metrics.maps["halo"][chosen])), int(chosen.sum())]
+        row.append(contents.measured(summary.b200_of(run.metrics, target, chosen)))
+        if _has_test_maps_of(main, run):
+            row.append(contents.measured(summary.b200_of(main.metrics, target, chosen)))
+        rows.append([*row, None][:7])
+    columns = [
+        "model",
+        "log10 M200",
+        "simulations",
+        "test halos",
+        "test maps",
+        "b200",
+        f"{shown_name(main)} on the same",
+    ]
+    note = f"Test maps of the kind each was trained on. {contents.spread_note(main.metrics)}"
+    return Table(f"retrained_{target}", f"Retrained models, {target} maps (fig. A4 at R200)", note, columns, rows)
 
 
 def _b200_of_models(runs: list[Inputs], target: str) -> Table:

@@ -73,7 +73,9 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Pa
             for target in metrics.targets
         ],
         missing=runs.missing,
-        compared=[_written(table, folder) for target in metrics.targets for table in comparison_tables(runs, target)],
+        compared=[
+            _written(table, folder) for target in metrics.targets for table in comparison_tables(inputs, runs, target)
+        ],
         compared_figures=[
             _embedded(drawing, folder)
             for target in metrics.targets

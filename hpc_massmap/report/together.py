@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics import summary
+from hpc_massmap.metrics.pixels import BoolArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
@@ -146,18 +147,33 @@ def mmd_together(models: list[Shown], target: str) -> Figure:
     return figure
 
 
-def retrained_figure(models: list[Shown], target: str) -> Figure:
-    """Bias of the enclosed mass over all test maps of each model, a panel a model (fig. A4)."""
+def retrained_figure(
+    models: list[tuple[Shown, BoolArray]], reference: Shown, with_reference: list[bool], target: str
+) -> Figure:
+    """Bias of the enclosed mass of each model, a panel a model (fig. A4).
+
+    Parameters
+    ----------
+    models : each with the test maps that count, (n,)
+    reference : another model of the same test maps, drawn as lines where `with_reference` says that they are
+    """
     with style.applied():
         figure = style.canvas(2.4, width=style.WIDTH * min(1.0, 0.15 + 0.25 * len(models)))
         panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for panel, model in zip(panels, models, strict=True):
-            profiles = model.metrics.targets[target].profiles
+        for panel, (model, chosen), is_comparable in zip(panels, models, with_reference, strict=True):
+            radii = model.metrics.targets[target].profiles.radii
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
-            band(panel, profiles.radii, summary.spread(profiles.bias), model.colour)
             panel.set(title=model.name, xlabel=r"$R\,/\,R_{200}$")
-            halos = len(np.unique(model.metrics.maps["halo"]))
-            say(panel, f"{halos} halos, {len(model.metrics)} maps", corner=True)
+            if not chosen.any():
+                say(panel, "no test halos")
+                continue
+            band(panel, radii, summary.bias_of(model.metrics, target, chosen), model.colour, model.name)
+            if is_comparable:
+                other = summary.bias_of(reference.metrics, target, chosen)
+                panel.plot(radii, other.median, color=reference.colour, ls="--", lw=1, label=reference.name)
+                _edges(panel, radii, other, reference.colour)
+            halos = len(np.unique(model.metrics.maps["halo"][chosen]))
+            say(panel, f"{halos} halos, {chosen.sum()} maps", corner=True)
         panels[0].set(xlim=(0.05, 1.05), ylabel=r"mass bias $b(R)$")
         symmetric(panels[0])
     return figure

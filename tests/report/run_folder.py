@@ -34,6 +34,7 @@ def make_run(
     intervals: list[float] = INTERVALS,
     name: str = "demo",
     every: int = 2,
+    split: dict[str, Any] | None = None,
     **model: Any,
 ) -> Run:
     """A run whose every step before the report is done, of each `every`-th map of the folder's map file."""
@@ -46,6 +47,7 @@ def make_run(
         "data": DATA,
         "simulations": [{"name": "synthetic", "folder": str(folder), "snapshots": [1]}],
         "maps": {"file": str(folder / "maps.h5")},
+        "split": split or {},
         "model": {"targets": targets, **model},
         "evaluate": {"mass_intervals": intervals},
         "tune": {"evaluations": 8, "startup": 3},

@@ -12,6 +12,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.summary import b200_by_mass, mmd_by_mass
 from hpc_massmap.report import browser, comparison, page, paper, style, together
 from hpc_massmap.report.inputs import Inputs, read_inputs
+from hpc_massmap.report.tables import Measured
 from hpc_massmap.run import Run
 from jobs import report as job
 from tests.report.run_folder import make_run
@@ -26,10 +27,11 @@ VIEWS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Four models of the same test maps, one of others, and one that was not evaluated."""
+    """Four models of the same test maps, one retrained, one of other test maps, and one that was not evaluated."""
     folder = tmp_path_factory.mktemp("several")
     made = {name: make_run(folder, ["mass"], name=name, **model) for name, model in VIEWS.items()}
-    made["low_mass"] = make_run(folder, ["mass"], name="low_mass", every=3)
+    made["low_mass"] = make_run(folder, ["mass"], name="low_mass", split={"log_m200": [13.5, 14.02]})
+    made["others"] = make_run(folder, ["mass"], name="others", every=3)
     made["unfinished"] = make_run(folder, ["mass"], name="unfinished")
     made["unfinished"].metrics.unlink()
     return made
@@ -47,7 +49,7 @@ def compared(runs: dict[str, Run], main: Inputs) -> comparison.Comparison:
 
 def test_runs_are_sorted_by_their_test_maps(compared: comparison.Comparison) -> None:
     assert [comparison.shown_name(run) for run in compared.same] == ["star", "tweaked", "SZ", "multi-3"]
-    assert [comparison.shown_name(run) for run in compared.apart] == ["low_mass"]
+    assert [comparison.shown_name(run) for run in compared.apart] == ["low_mass", "others"]
     assert len(compared.missing) == 1
     assert compared.missing[0].startswith("unfinished: ")
     assert compared.missing[0].endswith("metrics.h5: no such file; run jobs/evaluate.py first")
@@ -79,14 +81,34 @@ def test_drawn_mmd_is_each_models_own(compared: comparison.Comparison) -> None:
         np.testing.assert_array_equal(drawn, value.median[value.count > 0])
 
 
-def test_table_4_has_a_row_a_model_beside_the_papers(compared: comparison.Comparison) -> None:
-    table, _, _ = comparison.comparison_tables(compared, "mass")
+def test_table_4_has_a_row_a_model_beside_the_papers(main: Inputs, compared: comparison.Comparison) -> None:
+    table, *_ = comparison.comparison_tables(main, compared, "mass")
     assert [row[0] for row in table.rows] == ["star", "tweaked", "SZ", "multi-3"]
     for run, row in zip(compared.same, table.rows, strict=True):
         ours = [cell for cell in row[1:4] if cell is not None]
         assert [cell.median for cell in ours] == [of.median for of in b200_by_mass(run.metrics, "mass")]  # type: ignore[union-attr]
         assert row[4:] == paper.B200[style.model_key(run.run.config.model) or ""]
     assert compared.same[0].run.config.data in table.note
+
+
+def test_retrained_models_are_judged_by_maps_of_their_kind(main: Inputs, compared: comparison.Comparison) -> None:
+    low_mass, others = compared.apart
+    light = main.metrics.log_m200 < 14.02
+    assert np.array_equal(comparison.of_its_kind(low_mass), light)
+    assert comparison.of_its_kind(others).all()
+    *_, table = comparison.comparison_tables(main, compared, "mass")
+    (_, masses, simulations, _, maps, ours, of_main), of_others = table.rows
+    assert [masses, simulations, maps] == ["13.5 to 14.02", "all", int(np.count_nonzero(light))]
+    for run, cell in ((low_mass, ours), (main, of_main)):
+        b200 = run.metrics.targets["mass"].profiles.bias[light, -1]
+        assert isinstance(cell, Measured)
+        assert cell.median == pytest.approx(np.median(b200))
+    assert of_others[-1] is None
+    *_, drawing = comparison.comparison_figures(main, compared, "mass")
+    assert drawing.name == "figA4_retrained_mass"
+    left, right = ([line.get_label() for line in panel.get_lines()] for panel in drawing.figure.axes)
+    assert "multi-3" in left
+    assert "multi-3" not in right
 
 
 def test_models_table_says_what_goes_in(compared: comparison.Comparison) -> None:

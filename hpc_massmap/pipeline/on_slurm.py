@@ -4,12 +4,12 @@ Slurm starts each stage when what it needs has succeeded and drops it when that 
 alone. Which job is which stage's is kept in a file: a stage whose job still waits or runs is not submitted twice.
 """
 
-import os
 import subprocess
 from pathlib import Path
 
 from hpc_massmap import slurm
 from hpc_massmap.errors import InputError
+from hpc_massmap.executor import own_job_forgotten
 from hpc_massmap.pipeline.stages import Stage
 from hpc_massmap.storage import read_json, write_json
 
@@ -64,9 +64,8 @@ def _sbatch(stage: Stage, needs: list[str], how: str, folder: Path, site: Path, 
     if needs:
         command += [f"--dependency={how}:{':'.join(needs)}", "--kill-on-invalid-dep=yes"]
     command += [f"--{option}" for name in (script, stage.name) for option in asks.get(name, [])]
-    # what a job of ours was given is not for the jobs it submits
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
-    done = subprocess.run([*command, *stage.script], capture_output=True, text=True, env=environment)
+    with own_job_forgotten():
+        done = subprocess.run([*command, *stage.script], capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"{stage.name}: sbatch: {slurm.reason(done.stderr)}")
     return done.stdout.strip().partition(";")[0]

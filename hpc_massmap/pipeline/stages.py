@@ -122,7 +122,8 @@ def report_job(paths: dict[str, Path]) -> list[str]:
     if not judged:
         raise InputError("no model has metrics yet: there is nothing to report")
     others = [str(paths[model]) for model in ordered if model != judged[0]]
-    return ["jobs/report.py", str(paths[judged[0]]), *(["--with", *others] if others else [])]
+    # by force: this model's own stage has drawn a report of it alone
+    return ["jobs/report.py", str(paths[judged[0]]), "--force", *(["--with", *others] if others else [])]
 
 
 def _judged(path: Path) -> bool:

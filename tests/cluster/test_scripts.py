@@ -74,7 +74,7 @@ def test_the_whole_paper_though_a_launcher_is_cancelled(slurm: Cluster, tmp_path
     runs = {model: tmp_path / "runs" / f"small_{model}" for model in ("star", "sz")}
     assert slurm.states(jobs["evaluate_sz"])[jobs["evaluate_sz"]].startswith("CANCELLED")
     page = (runs["star"] / "report" / "index.html").read_text()
-    assert f"small_sz: {runs['sz']}/metrics.h5: no such file" in page
+    assert f"small_sz: {runs['sz']}/model/log.csv: no such file; run jobs/train.py first" in page
     trials = [json.loads(line) for line in (runs["star"] / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2, 2]
     assert all(trial["worker"]["slurm_job"] for trial in trials)
@@ -85,7 +85,7 @@ def test_the_whole_paper_though_a_launcher_is_cancelled(slurm: Cluster, tmp_path
     assert "tune_sz: submitted" in printed
     slurm.wait_for(read_json(base.folder / "jobs.json")["report"], "COMPLETED", seconds=300)
     assert (runs["sz"] / "metrics.h5").exists()
-    assert "no such file" not in (runs["star"] / "report" / "index.html").read_text()
+    assert "run jobs/train.py first" not in (runs["star"] / "report" / "index.html").read_text()
 
 
 def test_a_script_without_a_site_says_so(slurm: Cluster, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_the_report_is_on_the_page_of_a_model_that_has_metrics(base: Config) -> 
     with pytest.raises(InputError, match="no model has metrics yet"):
         report_job(paths)
     write_text(base.runs / "sz" / "metrics.h5", "")
-    assert report_job(paths) == ["jobs/report.py", *map(str, (paths["sz"], "--with", paths["multi3"], paths["star"]))]
+    others = ["--with", str(paths["multi3"]), str(paths["star"])]
+    assert report_job(paths) == ["jobs/report.py", str(paths["sz"]), "--force", *others]
 
 
 def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 One encoder over all views stacked as channels (`multi1`), or one per view with latents and skips concatenated
 (`multi3`). Sizes follow eq. 5 and 6: level n of N has F 2^(n-1) filters on the way down, F 2^(n-2) (at least F) up.
+
+On CPUs the decoder computes eq. 6 in another order, with the same parameters: see `on_upsampled`.
 """
 
 import torch
@@ -9,17 +11,83 @@ from torch import nn
 
 from hpc_massmap.config import Model
 
+SMALL = 8  # pixels a side of a coarse map below which summing the weights costs more than it saves
+
 
 def convolution(channels: int, filters: int, kernel: int, dropout: float = 0.0) -> nn.Sequential:
     """C^F_KxK of the paper: K x K convolution, ReLU, BatchNorm; any K keeps the size of the map."""
     layers: list[nn.Module] = []
-    if kernel % 2 == 0:  # an even kernel has no centre: the extra row and column go to the lower right
-        layers.append(nn.ZeroPad2d(((kernel - 1) // 2, kernel // 2) * 2))
+    if kernel % 2 == 0:
+        layers.append(nn.ZeroPad2d(even_padding(kernel)))
     padding = kernel // 2 if kernel % 2 else 0
     layers += [nn.Conv2d(channels, filters, kernel, padding=padding), nn.ReLU(inplace=True), nn.BatchNorm2d(filters)]
     if dropout > 0:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+def even_padding(kernel: int) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom: an even kernel has no centre; the extra row and column go to the lower right."""
+    return (kernel - 1) // 2, kernel // 2, (kernel - 1) // 2, kernel // 2
+
+
+def on_upsampled(block: nn.Module, coarse: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
+    """A `convolution` on the coarse maps, upsampled by nearest neighbour, and the skips, all as channels.
+
+    On CPUs it is a sum of convolutions, so that nothing is copied to be stacked, and the coarse maps are convolved
+    at their size. In bf16 each is rounded before it is added, where one convolution rounds once: against float64, the
+    error of the predicted maps was 0 to 4 % larger, that of the gradient the same within 2 %.
+    """
+    layers = list(block.children())
+    if coarse.device.type == "cpu":
+        at = next(n for n, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
+        maps = _convolved_apart(layers[at], coarse, skips)
+        layers = layers[at + 1 :]
+    else:
+        maps = torch.cat([upsampled(coarse), *skips], dim=1)
+    for layer in layers:
+        maps = layer(maps)
+    return maps
+
+
+def _convolved_apart(conv: nn.Module, coarse: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
+    assert isinstance(conv, nn.Conv2d)
+    of_coarse, *of_skips = torch.split(conv.weight, [maps.shape[1] for maps in (coarse, *skips)], dim=1)
+    if coarse.shape[2] < SMALL:
+        convolved = same_convolved(upsampled(coarse), of_coarse, conv.bias)
+    else:
+        convolved = convolved_upsampled(coarse, of_coarse, conv.bias)
+    for skip, weight in zip(skips, of_skips, strict=True):
+        convolved = convolved + same_convolved(skip, weight)
+    return convolved
+
+
+def same_convolved(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """The K x K convolution as `convolution` pads it."""
+    kernel = weight.shape[2]
+    if kernel % 2:
+        return nn.functional.conv2d(maps, weight, bias, padding=kernel // 2)
+    return nn.functional.conv2d(nn.functional.pad(maps, even_padding(kernel)), weight, bias)
+
+
+def upsampled(maps: torch.Tensor) -> torch.Tensor:
+    """Twice as many pixels a side, by nearest neighbour."""
+    return nn.functional.interpolate(maps, scale_factor=2.0, mode="nearest")
+
+
+def convolved_upsampled(coarse: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The K x K convolution of `upsampled(coarse)`, its four equal pixels met at once: 16 products for 36 if K = 3.
+
+    A pixel of the coarse map meets a pair of neighbouring weights in each direction, of which it needs the sum: it is
+    a transposed convolution of stride 2 by the kernel of these sums, (K + 1) x (K + 1).
+    """
+    kernel = weight.shape[2]
+    mirrored = weight.flip(2, 3).transpose(0, 1)
+    sums = nn.functional.pad(mirrored, (1, 0)) + nn.functional.pad(mirrored, (0, 1))
+    sums = nn.functional.pad(sums, (0, 0, 1, 0)) + nn.functional.pad(sums, (0, 0, 0, 1))
+    return nn.functional.conv_transpose2d(
+        coarse, sums, bias, stride=2, padding=kernel // 2, output_padding=1 - kernel % 2
+    )
 
 
 class Encoder(nn.Module):
@@ -49,7 +117,6 @@ class Decoder(nn.Module):
 
     def __init__(self, targets: int, encoders: int, filters: int, kernel: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.up = nn.Upsample(scale_factor=2, mode="nearest")
         self.blocks = nn.ModuleList()
         channels = encoders * filters * 2 ** (layers - 1)
         for level in range(layers, 0, -1):
@@ -62,10 +129,11 @@ class Decoder(nn.Module):
             channels = width
         self.head = nn.Sequential(convolution(channels, filters // 2, kernel), nn.Conv2d(filters // 2, targets, 1))
 
-    def forward(self, latent: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, latent: torch.Tensor, skips: list[list[torch.Tensor]]) -> torch.Tensor:
         maps = latent
-        for block, skip in zip(self.blocks, reversed(skips), strict=True):
-            maps = block(torch.cat([self.up(maps), skip], dim=1))
+        for block, of_level in zip(self.blocks, reversed(skips), strict=True):
+            first, second = block.children()
+            maps = second(on_upsampled(first, maps, of_level))
         predicted: torch.Tensor = self.head(maps)
         return predicted
 
@@ -89,6 +157,6 @@ class UNet(nn.Module):
         inputs = torch.split(views, 1, dim=1) if self.per_view else [views]
         encoded = [encoder(view) for encoder, view in zip(self.encoders, inputs, strict=True)]
         latent = torch.cat([latent for latent, _ in encoded], dim=1)
-        skips = [torch.cat(level, dim=1) for level in zip(*(skips for _, skips in encoded), strict=True)]
+        skips = [list(level) for level in zip(*(skips for _, skips in encoded), strict=True)]
         predicted: torch.Tensor = self.decoder(latent, skips)
         return predicted

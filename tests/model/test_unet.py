@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hpc_massmap.config import Model
-from hpc_massmap.model.unet import UNet
+from hpc_massmap.model.unet import UNet, convolution, upsampled
 
 CORNERS = [*product((8, 32), (1, 2, 6), (1, 4)), (9, 3, 2), (21, 5, 3)]
 ENCODERS = ["one", "per_view"]
@@ -78,8 +78,6 @@ def test_one_encoder_per_view_sees_its_view_alone() -> None:
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 6])
 def test_a_kernel_that_copies_its_middle_keeps_the_map(kernel: int) -> None:
     """'Same' padding: an impulse in the kernel's middle (left of it for even K) must not shift the map."""
-    from hpc_massmap.model.unet import convolution
-
     block = convolution(1, 1, kernel).eval()
     convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
@@ -92,6 +90,5 @@ def test_a_kernel_that_copies_its_middle_keeps_the_map(kernel: int) -> None:
 
 
 def test_upsampling_repeats_the_nearest_pixel() -> None:
-    network = UNet(Model(filters=4, layers=1))
     small = torch.arange(4.0).reshape(1, 1, 2, 2)
-    assert network.decoder.up(small)[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    assert upsampled(small)[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]

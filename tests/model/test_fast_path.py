@@ -102,9 +102,9 @@ def test_nothing_waits_for_a_value(encoders: str) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("encoders", ["one", "per_view"])
-def test_maps_stay_in_channels_last_order(encoders: str) -> None:
-    network = UNet(Model.model_validate({"filters": 4, "encoders": encoders}))
+@pytest.mark.parametrize(("encoders", "kernel"), [("one", 3), ("per_view", 3), ("per_view", 2)])
+def test_maps_stay_in_channels_last_order(encoders: str, kernel: int) -> None:
+    network = UNet(Model.model_validate({"filters": 4, "encoders": encoders, "kernel": kernel}))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     orders = []
 

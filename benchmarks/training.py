@@ -3,7 +3,9 @@
 
 Plain is the paper's recipe as one writes it down: fp32, channels first, a DataLoader over h5py. The fraction of the
 matmul rate counts the operations of the plain network, however ours computes it, against a bf16 product of 2048 x 2048
-matrices on the same cores; both alternate with the trainings. Claims for multi3: three times plain, 70 % of that rate.
+matrices on the same cores; both alternate with the trainings. Aims for multi3: three times plain, 70 % of that rate. On
+one Zen 4 core, by CPU seconds as it was shared, it was 2.1 times and 72 %: plain is at 79 % of the fp32 matmul rate
+there, so that three times plain would be 102 % of the bf16 one.
 """
 
 import argparse

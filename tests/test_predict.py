@@ -1,0 +1,114 @@
+"""Predictions of a test set: the same file whoever makes it, whole or not there."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.mpi import communicator
+from hpc_massmap.predict.forward import prepared
+from hpc_massmap.predict.test_set import MAPS_PER_BATCH, predict_rows
+from hpc_massmap.train.trained import load_model
+from tests.conftest import ROOT, Launch
+from tests.trained_run import write_run
+
+JOB = ROOT / "jobs" / "predict.py"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+def folder_of(config: Path) -> Path:
+    return config.parent / "runs" / "small"
+
+
+@pytest.fixture(scope="module")
+def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The predictions of this process alone."""
+    maps, model = open_maps(config.parent / "maps.h5"), load_model(folder_of(config) / "model")
+    path, rows, told = tmp_path_factory.mktemp("alone") / "p.h5", split_maps(maps, model.split).test, list[int]()
+    with communicator() as comm:
+        predict_rows(path, model, maps, rows, "small", comm, told.append)
+    assert sum(told) == len(rows) > 2 * MAPS_PER_BATCH
+    return path
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_writes_the_same_bits(ranks: int, config: Path, alone: Path, launch: Launch) -> None:
+    done = launch(ranks, JOB, config, "--force")
+    assert done.returncode == 0, done.stderr
+    assert (folder_of(config) / "predictions.h5").read_bytes() == alone.read_bytes()
+
+
+def test_predictions_are_what_the_network_says_of_each_map_alone(config: Path, alone: Path) -> None:
+    maps, model = open_maps(config.parent / "maps.h5"), load_model(folder_of(config) / "model")
+    rows = split_maps(maps, model.split).test
+    assert len(rows) % MAPS_PER_BATCH
+    with h5py.File(alone) as file:
+        predicted, attributes = file["predictions/mass"][:], dict(file.attrs)
+        assert file["predictions/mass"].attrs["unit"] == maps.units["mass"]
+        np.testing.assert_array_equal(file["index/row"][:], rows)
+    assert attributes["model"] == model.digest
+    assert (attributes["name"], attributes["maps_digest"]) == ("small", maps.digest)
+    mean, std = model.normalisation.mean, model.normalisation.std
+    for place in (0, 7, len(rows) - 1):
+        views = np.stack([(maps.maps[view][rows[place]] - mean[view]) / std[view] for view in ("sz", "star")])
+        with torch.inference_mode():
+            said = model.network(torch.from_numpy(views.astype(np.float32))[None])[0, 0].numpy()
+        physical = said * std["mass"] + mean["mass"]
+        np.testing.assert_allclose(predicted[place], physical, rtol=1e-3, atol=1e-4 * abs(physical).max())
+
+
+def test_a_batch_has_the_same_bits_in_any_thread(config: Path) -> None:
+    model = load_model(folder_of(config) / "model")
+    views = torch.randn(5, 2, 80, 80)
+    torch.set_num_threads(2)
+    with communicator() as comm:
+        predict, _ = prepared(model, comm)
+    with ThreadPoolExecutor(2) as pool:
+        others = list(pool.map(predict, [views] * 6))
+    for other in others:
+        np.testing.assert_array_equal(other, predict(views))
+
+
+def test_a_rank_that_fails_ends_the_job_and_leaves_no_file(config: Path, tmp_path: Path, launch: Launch) -> None:
+    output = tmp_path / "out" / "predictions.h5"
+    script = tmp_path / "failing.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+from hpc_massmap.cli import run_job
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.mpi import communicator
+from hpc_massmap.predict import test_set
+from hpc_massmap.train.trained import load_model
+
+def main():
+    maps, model = open_maps(Path("{config.parent}/maps.h5")), load_model(Path("{folder_of(config)}/model"))
+    with communicator() as comm:
+        prepared = test_set.prepared
+        def failing(model, comm):
+            predict, threads = prepared(model, comm)
+            def sometimes(views):
+                if comm.rank == 1:
+                    raise ArithmeticError("a broken card")
+                return predict(views)
+            return sometimes, threads
+        test_set.prepared = failing
+        test_set.predict_rows(Path("{output}"), model, maps, maps.halo * 0, "x", comm, lambda n: None)
+
+run_job(main)
+"""
+    )
+    done: subprocess.CompletedProcess[str] = launch(2, script)
+    assert done.returncode != 0
+    assert "ArithmeticError: a broken card" in done.stderr
+    assert not output.exists()

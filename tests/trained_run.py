@@ -1,0 +1,56 @@
+"""A run whose training is done in no time: synthetic maps, a network with random weights, and their normalisation."""
+
+from pathlib import Path
+
+import torch
+
+from hpc_massmap.config import Config, Model, load_config
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.normalisation import fit_normalisation
+from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.model.unet import UNet
+from hpc_massmap.run import Run
+from hpc_massmap.train.checkpoint import save_checkpoint
+from hpc_massmap.train.loop import BEST
+from tests.synthetic import write_synthetic_maps
+
+CONFIG = """
+name: small
+runs: {folder}/runs
+simulations: [{{name: synthetic, folder: nowhere, snapshots: [1]}}]
+maps: {{file: {folder}/maps.h5}}
+model: {{views: [sz, star], filters: 4, layers: 2}}
+train: {{precision: fp32}}
+"""
+
+
+def write_run(folder: Path, normalisation: str = "linear") -> Path:
+    """Everything that a prediction needs; returns the config file."""
+    write_synthetic_maps(folder / "maps.h5", regions=30, snapshots=4, projections=3)
+    path = folder / "small.yaml"
+    path.write_text(CONFIG.format(folder=folder))
+    config = load_config(path)
+    write_model(Run.open(config).model, config, config.model, normalisation)
+    return path
+
+
+def write_model(folder: Path, config: Config, model: Model, normalisation: str = "linear") -> None:
+    """The checkpoint of a training that ended with random weights."""
+    maps = open_maps(config.maps.file)
+    rows = split_maps(maps, config.split).train
+    names = [*model.views, *model.targets]
+    torch.manual_seed(1)
+    network = UNet(model)
+    with torch.no_grad():  # in training mode: the statistics of its batch normalisation become those of some maps
+        network(torch.randn(16, len(model.views), 80, 80))
+    state = {
+        "model": network.state_dict(),
+        "normalisation": fit_normalisation(maps, rows, names, normalisation).as_dict(),
+        "identity": {
+            "model": model.model_dump(mode="json"),
+            "split": config.split.model_dump(mode="json"),
+            "train": config.train.model_dump(mode="json"),
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(folder / BEST, state)

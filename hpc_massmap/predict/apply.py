@@ -1,0 +1,137 @@
+"""A trained model on maps of a user's own: each cluster from its views to a FITS file of each target.
+
+Ranks take clusters as they come. A cluster is a batch of its own, so its result does not depend on the others.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from astropy.io import fits
+
+from hpc_massmap import __version__
+from hpc_massmap.arrays import PIXELS, FloatArray
+from hpc_massmap.balance import balanced
+from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
+from hpc_massmap.predict.forward import prepared
+from hpc_massmap.predict.own_maps import Cluster, OwnMap, read_view
+from hpc_massmap.predict.own_units import factor_to
+from hpc_massmap.storage import replacing
+from hpc_massmap.train.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+STRANGE = 1e3  # a map whose mean is so many times the training maps', or so small a part of it, has a wrong unit
+WITHOUT_H = "solMass kpc-2"
+
+
+def apply_model(
+    model: TrainedModel, clusters: dict[str, Cluster], out: Path, comm: "MPI.Intracomm", on_done: Callable[[str], None]
+) -> None:
+    """Write `out`/NAME_TARGET.fits for every cluster, each whole or not at all. To be called by all ranks.
+
+    Parameters
+    ----------
+    on_done : told on the first rank what was strange about a cluster, if anything, else an empty text
+
+    Raises
+    ------
+    InputError
+        If a map has a pixel that is not finite, or that the model's normalisation does not take.
+    """
+    predict, threads = prepared(model, comm)
+    views, names = model.description.views, list(clusters)
+
+    def work(task: int) -> str:
+        cluster = clusters[names[task]]
+        maps = np.stack([read_view(cluster[view]) for view in views])
+        normalised = model.normalisation.apply(torch.from_numpy(maps[None]), views).float()
+        predicted = predict(normalised)[0]
+        for values, what in ((normalised.numpy(), "is below what its log can take"), (predicted, "gives no number")):
+            if not np.all(np.isfinite(values)):
+                raise InputError(f"{cluster[views[0]].path.parent}: {names[task]}: a pixel {what}; look at its maps")
+        for target, pixels in zip(model.description.targets, predicted, strict=True):
+            _write(out / f"{names[task]}_{target}.fits", pixels, target, cluster, model)
+        return _strangeness(maps, cluster, model)
+
+    def told(task: int, strange: str) -> bool:
+        on_done(strange)
+        return True
+
+    balanced(comm, len(names), work, threads, told)
+
+
+def check_out(out: Path, clusters: dict[str, Cluster], targets: list[str], force: bool) -> None:
+    """Raise an InputError if a prediction would replace a file that is there; with `force` only if it is an input."""
+    inputs = {own.path.resolve() for cluster in clusters.values() for own in cluster.values()}
+    for path in (out / f"{name}_{target}.fits" for name in clusters for target in targets):
+        if path.exists() and (not force or path.resolve() in inputs):
+            raise InputError(f"{path}: exists already; choose another --out, or --force to replace it")
+
+
+def _strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
+    """What a person should look at, since a network answers to nonsense too."""
+    notes = []
+    for pixels, view in zip(maps, model.description.views, strict=True):
+        ratio = float(pixels.mean()) / model.normalisation.mean[view]
+        if model.normalisation.kind == "linear" and not 1 / STRANGE < ratio < STRANGE:  # of a log it says nothing
+            notes.append(f"{cluster[view].path}: its mean is {ratio:.2g} times the training maps'; is its unit right?")
+        step = 2 * cluster[view].r200 / PIXELS  # of the network's pixels, in the map's
+        if step < 1:
+            notes.append(f"{cluster[view].path}: its pixels are {1 / step:.1f} times as long as the training maps'")
+    return "\n".join(notes)
+
+
+def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model: TrainedModel) -> None:
+    first = cluster[model.description.views[0]]
+    h = next((own.h for own in cluster.values() if own.h is not None), None)
+    unit = UNITS[target]
+    if h is not None and unit == UNITS["mass"]:
+        pixels, unit = (pixels * factor_to(path, unit, WITHOUT_H, h, None)).astype(np.float32), WITHOUT_H
+    header = _grid(first)
+    header["BUNIT"] = unit
+    header["OBJECT"] = path.name.removesuffix(f"_{target}.fits")
+    header["R200"] = (first.r200_as_given, "each edge is this far from the centre")
+    if h is not None:
+        header["HUBBLE"] = (h, "h of the Hubble constant")
+    header["CREATOR"] = f"hpc_massmap {__version__}"
+    header["MODEL"] = (model.digest[:16], "SHA-256 of the model, its beginning")
+    header["VIEWS"] = ", ".join(model.description.views)
+    header["NORMKIND"] = (model.normalisation.kind, "normalisation of the network's maps")
+    header.add_history(f"model {model.digest}")
+    for name in (*model.description.views, target):
+        mean, std = model.normalisation.mean[name], model.normalisation.std[name]
+        header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{UNITS[name]}]")
+    for view, own in cluster.items():
+        header.add_history(f"{view}: {own.path.name}, {own.shape[1]} x {own.shape[0]} pixels")
+        header.add_history(f"{view}: in {own.unit!r}, times {own.factor:.6g}")
+        header.add_history(f"{view}: R200 {own.r200:.6g} pixels, centre x {own.x:g}, y {own.y:g} ({own.centre_from})")
+    header.add_history(f"views averaged by area onto {PIXELS} x {PIXELS} pixels")
+    with replacing(path) as temporary:
+        fits.PrimaryHDU(pixels, header).writeto(temporary, overwrite=True)
+
+
+def _grid(own: OwnMap) -> fits.Header:
+    """The coordinates of the predicted map: the input's, else lengths from the centre."""
+    step = 2 * own.r200 / PIXELS  # in pixels of the input
+    if own.wcs is not None:
+        wcs = own.wcs.deepcopy()
+        wcs.wcs.crpix = [
+            (place - centre) / step + (PIXELS + 1) / 2
+            for place, centre in zip(wcs.wcs.crpix, (own.x, own.y), strict=True)
+        ]
+        if wcs.wcs.has_cd():
+            wcs.wcs.cd = wcs.wcs.cd * step
+        else:
+            wcs.wcs.cdelt = wcs.wcs.cdelt * step
+        return wcs.to_header()
+    length, unit = (step, "pix") if own.pixel is None else (step * own.pixel.value, own.pixel.unit.to_string("fits"))
+    header = fits.Header()
+    for axis, name in (("1", "X"), ("2", "Y")):
+        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"] = name, unit
+        header[f"CRPIX{axis}"], header[f"CRVAL{axis}"], header[f"CDELT{axis}"] = (PIXELS + 1) / 2, 0.0, length
+    return header

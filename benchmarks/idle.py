@@ -21,8 +21,9 @@ from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.run import Run
-from hpc_massmap.train.loop import Callbacks, Epoch, fit
+from hpc_massmap.train.loop import Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
+from hpc_massmap.train.recipe import Epoch
 from hpc_massmap.tune.attempt import Task, Tell
 from hpc_massmap.tune.database import database
 from hpc_massmap.tune.worker import open_study, work

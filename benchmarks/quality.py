@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpc_massmap.arrays import FloatArray
+from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Config, load_config
+from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.metrics.profiles import enclosed_mass
-from hpc_massmap.predict import predict_maps
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.ranks import CPU, Ranks
-from hpc_massmap.train.trained import load_model
+from hpc_massmap.train.trained import TrainedModel, load_model
+from hpc_massmap.train.trainer import autocast
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "recipe": {},
@@ -79,7 +80,7 @@ def train_and_judge(config: Config, maps: MapFile) -> dict[str, Any]:
     rows = split_maps(maps, config.split)
     with tempfile.TemporaryDirectory() as folder:
         history = fit(maps, rows, config, Ranks(), Path(folder)).history
-        predicted = np.concatenate(list(predict_maps(load_model(Path(folder)), maps, rows.test, CPU)))[:, 0]
+        predicted = predictions(load_model(Path(folder)), maps, rows.test)
     true = np.asarray(maps.maps[TARGET][rows.test])
     halo = maps.halo[rows.test]
     r200, mass = maps.halos["r200"][halo], np.log10(maps.halos["m200"][halo])
@@ -92,6 +93,16 @@ def train_and_judge(config: Config, maps: MapFile) -> dict[str, Any]:
         "bias": [float(np.median(b200[which])) for which in inside],
         "scatter": [half_width(b200[which]) for which in inside],
     }
+
+
+def predictions(model: TrainedModel, maps: MapFile, rows: IntArray) -> FloatArray:
+    """Of the first target, (len(rows), 80, 80) in physical units."""
+    views, targets = model.description.views, model.description.targets
+    parts = []
+    with torch.inference_mode(), autocast(model.precision, CPU):
+        for batch in Batches(maps, rows, views, targets, model.normalisation, batch_size=32).in_order():
+            parts.append(model.normalisation.invert(model.network(batch.views).float(), targets)[:, 0].numpy())
+    return np.concatenate(parts)
 
 
 def half_width(values: FloatArray) -> float:

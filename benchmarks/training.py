@@ -30,8 +30,8 @@ from hpc_massmap.config import Config, Model
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import split_maps
-from hpc_massmap.train.loop import Trainer
 from hpc_massmap.train.ranks import Ranks, join_ranks
+from hpc_massmap.train.trainer import Trainer
 from tests.model.plain import PlainUNet
 from tests.synthetic import write_synthetic_maps
 

@@ -10,8 +10,9 @@ from tensorboardX.proto import event_pb2
 
 from hpc_massmap.config import Train
 from hpc_massmap.storage import write_json
-from hpc_massmap.train.loop import Callbacks, Epoch
+from hpc_massmap.train.loop import Callbacks
 from hpc_massmap.train.memory import peak_memory
+from hpc_massmap.train.recipe import Epoch
 
 NOTES, EVENTS = "progress.json", "events"
 SECONDS_BETWEEN_NOTES = 1.0

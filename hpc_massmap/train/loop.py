@@ -19,22 +19,7 @@ from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.memory import within_memory
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, is_over
-from hpc_massmap.train.trainer import Begun, Diverged, Trainer, autocast
-
-__all__ = [
-    "BEST",
-    "LAST",
-    "LOG",
-    "Callbacks",
-    "Diverged",
-    "Epoch",
-    "Fit",
-    "Pause",
-    "Trainer",
-    "autocast",
-    "fit",
-    "identity_of",
-]
+from hpc_massmap.train.trainer import Begun, Trainer
 
 LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 

@@ -26,8 +26,9 @@ from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import split_maps
-from hpc_massmap.train.loop import LAST, Callbacks, Epoch, fit
+from hpc_massmap.train.loop import LAST, Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
+from hpc_massmap.train.recipe import Epoch
 
 Message = dict[str, Any]
 FROM_OUTSIDE = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)  # for the worker to decide upon

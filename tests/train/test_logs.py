@@ -15,9 +15,9 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.train import logs
 from hpc_massmap.train.final import _where
-from hpc_massmap.train.loop import Epoch
 from hpc_massmap.train.profile import STEPS, profile
 from hpc_massmap.train.ranks import CPU, Ranks
+from hpc_massmap.train.recipe import Epoch
 
 
 def epochs(n: int) -> list[Epoch]:

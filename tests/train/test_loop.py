@@ -21,10 +21,11 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.final import train_rank
-from hpc_massmap.train.loop import BEST, LAST, Callbacks, Diverged, Epoch, Fit, fit
+from hpc_massmap.train.loop import BEST, LAST, Callbacks, Fit, fit
 from hpc_massmap.train.ranks import Ranks
-from hpc_massmap.train.recipe import is_over, learning_rate
+from hpc_massmap.train.recipe import Epoch, is_over, learning_rate
 from hpc_massmap.train.trained import load_model
+from hpc_massmap.train.trainer import Diverged
 
 
 def run(map_path: Path, config: Config, folder: Path, callbacks: Callbacks | None = None) -> Fit:

@@ -15,9 +15,9 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.average import Average
 from hpc_massmap.train.checkpoint import load_checkpoint
-from hpc_massmap.train.loop import BEST, LAST, Callbacks, Epoch, Pause, fit
+from hpc_massmap.train.loop import BEST, LAST, Callbacks, Pause, fit
 from hpc_massmap.train.ranks import Ranks
-from hpc_massmap.train.recipe import learning_rate, optimiser_of
+from hpc_massmap.train.recipe import Epoch, learning_rate, optimiser_of
 
 
 def train(map_path: Path, config: Config, folder: Path, callbacks: Callbacks | None = None) -> list[Epoch]:

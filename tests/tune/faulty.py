@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from hpc_massmap.train.loop import Epoch
+from hpc_massmap.train.recipe import Epoch
 from hpc_massmap.tune.attempt import Task, Tell, train_task
 
 

@@ -42,7 +42,7 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
             image = _column(panels[:, n], stack, colours, log_scale(stack))
             panels[0, n].set_title(style.name_of(view))
             _bar(figure, image, panels[:, n], style.symbol_of(view), style.unit_label(units[view]))
-        _target_columns(figure, panels[:, -3:], examples, style.symbol_of(target), style.unit_label(units[target]))
+        _target_columns(figure, panels[:, -3:], examples, target, style.unit_label(units[target]))
         panels[0, -3].set_title(f"{style.name_of(target)}: truth")
         panels[0, -2].set_title("prediction")
         panels[0, -1].set_title("residual")
@@ -54,14 +54,14 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
     return figure
 
 
-def _target_columns(figure: Figure, panels: Panels, examples: list[Example], symbol: str, unit: str) -> None:
+def _target_columns(figure: Figure, panels: Panels, examples: list[Example], target: str, unit: str) -> None:
     true = [example.true for example in examples]
     predicted = [example.predicted for example in examples]
     residual = [p - t for p, t in zip(predicted, true, strict=True)]
-    colours, scale = colormaps[style.OTHER_MAP], log_scale(true)
+    colours, scale = colormaps[style.MAP_COLOURS.get(target, style.OTHER_MAP)], log_scale(true)
     image = _column(panels[:, 0], true, colours, scale)
     _column(panels[:, 1], predicted, colours, scale)
-    _bar(figure, image, panels[:, :2], symbol, unit)
+    _bar(figure, image, panels[:, :2], style.symbol_of(target), unit)
     reach = float(np.percentile(np.abs(residual), CUT)) or 1.0
     image = _column(panels[:, 2], residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
     residual_bar(figure, image, panels[:, 2], reach, unit)

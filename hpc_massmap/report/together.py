@@ -203,7 +203,7 @@ def examples_together(example: Example, predicted: dict[str, FloatArray], target
             bar.ax.tick_params(labelsize=6)
         reach = float(np.percentile([np.abs(p - example.true) for p in predicted.values()], RESIDUAL_CUT)) or 1.0
         for (name, image), (middle, right) in zip(predicted.items(), grid[:, 1:], strict=False):
-            map_image(middle, image, colormaps[style.OTHER_MAP], scale)
+            map_image(middle, image, colormaps[style.MAP_COLOURS.get(target, style.OTHER_MAP)], scale)
             residual = image - example.true
             drawn = map_image(right, residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
             circle_r500(right, example.r500, "black")

@@ -62,6 +62,7 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Pa
         intervals=[label.replace("<=", "≤") for label in summary.interval_labels(metrics)],
         n_maps=len(metrics),
         n_halos=inputs.test_halos,
+        split_by_map=inputs.run.config.split.policy == "map",
         cards=list(_cards(inputs)),
         results=[
             (

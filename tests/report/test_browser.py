@@ -226,8 +226,8 @@ def test_print_has_figures_and_tables_but_nothing_to_click(page: Any) -> None:
 
 
 def test_nothing_overflows_a_narrow_window(page: Any) -> None:
-    page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_json_in_the_page_cannot_end_its_script(report: Path) -> None:

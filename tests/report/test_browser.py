@@ -18,6 +18,7 @@ from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.report import browser
 from hpc_massmap.report.inputs import Inputs
 
+pytestmark = pytest.mark.xdist_group("report")  # one worker writes the report for all of these
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 

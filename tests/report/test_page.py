@@ -21,6 +21,7 @@ from hpc_massmap.report.page import closing_lines, write_report
 from hpc_massmap.run import Run
 from tests.report.run_folder import make_run, run_job, trial
 
+pytestmark = pytest.mark.xdist_group("report")  # one worker writes the report for all of these
 VOID = {"meta", "img", "br", "link", "input"}
 
 

@@ -36,7 +36,7 @@ test: .venv/installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@tests/cluster/install.sh
+	@tests/install.sh
 	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 paper-small: .venv/installed

@@ -19,6 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     lacking = missing()
     if lacking:
-        pytest.skip(f"no virtual Slurm cluster: this machine lacks {', '.join(lacking)} (tests/cluster/install.sh)")
+        pytest.skip(f"no virtual Slurm cluster: this machine lacks {', '.join(lacking)} (tests/install.sh)")
     with Cluster.start(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Install what the virtual Slurm cluster of the tests needs, where that is possible: as root on a Debian-like system.
-# Anywhere else, or when the packages cannot be had, one line says why, and the cluster tests skip themselves.
-# It always succeeds: a machine without Slurm must still be able to run all the other tests.
+# Install what the tests need besides Python, where that is possible, as root on a Debian-like system: Slurm for the
+# virtual cluster, Chromium for the report's page. Anywhere else, or when the packages cannot be had, one line says why,
+# and those tests skip themselves. It always succeeds: all the other tests must run on a machine without them.
 set -euo pipefail
 
-packages=(munge slurmctld slurmd slurm-client libpmix-dev slurmdbd slurm-wlm-mysql-plugin mariadb-server)
+packages=(munge slurmctld slurmd slurm-client libpmix-dev slurmdbd slurm-wlm-mysql-plugin mariadb-server chromium)
 policy=/usr/sbin/policy-rc.d # asked by Debian's package scripts whether a service may be started
 
 give_up() {
-    echo "tests/cluster: $1; the cluster tests will be skipped"
+    echo "tests: $1; what needs them will be skipped"
     exit 0
 }
 
@@ -42,7 +42,7 @@ fi
 command -v apt-get >/dev/null || give_up "this is no Debian-like system, missing here: ${missing[*]}"
 [ "$(id -u)" -eq 0 ] || give_up "not root, so not installed: ${missing[*]}"
 
-echo "tests/cluster: installing ${missing[*]}"
+echo "tests: installing ${missing[*]}"
 log=$(mktemp)
 forbid_services
 apt update || true # the package lists of an earlier update may do

@@ -61,6 +61,7 @@ def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True  # shapes do not change, so that the fastest algorithm is worth finding
     if world == 1:
         yield Ranks(device=device)
         return

@@ -47,12 +47,12 @@ def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "
 
     with together(comm):
         maps = open_maps(run.maps, [*model.description.views, *model.description.targets])
-        rows = split_maps(maps, model.split).test  # the model's own split: what it was trained on is never its test
+        split = split_maps(maps, model.split)  # the model's own split: what it was trained on is never its test
     step = run.step("predict", {}, {"maps": maps.digest, "model": model.digest}, [run.predictions])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
-    with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
-        predict_rows(run.predictions, model, maps, rows, run.config.name, comm, on_maps=bar.advance)
+    with progress(f"predicting on {comm.size} ranks", len(split.test), "maps", show=comm.rank == 0) as bar:
+        predict_rows(run.predictions, model, maps, split, run.config.name, comm, on_maps=bar.advance)
     if comm.rank == 0:
         step.finish()
 

@@ -34,10 +34,10 @@ def folder_of(config: Path) -> Path:
 def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The predictions of this process alone."""
     maps, model = open_maps(config.parent / "maps.h5"), load_model(folder_of(config) / "model")
-    path, rows, told = tmp_path_factory.mktemp("alone") / "p.h5", split_maps(maps, model.split).test, list[int]()
+    path, split, told = tmp_path_factory.mktemp("alone") / "p.h5", split_maps(maps, model.split), list[int]()
     with communicator() as comm:
-        predict_rows(path, model, maps, rows, "small", comm, told.append)
-    assert sum(told) == len(rows) > 2 * MAPS_PER_BATCH
+        predict_rows(path, model, maps, split, "small", comm, told.append)
+    assert sum(told) == len(split.test) > 2 * MAPS_PER_BATCH
     return path
 
 
@@ -56,6 +56,7 @@ def test_predictions_are_what_the_network_says_of_each_map_alone(config: Path, a
         predicted, attributes = file["predictions/mass"][:], dict(file.attrs)
         assert file["predictions/mass"].attrs["unit"] == maps.units["mass"]
         np.testing.assert_array_equal(file["index/row"][:], rows)
+        np.testing.assert_array_equal(file["index/train"][:], split_maps(maps, model.split).train)
     assert attributes["model"] == model.digest
     assert (attributes["name"], attributes["maps_digest"]) == ("small", maps.digest)
     mean, std = model.normalisation.mean, model.normalisation.std
@@ -87,6 +88,7 @@ def test_a_rank_that_fails_ends_the_job_and_leaves_no_file(config: Path, tmp_pat
 from pathlib import Path
 from hpc_massmap.cli import run_job
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict import test_set
 from hpc_massmap.train.trained import load_model
@@ -103,7 +105,7 @@ def main():
                 return predict(views)
             return sometimes, threads
         test_set.prepared = failing
-        test_set.predict_rows(Path("{output}"), model, maps, maps.halo * 0, "x", comm, lambda n: None)
+        test_set.predict_rows(Path("{output}"), model, maps, split_maps(maps, model.split), "x", comm, lambda n: None)
 
 run_job(main)
 """

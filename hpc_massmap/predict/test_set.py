@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import PIXELS, IntArray
+from hpc_massmap.arrays import PIXELS
 from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
+from hpc_massmap.dataset.split import Rows
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
@@ -34,19 +35,20 @@ def predict_rows(
     path: Path,
     model: TrainedModel,
     maps: MapFile,
-    rows: IntArray,
+    split: Rows,
     name: str,
     comm: "MPI.Intracomm",
     on_maps: Callable[[int], None],
 ) -> None:
-    """Predict some rows of a map file and write them to `path`, whole or not at all. To be called by all ranks.
+    """Predict the test rows of a map file and write them to `path`, whole or not at all. To be called by all ranks.
 
     Parameters
     ----------
+    split : the model's; its training rows are kept in the file too
     name : of the run, kept in the file
     on_maps : told on the first rank how many maps were added
     """
-    views, targets = model.description.views, model.description.targets
+    views, targets, rows = model.description.views, model.description.targets, split.test
     predict, threads = prepared(model, comm)
     batches = Batches(maps, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
 
@@ -58,7 +60,7 @@ def predict_rows(
     if comm.rank:
         balanced(comm, tasks, work, threads, lambda batch, predicted: True)
         return
-    with _writing(path, maps, rows, targets, {"name": name, "model": model.digest}) as write:
+    with _writing(path, maps, split, model, name) as write:
 
         def on_done(batch: int, predicted: Maps) -> bool:
             write(batch * MAPS_PER_BATCH, predicted)
@@ -69,15 +71,15 @@ def predict_rows(
 
 
 @contextmanager
-def _writing(
-    path: Path, maps: MapFile, rows: IntArray, targets: list[str], attributes: dict[str, str]
-) -> Iterator[Write]:
+def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str) -> Iterator[Write]:
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file["index/row"] = rows
-        file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, **attributes})
+        file["index/row"] = split.test
+        file["index/train"] = split.train
+        file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})
+        file.attrs["views"] = model.description.views
         datasets = []
-        for target in targets:
-            dataset = file.create_dataset(f"predictions/{target}", (len(rows), PIXELS, PIXELS), np.float32)
+        for target in model.description.targets:
+            dataset = file.create_dataset(f"predictions/{target}", (len(split.test), PIXELS, PIXELS), np.float32)
             dataset.attrs["unit"] = maps.units[target]
             datasets.append(dataset)
 

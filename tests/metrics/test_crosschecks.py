@@ -1,0 +1,208 @@
+"""What b200 goes with, between simulations, and the floor: on made-up data that have a known answer."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from hpc_massmap.arrays import PIXELS, FloatArray
+from hpc_massmap.config import Evaluate
+from hpc_massmap.dataset.mapfile import MapFile, open_maps
+from hpc_massmap.dataset.writing import write_map_file
+from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
+from hpc_massmap.metrics.crosschecks import centroid_offsets, crossings, over_halos, simulations_of, trend, trends
+from hpc_massmap.metrics.driver import evaluate
+from hpc_massmap.metrics.floor import BINS, FEWEST, N_RINGS, RINGS, Floor, floor_of, mean_profiles, radial_profiles
+from hpc_massmap.metrics.predictions import Predictions, read_predictions
+from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.mpi import communicator
+
+from .made_up import write_predictions
+
+N_HALOS, VIEWS = 60, 2
+POSITION = (np.arange(PIXELS) - (PIXELS - 1) / 2) / (PIXELS / 2)
+RADIUS = np.hypot(POSITION[:, None], POSITION[None, :])
+ONE_SHAPE = 1 / (0.1 + RADIUS) ** 2
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> MapFile:
+    """Halos of one shape and of many masses; the stars are a power of the mass, the gas fraction falls with it."""
+    rng = np.random.default_rng(2)
+    log_m200 = rng.uniform(13.6, 15.3, N_HALOS)
+    r200 = 900 * 10 ** ((log_m200 - 14) / 3)
+    halos = {
+        "simulation": ["one", "two"] * (N_HALOS // 2),
+        "region": [f"region_{n}" for n in range(N_HALOS)],
+        "snapshot": [1] * N_HALOS,
+        "redshift": np.zeros(N_HALOS),
+        "halo_id": np.arange(N_HALOS),
+        "m200": 10**log_m200,
+        "r200": r200,
+        "r500": 0.65 * r200,
+        "f_gas": 0.2 - 0.02 * (log_m200 - 13),
+        "f_star": rng.permutation(np.linspace(0.01, 0.03, N_HALOS)),
+    }
+    density = 10 ** (8 + (log_m200 - 14) / 3)
+    stacks = [
+        {
+            "mass": np.stack([d * ONE_SHAPE] * VIEWS).astype(np.float32),
+            "star": np.stack([1e-4 * d**1.3 * ONE_SHAPE * (1 + 0.01 * v) for v in range(VIEWS)]).astype(np.float32),
+        }
+        for d in density
+    ]
+    rotations = np.broadcast_to(np.eye(3), (VIEWS, 3, 3))
+    path = tmp_path_factory.mktemp("maps") / "maps.h5"
+    write_map_file(path, ["mass", "star"], halos, rotations, stacks, {"h": 0.7}, UNITS)
+    return open_maps(path)
+
+
+TRAIN, TEST = np.arange(0, 80), np.arange(80, 120)
+SETTINGS = Evaluate(mass_intervals=[13.5, 14.4, 15.4])
+
+
+def predicted(maps: MapFile, path: Path, error: Callable[[int], float] = lambda halo: 0.0) -> Predictions:
+    """Predictions of the test maps that are wrong by a factor for each halo."""
+    factor = np.array([1 + error(int(halo)) for halo in maps.halo[TEST]], np.float32)[:, None, None]
+    write_predictions(path, maps, TEST, {"mass": maps.maps["mass"][TEST] * factor})
+    return read_predictions(path, maps)
+
+
+def metrics_of(predictions: Predictions) -> Metrics:
+    with communicator() as comm:
+        metrics = evaluate(predictions, SETTINGS, comm, on_map=lambda: None)
+    assert metrics is not None
+    return metrics
+
+
+def floor(predictions: Predictions, train: Any = TRAIN) -> Floor:
+    with h5py.File(predictions.path, "a") as file:
+        file.require_dataset("index/train", len(train), int, data=train)
+        file.attrs["views"] = ["xray", "star"]
+    with communicator() as comm:
+        found = floor_of(predictions, comm)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def off_by_stars(maps: MapFile, tmp_path_factory: pytest.TempPathFactory) -> Metrics:
+    """The bias of each halo is 10 times its stellar fraction less 0.2."""
+    f_star = maps.halos["f_star"]
+    return metrics_of(predicted(maps, tmp_path_factory.mktemp("p") / "p.h5", lambda halo: 10 * f_star[halo] - 0.2))
+
+
+def test_a_bias_that_follows_a_property_is_found(maps: MapFile, off_by_stars: Metrics) -> None:
+    by_name = {one.name: one for one in trends(off_by_stars, maps, "mass")}
+    assert set(by_name) == {"f_gas", "f_star", "centroid_offset"}
+    stars = by_name["f_star"]
+    assert stars.correlation == pytest.approx(1)
+    assert stars.halos == [5, 5, 5, 5]
+    halos = np.unique(maps.halo[TEST])
+    of_halos = np.sort(maps.halos["f_star"][halos])
+    np.testing.assert_allclose(stars.median, np.median(of_halos.reshape(4, 5), axis=1))
+    np.testing.assert_allclose([b.median for b in stars.b200], 10 * stars.median - 0.2, atol=1e-6)
+    assert [int(b.count) for b in stars.b200] == [10, 10, 10, 10]
+    gas = by_name["f_gas"]
+    bias = 10 * maps.halos["f_star"][halos] - 0.2
+    assert gas.correlation == pytest.approx(spearmanr(maps.halos["f_gas"][halos], bias).statistic)
+    assert gas.at_fixed_mass == 0  # a function of mass alone
+
+
+def test_what_mass_explains_is_not_blamed_on_another(maps: MapFile, tmp_path: Path) -> None:
+    log_m200 = np.log10(maps.halos["m200"])
+    metrics = metrics_of(predicted(maps, tmp_path / "p.h5", lambda halo: 0.1 * (log_m200[halo] - 14.5)))
+    noise = np.random.default_rng(1).normal(0, 0.1, N_HALOS)
+    found = trend(metrics, "mass", "f_gas", (log_m200 + noise)[maps.halo[TEST]])
+    assert found is not None
+    assert found.correlation > 0.9
+    assert found.at_fixed_mass == 0
+
+
+def test_nothing_is_said_of_few_halos_or_of_a_constant(maps: MapFile, off_by_stars: Metrics) -> None:
+    values = np.where(maps.halo[TEST] < 47, 1.0 * maps.halo[TEST], np.nan)
+    assert trend(off_by_stars, "mass", "f_gas", values) is None
+    assert trend(off_by_stars, "mass", "f_gas", np.ones(len(TEST))) is None
+
+
+def test_a_centroid_is_where_the_mass_is(maps: MapFile) -> None:
+    shifted = np.zeros((2, PIXELS, PIXELS), np.float32)
+    shifted[0, 40, 55] = 3  # x = 0.5 pixels, y = 15.5 pixels from the centre
+    shifted[1, 39:41, 39:41] = 1
+    shifted[1, 0, 0] = 100  # outside R200
+    offsets = centroid_offsets(replace(maps, maps={"mass": shifted}), np.arange(2))
+    np.testing.assert_allclose(offsets, [np.hypot(0.5, 15.5) / 40, 0], atol=1e-12)
+    np.testing.assert_allclose(over_halos(np.array([3.0, 1.0, 4.0]), np.array([7, 2, 7])), np.sqrt([12.5, 1, 12.5]))
+
+
+def test_the_matrix_has_a_row_for_each_model_and_simulation(maps: MapFile, tmp_path: Path) -> None:
+    metrics = metrics_of(predicted(maps, tmp_path / "p.h5", lambda halo: 0.1 if halo % 2 else -0.05))
+    rows = crossings([(simulations_of(maps, TRAIN), metrics), ("one", metrics)], "mass")
+    assert [(row.trained_on, row.tested_on, row.halos) for row in rows] == [
+        ("one + two", "one", 10), ("one + two", "two", 10), ("one", "one", 10), ("one", "two", 10)
+    ]  # fmt: skip
+    np.testing.assert_allclose([row.b200.median for row in rows], [-0.05, 0.1] * 2, atol=1e-6)
+    assert simulations_of(maps, np.arange(0, N_HALOS * VIEWS, 2 * VIEWS)) == "one"
+
+
+def test_the_floor_is_right_where_richness_says_all(maps: MapFile, tmp_path: Path) -> None:
+    under = floor(predicted(maps, tmp_path / "p.h5"))
+    found, true = under.block("mass", slice(0, len(TEST)))
+    inner = np.abs(np.log10(maps.halos["m200"][maps.halo[TEST]]) - 14.45) < 0.5  # not beyond the outermost bins
+    rings = radial_profiles(true[inner])[:, RINGS]
+    np.testing.assert_allclose(found[inner], rings, rtol=0.05)  # 8 bins, linear between them
+    b200 = metrics_of(under).targets["mass"].profiles.bias[inner, -1]
+    assert np.abs(b200).max() < 0.05
+
+
+def test_the_floor_knows_the_training_maps_alone(maps: MapFile, tmp_path: Path) -> None:
+    predictions = predicted(maps, tmp_path / "p.h5")
+    doubled = np.array(maps.maps["mass"])
+    doubled[TEST] *= 2
+    other = replace(predictions, maps=replace(maps, maps={**maps.maps, "mass": doubled}))
+    part = slice(0, len(TEST))
+    np.testing.assert_array_equal(floor(other).block("mass", part)[0], floor(predictions).block("mass", part)[0])
+    with h5py.File(predictions.path, "a") as file:
+        del file["index/train"]
+    with pytest.raises(InputError, match="map 80 is in the training and the test set"):
+        floor(predictions, np.arange(0, 81))
+
+
+def by_loop(richness: FloatArray, profiles: FloatArray, wanted: float) -> FloatArray:
+    """A profile at a richness, one bin after the other."""
+    order = sorted(range(len(richness)), key=lambda n: richness[n])
+    n_bins = min(BINS, max(1, len(order) // FEWEST))
+    bins = [list(part) for part in np.array_split(order, n_bins)]
+    centres = [float(np.mean([richness[n] for n in part])) for part in bins]
+    means = [np.mean([profiles[n] for n in part], axis=0) for part in bins]
+    if wanted <= centres[0]:
+        return np.asarray(means[0])
+    for low in range(n_bins - 1):
+        if wanted <= centres[low + 1]:
+            part = (wanted - centres[low]) / (centres[low + 1] - centres[low])
+            return np.asarray((1 - part) * means[low] + part * means[low + 1])
+    return np.asarray(means[-1])
+
+
+@pytest.mark.parametrize("n", [5, 97, 400])
+def test_mean_profiles_are_those_of_a_loop(n: int) -> None:
+    rng = np.random.default_rng(n)
+    richness, profiles = rng.normal(0, 1, n), rng.lognormal(0, 1, (n, N_RINGS))
+    wanted = rng.normal(0, 1.5, 12)
+    found = mean_profiles(richness, profiles).maps(wanted)
+    for one, value in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, by_loop(richness, profiles, value)[RINGS], rtol=1e-12)
+
+
+def test_a_radial_profile_is_the_mean_of_each_ring() -> None:
+    pixels = np.random.default_rng(1).lognormal(0, 1, (2, PIXELS, PIXELS))
+    found = radial_profiles(pixels)
+    for ring in range(N_RINGS):
+        inside = (ring / 40 <= RADIUS) & ((ring + 1) / 40 > RADIUS)
+        np.testing.assert_allclose(found[:, ring], pixels[:, inside].mean(axis=1))

@@ -76,6 +76,7 @@ def test_a_batch_has_the_same_bits_in_any_thread(config: Path) -> None:
         predict, _ = prepared(model, comm)
     with ThreadPoolExecutor(2) as pool:
         others = list(pool.map(predict, [views] * 6))
+        assert set(pool.map(lambda _: torch.get_num_threads(), range(6))) == {1}  # a batch that is shared can differ
     for other in others:
         np.testing.assert_array_equal(other, predict(views))
 

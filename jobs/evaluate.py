@@ -11,6 +11,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.metrics.driver import evaluate
+    from hpc_massmap.metrics.floor import FLOOR, floor_of
     from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
     from hpc_massmap.metrics.results import write_metrics
     from hpc_massmap.metrics.summary import headline
@@ -31,7 +32,12 @@ def main(argv: list[str] | None = None) -> None:
         total = (own.stop - own.start) * len(predictions.targets)
         with progress(f"evaluating, one of {comm.size} ranks", total, "maps", show=first) as bar:
             metrics = evaluate(predictions, run.config.evaluate, comm, on_map=bar.advance)
+        with together(comm):
+            floor = floor_of(predictions, comm)
+        of_floor = None if floor is None else evaluate(floor, run.config.evaluate, comm, on_map=lambda: None)
         if metrics is not None:
+            if of_floor is not None:
+                write_metrics(run.metrics.with_name(FLOOR), of_floor)
             write_metrics(run.metrics, metrics)
             step.finish()
             for line in headline(metrics):

@@ -36,8 +36,10 @@ def main(argv: list[str] | None = None) -> None:
             floor = floor_of(predictions, comm)
         of_floor = None if floor is None else evaluate(floor, run.config.evaluate, comm, on_map=lambda: None)
         if metrics is not None:
+            floor_path = run.metrics.with_name(FLOOR)
+            floor_path.unlink(missing_ok=True)  # that of earlier predictions
             if of_floor is not None:
-                write_metrics(run.metrics.with_name(FLOOR), of_floor)
+                write_metrics(floor_path, of_floor)
             write_metrics(run.metrics, metrics)
             step.finish()
             for line in headline(metrics):

@@ -42,7 +42,8 @@ def check_tables(metrics: Metrics, predictions: Predictions, target: str) -> Ite
         train, views = training
         if floor.exists():
             yield floor_table(metrics, read_metrics(floor), target, richness_view(views))
-        yield crossings_table(crossings([(simulations_of(predictions.maps, train), metrics)], target), target)
+        found = crossings([(simulations_of(predictions.maps, train), metrics)], target)
+        yield crossings_table(found, target, target)
     if trends:
         yield trends_table(trends, target)
 
@@ -76,15 +77,13 @@ def trends_figure(trends: list[Trend], colour: str) -> Figure:
     return figure
 
 
-def crossings_table(found: list[Crossing], target: str) -> Table:
-    """b200 of every model on every simulation."""
+def crossings_table(found: list[Crossing], name: str, target: str) -> Table:
+    """b200 of every model on every simulation; `name` ends that of its files."""
     rows: list[list[Cell]] = [
         [one.model, one.trained_on, one.tested_on, one.halos, measured(one.b200)] for one in found
     ]
     title = f"b200 by training and test simulation, {style.name_of(target)} maps"
-    return Table(
-        f"simulations_{target}", title, SPREAD, ["model", "trained on", "tested on", "test halos", "b200"], rows
-    )
+    return Table(f"trained_on_{name}", title, SPREAD, ["model", "trained on", "tested on", "test halos", "b200"], rows)
 
 
 def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics
@@ -62,6 +63,8 @@ def input_digests(run: Run) -> dict[str, str]:
     }
     if run.trials_export.exists():  # a run may be trained without tuning
         files["trials"] = (run.trials_export, "tune")
+    if (floor := run.metrics.with_name(FLOOR)).exists():
+        files["floor"] = (floor, "evaluate")
     return {name: _digest(path, job) for name, (path, job) in files.items()}
 
 

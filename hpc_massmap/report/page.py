@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from hpc_massmap.metrics import summary
-from hpc_massmap.report import browser, captions, contents, curves, figures, paper, sample, style, tuning
+from hpc_massmap.metrics.crosschecks import trends as trends_of
+from hpc_massmap.report import browser, captions, contents, crosschecks, curves, figures, paper, sample, style, tuning
 from hpc_massmap.report.comparison import (
     Comparison,
     compare,
@@ -196,6 +197,9 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)
     yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)
+    trends = trends_of(metrics, inputs.predictions.maps, target)
+    if trends:
+        yield Drawing(f"trends_{target}", crosschecks.TRENDS + of_run, crosschecks.trends_figure(trends, colour))
 
 
 def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
@@ -206,6 +210,7 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     if len(summary.by_simulation(inputs.metrics)) > 1:
         yield contents.simulation_table(inputs.metrics, target, data)
     yield contents.projection_table(inputs.metrics, target, data)
+    yield from crosschecks.check_tables(inputs.metrics, inputs.predictions, target)
 
 
 def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:

@@ -33,7 +33,7 @@ def test_trends_as_a_table_and_a_figure() -> None:
 
 
 def test_simulations_as_a_table() -> None:
-    table = crossings_table([Crossing("multi3", "one", "two", spread(VALUES), 5)], "mass")
+    table = crossings_table([Crossing("multi3", "one", "two", spread(VALUES), 5)], "mass", "mass")
     assert table.rows[0][:4] == ["multi3", "one", "two", 5]
     for text in (to_markdown(table), to_latex(table), to_html(table)):
         assert "multi3" in text
@@ -62,5 +62,5 @@ def test_what_the_files_of_a_run_allow(tmp_path: Path) -> None:
         file.attrs["views"] = ["sz", "star"]
     write_metrics(run.folder / FLOOR, metrics)
     tables = list(check_tables(metrics, read_predictions(run.predictions, maps), "mass"))
-    assert [table.name for table in tables] == ["floor_mass", "simulations_mass", "trends_mass"]
+    assert [table.name for table in tables] == ["floor_mass", "trained_on_mass", "trends_mass"]
     assert tables[1].rows[0][1:3] == ["synthetic", "synthetic"]

@@ -148,7 +148,7 @@ def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run = make_run(tmp_path, ["mass", "star"], views=["sz", "xray"])
     run.trials_export.unlink()  # and not tuned
     report = write_report(read_inputs(run), run.report).parent
-    kinds = ("fig5_examples", "fig6_pixels", "fig7_bias", "fig8_power", "fig9_mmd")
+    kinds = ("fig5_examples", "fig6_pixels", "fig7_bias", "fig8_power", "fig9_mmd", "trends")
     of_sample = ["fig1_sample", "fig2_maps", "figA1_simulations", "figA2_gas_fraction", "figA3_star_fraction"]
     assert written == [*(f"{kind}_{target}" for target in ("mass", "star") for kind in kinds), *of_sample, "training"]
     page = Page((report / "index.html").read_text())

@@ -172,9 +172,9 @@ def halo_digest(stack: Mapping[str, npt.NDArray[np.float32]]) -> str:
 
 
 def content_digest(file: h5py.File) -> str:
-    """SHA-256 over an open map file: its attributes, units and tables, and the digests of its maps."""
+    """SHA-256 over an open map file: attributes, units, tables and the digests of maps, but not how it was made."""
     digest = hashlib.sha256()
-    texts = {key: str(value) for key, value in file.attrs.items() if key != "digest"}
+    texts = {key: str(value) for key, value in file.attrs.items() if key not in ("digest", "provenance")}
     texts |= {name: str(maps.attrs["unit"]) for name, maps in file["maps"].items()}
     digest.update(json.dumps(texts, sort_keys=True).encode())
     for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests", "skipped"):

@@ -87,7 +87,7 @@ def terminate(pid: int, data: Path) -> None:
 
 
 def end(process: subprocess.Popen[bytes], data: Path) -> None:
-    """End what we launched and wait until nobody has its data, by force if need be.
+    """End what we launched and wait until none of it has its data, by force if need be.
 
     An image's runtime may be gone before the mongod that is its child: the next one would find the data locked.
     """
@@ -96,13 +96,18 @@ def end(process: subprocess.Popen[bytes], data: Path) -> None:
             os.killpg(process.pid, how)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            if process.poll() is not None and not _served(data):
+            if process.poll() is not None and not _left(process.pid, data):
                 return
             time.sleep(0.02)
 
 
-def _served(data: Path) -> bool:
-    return any(serves(int(entry.name), data) for entry in Path("/proc").glob("[0-9]*"))
+def _left(group: int, data: Path) -> bool:
+    """Whether a process of this group still has the data; another server of the same data is not ours to wait for."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if serves(int(entry.name), data) and os.getpgid(int(entry.name)) == group:
+                return True
+    return False
 
 
 def last_words(data: Path) -> str:

@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import pytest
 
-from hpc_massmap.train.checkpoint import load_checkpoint
 from tests.cluster.cluster import Cluster
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps
@@ -26,61 +24,6 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def job(slurm: Cluster, name: str, config: Path, *overrides: str) -> str:
-    site = config.parent / "site.yaml"
-    return slurm.run(sys.executable, f"jobs/{name}.py", str(config), *overrides, "--site", str(site), timeout=250)
-
-
-def test_tuned_trained_and_evaluated_on_slurm(slurm: Cluster, config: Path) -> None:
-    folder = config.parent / "runs" / "small"
-    assert "3/3 trials" in job(slurm, "tune", config, "train.epochs=2")
-    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert [trial["state"] for trial in trials] == [2, 2, 2]
-    assert all(trial["worker"]["slurm_job"] for trial in trials)
-    assert {trial["worker"]["host"] for trial in trials} <= set(slurm.nodes)
-
-    job(slurm, "train", config, "train.epochs=2")
-    assert len((folder / "model" / "log.csv").read_text().splitlines()) == 3
-    slurm.run(sys.executable, "jobs/predict.py", str(config))
-    command = (sys.executable, "jobs/evaluate.py", str(config))
-    slurm.run("srun", "--mpi=pmix", "-N2", "-n2", *command, timeout=120)
-    with h5py.File(folder / "metrics.h5") as metrics:
-        assert len(metrics["mass/profiles/bias"]) > 0
-
-
-def test_srun_starts_the_ranks_of_a_training(slurm: Cluster, config: Path) -> None:
-    """On two nodes, from the command line that submits when it is started alone."""
-    command = (sys.executable, "jobs/train.py", str(config), "train.epochs=2")
-    slurm.run("srun", "-N2", "-n2", "--mem=1500M", "--kill-on-bad-exit=1", *command, timeout=200)
-    folder = config.parent / "runs" / "small"
-    assert load_checkpoint(folder / "model" / "last.pt")["identity"]["world"] == 2
-    assert len((folder / "model" / "log.csv").read_text().splitlines()) == 3
-    assert (folder / "provenance" / "train.json").exists()
-
-
-def test_a_training_by_srun_is_requeued_by_its_exit_code(slurm: Cluster, config: Path) -> None:
-    """Its script sees code 75 after USR1, and the job that is requeued goes on."""
-    folder, script = config.parent / "runs" / "small", config.parent / "train.sh"
-    words = f"{sys.executable} jobs/train.py {config} train.epochs=400 train.patience=400"
-    script.write_text(
-        "#!/bin/bash\n#SBATCH -N2 -n2 --mem=1500M --requeue --open-mode=append\n"
-        f"#SBATCH --output={config.parent}/log\n"
-        f"srun {words}\ncode=$?\necho code $code\n[ $code != 75 ] || scontrol requeue $SLURM_JOB_ID\n"
-    )
-    job = slurm.run("sbatch", "--parsable", str(script)).strip()
-    wait_until((folder / "model" / "last.pt").exists, "a first epoch", 120)
-    slurm.run("scancel", "--signal=USR1", job)
-    wait_until(lambda: "code 75" in (config.parent / "log").read_text(), "the exit code", 60)
-    paused = load_checkpoint(folder / "model" / "last.pt")
-    assert paused["begun"] is not None
-    wait_until(
-        lambda: len(load_checkpoint(folder / "model" / "last.pt")["history"]) > len(paused["history"]) + 1,
-        "the requeued training",
-        180,
-    )
-    slurm.run("scancel", job)
-
-
 def test_worlds_of_one_are_refused(slurm: Cluster, config: Path) -> None:
     command = ("srun", "--mpi=none", "-n2", sys.executable, "jobs/evaluate.py", str(config))
     with pytest.raises(RuntimeError, match=r"--mpi=pmix"):
@@ -89,7 +32,7 @@ def test_worlds_of_one_are_refused(slurm: Cluster, config: Path) -> None:
 
 def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, config: Path) -> None:
     folder = config.parent / "runs" / "small"
-    overrides = ("train.patience=80", "tune.epochs=80", "tune.lease=5", "tune.workers=1", "tune.evaluations=1")
+    overrides = ("train.patience=40", "tune.epochs=40", "tune.lease=5", "tune.workers=1", "tune.evaluations=1")
     command = [sys.executable, "jobs/tune.py", str(config), *overrides, "--site", str(config.parent / "site.yaml")]
     launcher = subprocess.Popen(command, env=slurm.env, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: list((folder / "trials").glob("*/*/last.pt")), "a first epoch", 120)
@@ -100,4 +43,4 @@ def test_a_cancelled_worker_s_trial_is_done_by_its_replacement(slurm: Cluster, c
     assert "a worker ended: " in output
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert [(trial["state"], trial["attempts"]) for trial in trials] == [(2, 2)]
-    assert len(trials[0]["result"]["history"]) == 80
+    assert len(trials[0]["result"]["history"]) == 40

@@ -147,6 +147,20 @@ def wait_for_training(study: Study, worker: "subprocess.Popen[str]", epochs: int
     wait_until(lambda: is_training(study, worker.pid, epochs), f"worker {worker.pid} to train", 100)
 
 
+def freeze_in_training(study: Study, worker: "subprocess.Popen[str]", epochs: int = 1) -> None:
+    """Stop a worker in the middle of a trial; looked at again when it is stopped, for trials take some seconds only."""
+
+    def caught() -> bool:
+        wait_for_training(study, worker, epochs)
+        freeze(worker)
+        if is_training(study, worker.pid, epochs):
+            return True
+        freeze(worker, signal.SIGCONT)
+        return False
+
+    wait_until(caught, f"worker {worker.pid} to be stopped in a trial", 100)
+
+
 def gone(pids: list[int]) -> bool:
     """Whether none of these processes runs."""
     return not any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in pids)

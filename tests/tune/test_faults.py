@@ -19,6 +19,7 @@ from tests.tune.crew import (
     calm_losses,
     children,
     freeze,
+    freeze_in_training,
     gone,
     is_training,
     kill,
@@ -47,16 +48,16 @@ def attempts(study: Study) -> list[int]:
 
 def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
     with working(run) as (first,), working(run) as (second,), working(run) as (third,):
-        wait_for_training(open_study(run), first, epochs=2)
+        freeze_in_training(open_study(run), first, epochs=2)
         orphans = children(first.pid)
         kill(first)
+        freeze(first, signal.SIGCONT)  # its processes that are left
         wait_until(lambda: gone(orphans), "the first one's processes to end with it", 10)
-        wait_for_training(open_study(run), second)
-        freeze(second)  # or it might be between two trials when the third is ready
-        wait_for_training(open_study(run), third)
-        freeze(second, signal.SIGCONT)
-        kill(second)
-        kill(third)
+        freeze_in_training(open_study(run), second)
+        freeze_in_training(open_study(run), third)
+        for worker in (second, third):
+            kill(worker)
+            freeze(worker, signal.SIGCONT)
         with working(run) as (heir,):
             assert heir.wait(120) == 0
     assert losses(run) == calm_losses()
@@ -65,8 +66,7 @@ def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
 
 def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run: Run) -> None:
     with working(run) as (zombie,):
-        wait_for_training(open_study(run), zombie)
-        freeze(zombie)
+        freeze_in_training(open_study(run), zombie)
         with working(run) as (heir,):
             wait_until(lambda: attempts(open_study(run))[0] == 2, "another to take the trial over", 60)
             freeze(zombie, signal.SIGCONT)

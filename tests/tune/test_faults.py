@@ -80,9 +80,10 @@ def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run:
 
 def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: Run) -> None:
     with working(run) as (worker,):
-        wait_for_training(open_study(run), worker, epochs=2)
+        freeze_in_training(open_study(run), worker, epochs=2)
         (trainer,) = trainers(worker)
         os.kill(trainer, signal.SIGKILL)
+        freeze(worker, signal.SIGCONT)
         assert worker.wait(120) == 0
     assert losses(run) == calm_losses()
     assert attempts(open_study(run))[0] == 2
@@ -126,8 +127,9 @@ def test_a_network_that_drops_everything_for_more_than_the_lease(run: Run) -> No
         wait_for_training(study, heir)  # it is connected to the server itself
         write_json(run.database / "endpoint.json", {**direct, "port": proxy.port})
         with working(run) as (cut_off,):
-            wait_for_training(study, cut_off)
+            freeze_in_training(study, cut_off)
             proxy.drop()
+            freeze(cut_off, signal.SIGCONT)
             mine = [d for d in study.documents("worker") if d["worker"]["pid"] == cut_off.pid]
             trial = next(d["tid"] for d in mine if d["state"] == 1)
             wait_until(lambda: attempts(study)[trial] == 2, "another to take the trial over", 60)

@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--estimate", action="store_true", help="only say what it will cost, from a few steps here")
     arguments.add_argument("--report", action="store_true", help="only the report of what there is")
     args = parse(arguments, argv)
+    if args.force:
+        arguments.error("--force is for the job of a single step: it would throw every model away")
     base, site = config_of(args), site_of(args)
 
     import subprocess
@@ -46,6 +48,10 @@ def main(argv: list[str] | None = None) -> None:
     wanted = stages(base, paths, resolved)
     script = ["slurm/paper_report.sh", str(resolved), "--models", *models]
     last = Stage("report", script, [], False, [stage.name for stage in wanted])
+    if args.dry_run:
+        for stage in [*wanted, last]:
+            say(f"{stage.name}: {'done' if stage.is_done else ' '.join(stage.script)}")
+        return
     if site is None:
         lost = run_here(wanted, folder / "logs", lambda name, told: say(f"{name}: {told}"))
         code = subprocess.run([sys.executable, *report_job(paths)]).returncode

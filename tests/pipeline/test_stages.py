@@ -12,6 +12,7 @@ from hpc_massmap.pipeline.here import run_here
 from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
+from tests.test_docs import loaded
 
 
 @pytest.fixture
@@ -108,3 +109,17 @@ def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:
     assert study == pytest.approx(100 * final, rel=0.05)
     assert final == pytest.approx(100 * 0.8 * 146_189 / rate / 3600, rel=0.05)
     assert "disk: 14.3 GiB, of which maps 13.9" in told  # 146,189 x 4 x 25,600 bytes, and a tenth of a quarter of it
+
+
+def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["configs/paper.yaml", f"runs={tmp_path}", "--models", "star", "--site", "configs/sites/gpu.yaml"]
+    loaded(Path("jobs/paper.py")).main([*words, "--dry-run"])
+    folder = tmp_path / "paper" / "configs"
+    assert capsys.readouterr().out.splitlines() == [
+        f"make_maps: slurm/make_maps.sh {folder}/all.yaml",
+        f"tune_star: slurm/tune.sh {folder}/star.yaml",
+        f"train_star: slurm/train.sh {folder}/star.yaml",
+        f"evaluate_star: slurm/evaluate.sh {folder}/star.yaml",
+        f"report: slurm/paper_report.sh {folder}/all.yaml --models star",
+    ]
+    assert not (tmp_path / "paper" / "jobs.json").exists()

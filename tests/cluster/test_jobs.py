@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc_massmap.train.checkpoint import load_checkpoint
 from tests.cluster.cluster import Cluster
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps
@@ -22,6 +23,29 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(CONFIG.format(folder=tmp_path))
     return path
+
+
+def test_a_training_by_srun_is_requeued_by_its_exit_code(slurm: Cluster, config: Path) -> None:
+    """Its script sees code 75 after USR1, and the job that is requeued goes on."""
+    folder, script = config.parent / "runs" / "small", config.parent / "train.sh"
+    words = f"{sys.executable} jobs/train.py {config} train.epochs=400 train.patience=400"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH -N2 -n2 --mem=1500M --requeue --open-mode=append\n"
+        f"#SBATCH --output={config.parent}/log\n"
+        f"srun {words}\ncode=$?\necho code $code\n[ $code != 75 ] || scontrol requeue $SLURM_JOB_ID\n"
+    )
+    job = slurm.run("sbatch", "--parsable", str(script)).strip()
+    wait_until((folder / "model" / "last.pt").exists, "a first epoch", 120)
+    slurm.run("scancel", "--signal=USR1", job)
+    wait_until(lambda: "code 75" in (config.parent / "log").read_text(), "the exit code", 60)
+    paused = load_checkpoint(folder / "model" / "last.pt")
+    assert paused["begun"] is not None
+    wait_until(
+        lambda: len(load_checkpoint(folder / "model" / "last.pt")["history"]) > len(paused["history"]) + 1,
+        "the requeued training",
+        180,
+    )
+    slurm.run("scancel", job)
 
 
 def test_worlds_of_one_are_refused(slurm: Cluster, config: Path) -> None:

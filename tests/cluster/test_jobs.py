@@ -48,6 +48,16 @@ def test_a_training_by_srun_is_requeued_by_its_exit_code(slurm: Cluster, config:
     slurm.run("scancel", job)
 
 
+def test_srun_starts_the_ranks_of_a_training(slurm: Cluster, config: Path) -> None:
+    """On two nodes, from the command line that submits when it is started alone."""
+    command = (sys.executable, "jobs/train.py", str(config), "train.epochs=2")
+    slurm.run("srun", "-N2", "-n2", "--mem=1500M", "--kill-on-bad-exit=1", *command, timeout=200)
+    folder = config.parent / "runs" / "small"
+    assert load_checkpoint(folder / "model" / "last.pt")["identity"]["world"] == 2
+    assert len((folder / "model" / "log.csv").read_text().splitlines()) == 3
+    assert (folder / "provenance" / "train.json").exists()
+
+
 def test_worlds_of_one_are_refused(slurm: Cluster, config: Path) -> None:
     command = ("srun", "--mpi=none", "-n2", sys.executable, "jobs/evaluate.py", str(config))
     with pytest.raises(RuntimeError, match=r"--mpi=pmix"):

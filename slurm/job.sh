@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What every script of this folder runs: a job of jobs/ in the environment of the folder it was submitted from.
+# What every script of this folder runs: a job of the package by the Python of the folder it was submitted from, or by
+# PYTHON, the one of an environment elsewhere.
 #   slurm/job.sh [srun OPTIONS --] JOB ARGUMENTS
 # Submit from the top folder of the code. Change what a script asks for on the command line, as with any other:
 #   sbatch --partition=long --time=2-0 slurm/train.sh
@@ -15,4 +16,4 @@ if [ "$1" = srun ]; then
 fi
 job=$1
 shift
-exec "${launcher[@]}" .venv/bin/python "jobs/$job.py" "$@"
+exec "${launcher[@]}" "${PYTHON:-.venv/bin/python}" -m "hpc_massmap.jobs.$job" "$@"

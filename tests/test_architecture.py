@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-STAGES = ["sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
+STAGES = ["sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline", "jobs"]
 PACKAGE = Path("hpc_massmap")
 
 

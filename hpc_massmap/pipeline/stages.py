@@ -82,7 +82,7 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
     made = Stage(
         "make_maps",
         ["slurm/make_maps.sh", str(base_path)],
-        [["jobs/make_maps.py", str(base_path), "--consolidate"]],
+        [_job("make_maps", str(base_path), "--consolidate")],
         _is_done(maps, "make_maps"),
     )
     found = [made]
@@ -92,7 +92,7 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
         before = "make_maps"
         if config.tuned_by is None:
             before = f"tune_{model}"
-            tuning = ["slurm/tune.sh", str(path)], [["jobs/tune.py", str(path)]]
+            tuning = ["slurm/tune.sh", str(path)], [_job("tune", str(path))]
             found.append(Stage(before, *tuning, _is_done(run, "tune"), ["make_maps"]))
         elif MAIN in paths:
             before = f"tune_{MAIN}"
@@ -100,10 +100,10 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
             raise InputError(
                 f"--models {model}: it takes the hyperparameters of {config.tuned_by}: ask for {MAIN}, too"
             )
-        training = [["jobs/train.py", str(path)], ["jobs/predict.py", str(path)]]
+        training = [_job("train", str(path)), _job("predict", str(path))]
         done = _is_done(run, "train", "predict")
         found.append(Stage(f"train_{model}", ["slurm/train.sh", str(path)], training, done, [before]))
-        judging = [["jobs/evaluate.py", str(path)], ["jobs/report.py", str(path)]]
+        judging = [_job("evaluate", str(path)), _job("report", str(path))]
         script, done = ["slurm/evaluate.sh", str(path)], _is_done(run, "evaluate", "report")
         found.append(Stage(f"evaluate_{model}", script, judging, done, [f"train_{model}"]))
     return found
@@ -123,7 +123,11 @@ def report_job(paths: dict[str, Path]) -> list[str]:
         raise InputError("no model has metrics yet: there is nothing to report")
     others = [str(paths[model]) for model in ordered if model != judged[0]]
     # by force: this model's own stage has drawn a report of it alone
-    return ["jobs/report.py", str(paths[judged[0]]), "--force", *(["--with", *others] if others else [])]
+    return _job("report", str(paths[judged[0]]), "--force", *(["--with", *others] if others else []))
+
+
+def _job(step: str, *words: str) -> list[str]:
+    return ["-m", f"hpc_massmap.jobs.{step}", *words]
 
 
 def _judged(path: Path) -> bool:

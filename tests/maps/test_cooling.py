@@ -12,8 +12,8 @@ import pytest
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.jobs import cooling_table
 from hpc_massmap.maps.cooling import CoolingTable, read_cooling_table, write_cooling_table
-from jobs import cooling_table
 
 
 def power_law(slope: float = 0.5) -> CoolingTable:

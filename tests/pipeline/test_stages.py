@@ -1,6 +1,7 @@
 """The stages of the whole paper: which there are, what each needs, and what a failure takes with it."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def test_every_stage_comes_after_those_it_needs(base: Config) -> None:
     seen: set[str] = set()
     for stage in found:
         assert set(stage.after) <= seen
-        assert all(Path(word).exists() for word in (stage.script[0], *(job[0] for job in stage.jobs)))
+        assert Path(stage.script[0]).exists()
+        assert all(find_spec(job[1]) for job in stage.jobs)
         seen.add(stage.name)
     assert len(found) == 1 + 3 * len(TUNED) + 2 * len(RETRAINED)
     needs = {stage.name: stage.after for stage in found}
@@ -93,7 +95,7 @@ def test_the_report_is_on_the_page_of_a_model_that_has_metrics(base: Config) -> 
         report_job(paths)
     write_text(base.runs / "sz" / "metrics.h5", "")
     others = ["--with", str(paths["multi3"]), str(paths["star"])]
-    assert report_job(paths) == ["jobs/report.py", str(paths["sz"]), "--force", *others]
+    assert report_job(paths) == ["-m", "hpc_massmap.jobs.report", str(paths["sz"]), "--force", *others]
 
 
 def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from hpc_massmap.errors import InputError
+from hpc_massmap.jobs import report as job
 from hpc_massmap.metrics.summary import b200_by_mass, mmd_by_mass
 from hpc_massmap.report import browser, comparison, page, paper, style, together
 from hpc_massmap.report.inputs import Inputs, read_inputs
 from hpc_massmap.report.tables import Measured
 from hpc_massmap.run import Run
-from jobs import report as job
 from tests.report.run_folder import make_run
 
 VIEWS: dict[str, dict[str, Any]] = {

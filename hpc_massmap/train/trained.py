@@ -8,6 +8,7 @@ from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST
+from hpc_massmap.yamlfile import validated
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ def load_model(folder: Path) -> TrainedModel:
     path = folder / BEST
     state = load_checkpoint(path)
     identity = state["identity"]
-    description = Model.model_validate(identity["model"])
+    description = validated(Model, identity["model"], {}, str(path))
     network = UNet(description)
     network.load_state_dict(state["model"])
     return TrainedModel(
         network.eval(),
         description,
         Normalisation(**state["normalisation"]),
-        Split.model_validate(identity["split"]),
+        validated(Split, identity["split"], {}, str(path)),
         identity["train"]["precision"],
         state["digest"],
     )

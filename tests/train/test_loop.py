@@ -185,6 +185,7 @@ def test_bf16_follows_fp32(map_path: Path, config: Config, tmp_path: Path) -> No
 
 
 def test_the_model_comes_back_with_all_it_needs(map_path: Path, config: Config, tmp_path: Path) -> None:
+    config = config.with_values("split", log_m200=(13.0, 16.0))  # in a checkpoint a list
     run(map_path, config, tmp_path)
     model = load_model(tmp_path)
     assert model.description == config.model

@@ -1,6 +1,6 @@
 # make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
-# make paper-small  every model of the paper on a mock universe, to one report (about an hour on two cores)
+# make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
 # make clean  forget the demo run
 

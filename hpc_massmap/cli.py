@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hpc_massmap.errors import InputError
 
 if TYPE_CHECKING:
-    from hpc_massmap.config import Config, Site
+    from hpc_massmap.config import Config, Database, Site
 
 EXIT_BAD_INPUT = 2
 EXIT_TERMINATED = 143
@@ -46,8 +46,14 @@ def config_of(args: argparse.Namespace) -> "Config":
     config = load_config(args.config, args.overrides)
     site = site_of(args)
     if site and site.database:
-        config = config.model_copy(update={"database": site.database})
+        config = config.model_copy(update={"database": _of_site(site.database, config.database.folder)})
     return config
+
+
+def _of_site(database: "Database", shared: "Path | None") -> "Database":
+    """What a site says of the database, in the folder that runs share unless the site has a place of its own."""
+    own = database.kind == "external" or database.data or database.folder
+    return database if own else database.model_copy(update={"folder": shared})
 
 
 def site_of(args: argparse.Namespace) -> "Site | None":

@@ -201,7 +201,8 @@ class Database(Section):
     kind: Literal["embedded", "mongod", "external"] = "embedded"
     mongod: Path = Path("mongod")  # of kind `mongod`: the program
     image: Path | None = None  # of kind `mongod`: the Apptainer image that has the program
-    data: Path | None = None  # of a server of ours: where its data are; None: in the folder of the run
+    folder: Path | None = None  # of a server of ours: its folder, for all runs that name it; None: one in each run
+    data: Path | None = None  # of a server of ours: where its data are; None: in its folder
     bind: str = "127.0.0.1"  # what a server of ours listens on
     tls: bool = False  # encrypt the connections; a server of ours makes its own certificate
     uri: str | None = None  # of kind `external`: without a password
@@ -215,6 +216,8 @@ class Database(Section):
             raise ValueError(
                 "`credentials` belongs to kind: external, and kind: external needs it: a file of mode 0600"
             )
+        if self.folder is not None and (self.kind == "external" or self.data is not None):
+            raise ValueError("`folder` is of a server of ours, for several runs, and has its data: set no `data`")
         if self.image is not None and self.kind != "mongod":
             raise ValueError("`image` belongs to kind: mongod")
         return self

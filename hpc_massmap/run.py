@@ -45,7 +45,8 @@ class Run:
 
     @property
     def database(self) -> Path:
-        return self.folder / "database"
+        """Of the server of this run, or of several that share one."""
+        return self.config.database.folder or self.folder / "database"
 
     @property
     def trials(self) -> Path:

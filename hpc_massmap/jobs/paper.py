@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     models = args.models or [*TUNED, *RETRAINED]
     paths = write_configs(base, models)
     if args.estimate:
-        say(estimate(base, paths))
+        say(estimate(base, paths, site))
         return
     folder = base.runs / base.name
     resolved = folder / "configs" / "all.yaml"  # with the overrides: what the stages read

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hpc_massmap.arrays import PIXELS
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Config, Site, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.model.unet import UNet
@@ -39,8 +39,8 @@ class Rate:
     weights: float
 
 
-def estimate(base: Config, paths: dict[str, Path]) -> str:
-    """Hours of devices and cores, and disk, as text."""
+def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> str:
+    """Hours of GPUs or CPU processes, of nodes where a site says how many share one, and disk, as text."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     n_halos, n_maps, source = _sizes(base)
     n_train, n_test = n_maps * base.split.train, n_maps * (1 - base.split.train - base.split.validation)
@@ -62,17 +62,35 @@ def estimate(base: Config, paths: dict[str, Path]) -> str:
         total_hours += of_study + final
         pruned = ""
         if config.tune.pruning is not None and of_study:
-            pruned = f" (pruned: {PRUNED[0] * of_study:,.1f} to {PRUNED[1] * of_study:,.1f})"
+            pruned = f" (pruned: {_said(PRUNED[0] * of_study)} to {_said(PRUNED[1] * of_study)})"
         lines.append(
-            f"  {model}: {1 / rate.seconds_per_map:,.0f} maps/s; study {of_study:,.1f} h{pruned}, final {final:,.1f} h"
+            f"  {model}: {1 / rate.seconds_per_map:,.0f} maps/s; study {_said(of_study)}{pruned}, final {_said(final)}"
         )
     cores = n_halos * SECONDS_PER_HALO * base.maps.lines_of_sight / LINES_OF_SIGHT / HOUR
     lines += [
-        f"at most {total_hours:,.1f} hours of such a device, less what early stopping ends",
-        f"maps: {cores:,.1f} core hours at 5e5 particles a halo",
+        f"trainings: at most {_said(total_hours)} of {_device(device)}, less what early stopping ends",
+        *_of_nodes(total_hours, base, site, device),
+        f"maps: {_said(cores)} of a core at 5e5 particles a halo",
         f"disk: {disk:,.1f} GiB, of which maps {n_maps * VIEWS * PIXELS**2 * BYTES / GIB:,.1f}",
     ]
     return "\n".join(lines)
+
+
+def _said(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours >= 1 or hours == 0 else f"{60 * hours:,.1f} min"
+
+
+def _device(device: torch.device) -> str:
+    return "one GPU" if device.type == "cuda" else "one process on CPUs"
+
+
+def _of_nodes(hours: float, base: Config, site: Site | None, device: torch.device) -> list[str]:
+    if site is None:
+        return []
+    if site.gpus_per_task and device.type != "cuda":
+        return ["  the site's trainings have GPUs and this process has none: ask again within a job there"]
+    per_node = site.tasks_per_node or -(-base.train.ranks // site.nodes)
+    return [f"  that is {_said(hours / per_node)} of a node with {per_node} at once"]
 
 
 def measure(config: Config, device: torch.device) -> Rate:

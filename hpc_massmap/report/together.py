@@ -143,7 +143,7 @@ def mmd_together(models: list[Shown], target: str) -> Figure:
             panel.set_yscale("log")
         noise = first.targets[target].mmd.noise
         label_ends(panel, calibration.median[some][-1], [rf"$\alpha = {alpha:g}$" for alpha in noise])
-        figure.legend(loc="outside upper center", ncols=min(len(models), 5))
+        figure.legend(loc="outside upper center", ncols=min(len(models), 3))
     return figure
 
 
@@ -163,7 +163,8 @@ def retrained_figure(
         for panel, (model, chosen), is_comparable in zip(panels, models, with_reference, strict=True):
             radii = model.metrics.targets[target].profiles.radii
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
-            panel.set(title=model.name, xlabel=r"$R\,/\,R_{200}$")
+            panel.set(xlabel=r"$R\,/\,R_{200}$")
+            panel.set_title(model.name, fontsize="small")  # long names stand beside each other
             if not chosen.any():
                 say(panel, "no test halos")
                 continue

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Config, Site, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.here import run_here
@@ -111,6 +111,14 @@ def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:
     assert study == pytest.approx(100 * final, rel=0.05)
     assert final == pytest.approx(100 * 0.8 * 146_189 / rate / 3600, rel=0.05)
     assert "disk: 14.3 GiB, of which maps 13.9" in told  # 146,189 x 4 x 25,600 bytes, and a tenth of a quarter of it
+    told = estimate(base, write_configs(base, ["star"]), Site(tasks_per_node=4))
+    of_process, of_node = (
+        float(text.replace(",", ""))
+        for text in re.findall(r"at most (\S+) h of one process .*\n  that is (\S+) h of a node with 4", told)[0]
+    )
+    assert of_node == pytest.approx(of_process / 4, rel=0.05)
+    told = estimate(base, write_configs(base, ["star"]), Site(gpus_per_task=1))
+    assert "this process has none: ask again within a job there" in told
 
 
 def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

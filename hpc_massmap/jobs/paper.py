@@ -5,6 +5,8 @@ With --site its stages become Slurm jobs that depend on each other, and this one
 the other. The same command again goes on with what is left.
 """
 
+from pathlib import Path
+
 from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
 
 EXAMPLE = "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml"
@@ -22,14 +24,14 @@ def main(argv: list[str] | None = None) -> None:
         arguments.error("--force is for the job of a single step: it would throw every model away")
     base, site = config_of(args), site_of(args)
 
-    import subprocess
     import sys
 
     from hpc_massmap.errors import InputError
     from hpc_massmap.pipeline.estimate import estimate
     from hpc_massmap.pipeline.here import run_here
+    from hpc_massmap.pipeline.missing import why_missing
     from hpc_massmap.pipeline.on_slurm import submit
-    from hpc_massmap.pipeline.stages import RETRAINED, TUNED, Stage, report_job, stages, write_configs
+    from hpc_massmap.pipeline.stages import RETRAINED, TUNED, Stage, stages, write_configs
     from hpc_massmap.progress import say
     from hpc_massmap.slurm import require
     from hpc_massmap.storage import write_text
@@ -43,9 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     folder = base.runs / base.name
     resolved = folder / "configs" / "all.yaml"  # with the overrides: what the stages read
     write_text(resolved, dump_yaml(base.model_dump(mode="json")))
-    if args.report:
-        sys.exit(subprocess.run([sys.executable, *report_job(paths)]).returncode)
     wanted = stages(base, paths, resolved)
+    if args.report:
+        sys.exit(_report(paths, why_missing(wanted, folder / "logs")))
     script = ["slurm/paper_report.sh", str(resolved), "--models", *models]
     last = Stage("report", script, [], False, [stage.name for stage in wanted])
     if args.dry_run:
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if site is None:
         lost = run_here(wanted, folder / "logs", lambda name, told: say(f"{name}: {told}"))
-        code = subprocess.run([sys.executable, *report_job(paths)]).returncode
+        code = _report(paths, why_missing(stages(base, paths, resolved), folder / "logs"))
         if lost or code:
             raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
         return
@@ -62,6 +64,15 @@ def main(argv: list[str] | None = None) -> None:
     for name, (job, told) in submit(wanted, last, folder, args.site, _asked(args.ask)).items():
         say(f"{name}: {told}{f' as job {job}' if job else ''}")
     say(f"logs: {folder / 'logs'}")
+
+
+def _report(paths: dict[str, Path], notes: list[str]) -> int:
+    import subprocess
+    import sys
+
+    from hpc_massmap.pipeline.stages import report_job
+
+    return subprocess.run([sys.executable, *report_job(paths, notes)]).returncode
 
 
 def _asked(words: list[str]) -> dict[str, list[str]]:

@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> None:
         metavar="RUN",
         help="other runs to show beside this one: their config files, or their folders in runs/",
     )
+    note = "a line for the page, as what is missing and why; can be given again"
+    arguments.add_argument("--note", dest="notes", action="append", default=[], metavar="TEXT", help=note)
     args = parse(arguments, argv)
     config = config_of(args)
 
@@ -34,12 +36,12 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.run import Run
 
     run, others = Run.open(config), [run_at(path) for path in args.others]
-    settings = {**config.part("data", "model", "space"), "startup": config.tune.startup}
+    settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": args.notes}
     step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
     inputs = read_inputs(run)
     if not step.is_finished(args.force):
         say("drawing figures and writing tables")
-        write_report(inputs, run.report, others)
+        write_report(inputs, run.report, others, args.notes)
         step.finish()
     for line in closing_lines(inputs):
         say(line)

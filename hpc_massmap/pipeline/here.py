@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hpc_massmap.pipeline.missing import last_words
 from hpc_massmap.pipeline.stages import Stage
 
 
@@ -34,7 +35,7 @@ def run_here(stages: list[Stage], logs: Path, on_stage: Callable[[str, str], Non
         code = _run(stage.jobs, log)
         if code:
             lost.append(stage.name)
-        on_stage(stage.name, f"failed: {_last_line(log)}; all of it is in {log}" if code else "done")
+        on_stage(stage.name, f"failed: {last_words(log)}" if code else "done")
     return lost
 
 
@@ -45,8 +46,3 @@ def _run(jobs: list[list[str]], log: Path) -> int:
             if code:
                 return code
     return 0
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"

@@ -111,8 +111,12 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
     return found
 
 
-def report_job(paths: dict[str, Path]) -> list[str]:
+def report_job(paths: dict[str, Path], notes: list[str]) -> list[str]:
     """The report that compares all, on the page of the first model that has metrics, the paper's best if it can.
+
+    Parameters
+    ----------
+    notes : lines for the page, as what is missing and why
 
     Raises
     ------
@@ -125,7 +129,8 @@ def report_job(paths: dict[str, Path]) -> list[str]:
         raise InputError("no model has metrics yet: there is nothing to report")
     others = [str(paths[model]) for model in ordered if model != judged[0]]
     # by force: this model's own stage has drawn a report of it alone
-    return _job("report", str(paths[judged[0]]), "--force", *(["--with", *others] if others else []))
+    with_others = ["--with", *others] if others else []
+    return _job("report", str(paths[judged[0]]), "--force", *with_others, *(f"--note={note}" for note in notes))
 
 
 def _job(step: str, *words: str) -> list[str]:

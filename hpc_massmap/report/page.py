@@ -45,12 +45,13 @@ class Card:
     note: str
 
 
-def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Path:
+def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes: Sequence[str] = ()) -> Path:
     """Write figures/, tables/ and index.html; returns the path of the page.
 
     Parameters
     ----------
     others : runs to compare with, such as the paper's other models
+    notes : lines to show above the comparison, such as why a run is not in it
     """
     metrics, runs = inputs.metrics, compare(inputs, list(others))
     template = Environment(
@@ -74,7 +75,7 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = ()) -> Pa
             )
             for target in metrics.targets
         ],
-        missing=runs.missing,
+        missing=[*runs.missing, *notes],
         compared=[
             _written(table, folder) for target in metrics.targets for table in comparison_tables(inputs, runs, target)
         ],

@@ -1,6 +1,7 @@
 """The scripts of slurm/ as `sbatch` runs them, from maps to report."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_the_whole_paper_in_a_bad_night(mended: Cluster, tmp_path: Path) -> None
     assert slurm.states(jobs["evaluate_sz"])[jobs["evaluate_sz"]].startswith("CANCELLED")
     page = (runs["star"] / "report" / "index.html").read_text()
     assert f"small_sz: {runs['sz']}/model/log.csv: no such file; run jobs/train.py first" in page
+    assert re.search(r"<li>tune_sz is not done: .* CANCELLED AT .*; all of it is in .*/logs/tune_sz\.log</li>", page)
     trials = [json.loads(line) for line in (runs["star"] / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2]
     assert all(trial["worker"]["slurm_job"] for trial in trials)

@@ -10,6 +10,7 @@ from hpc_massmap.config import Config, Site, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.here import run_here
+from hpc_massmap.pipeline.missing import why_missing
 from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
@@ -89,13 +90,32 @@ def test_a_branch_that_fails_ends_alone(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_missing_is_told_with_the_last_words_of_its_stage(tmp_path: Path) -> None:
+    wanted = [
+        Stage("maps", [], [], True),
+        Stage("tune_a", [], [], False, ["maps"]),
+        Stage("train_a", [], [], False, ["tune_a"]),
+        Stage("tune_b", [], [], True, ["maps"]),
+        Stage("train_b", [], [], False, ["tune_b"]),
+    ]
+    write_text(tmp_path / "tune_a.log", "training\nslurmstepd: error: *** JOB 5 CANCELLED DUE TO TIME LIMIT ***\n\n")
+    assert why_missing(wanted, tmp_path) == [
+        "tune_a is not done: slurmstepd: error: *** JOB 5 CANCELLED DUE TO TIME LIMIT ***; "
+        f"all of it is in {tmp_path}/tune_a.log",
+        f"train_b is not done: it has not begun ({tmp_path}/train_b.log)",
+    ]
+
+
 def test_the_report_is_on_the_page_of_a_model_that_has_metrics(base: Config) -> None:
     paths = write_configs(base, ["star", "multi3", "sz"])
     with pytest.raises(InputError, match="no model has metrics yet"):
-        report_job(paths)
+        report_job(paths, [])
     write_text(base.runs / "sz" / "metrics.h5", "")
     others = ["--with", str(paths["multi3"]), str(paths["star"])]
-    assert report_job(paths) == ["-m", "hpc_massmap.jobs.report", str(paths["sz"]), "--force", *others]
+    assert report_job(paths, ["x is late"]) == [
+        *("-m", "hpc_massmap.jobs.report", str(paths["sz"]), "--force"),
+        *(*others, "--note=x is late"),
+    ]
 
 
 def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:

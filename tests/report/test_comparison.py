@@ -133,7 +133,9 @@ def test_page_of_several(runs: dict[str, Run], main: Inputs, tmp_path: Path, mon
         return b""
 
     monkeypatch.setattr(style, "write_figure", note)
-    text = page.write_report(main, tmp_path, [runs["sz"], runs["low_mass"], runs["unfinished"]]).read_text()
+    others = [runs["sz"], runs["low_mass"], runs["unfinished"]]
+    text = page.write_report(main, tmp_path, others, ["tune_xray is late"]).read_text()
+    assert "<li>tune_xray is late</li>" in text
     together_first = [f"fig{n}_models_mass" for n in (5, 6, 7, 8, 9)]
     assert [name for name in written if "models" in name or "A4" in name] == [*together_first, "figA4_retrained_mass"]
     assert "unfinished: " in text

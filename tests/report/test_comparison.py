@@ -161,7 +161,7 @@ def test_a_name_given_twice_is_refused(runs: dict[str, Run], main: Inputs) -> No
 def test_the_job_takes_folders_and_config_files(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
-    def note(inputs: Inputs, folder: Path, others: list[Run]) -> Path:
+    def note(inputs: Inputs, folder: Path, others: list[Run], notes: list[str]) -> Path:
         asked.extend(run.folder for run in others)
         return folder
 

@@ -17,6 +17,7 @@ from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
 from hpc_massmap.config import Site
+from hpc_massmap.slurm import MARK
 from hpc_massmap.storage import write_text
 
 LOCAL_MINUTES = 60 * 24 * 365  # submitit gives a local job two minutes by default
@@ -53,7 +54,7 @@ def executor_of(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
         "teardown": after or None,
         "signal_delay_s": site.signal_seconds,
         "srun_args": ["--kill-on-bad-exit=1"],  # a rank that dies ends its job: others would wait for it
-        "additional_parameters": {"requeue": True, **site.sbatch},
+        "additional_parameters": {"requeue": True, "comment": MARK, **site.sbatch},
     }
     executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
     return executor

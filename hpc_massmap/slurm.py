@@ -1,5 +1,8 @@
 """What we ask Slurm itself: is a site's request possible, and which of our jobs are still there.
 
+A job that Slurm could not start, on a node that was coming or going, it holds until somebody releases it. At night
+nobody would: whoever of us looks at the queue does, for all jobs that bear our mark.
+
 `squeue` decides whether a job is over, not accounting: a job that Slurm requeues is still there, and not every
 cluster keeps accounts.
 """
@@ -7,12 +10,17 @@ cluster keeps accounts.
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from hpc_massmap.config import Site
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
 
+MARK = "hpc_massmap"  # the comment of our jobs
+NOT_LAUNCHED = "launch failed requeued held"  # why a job waits, in squeue's words
+RELEASES = 20  # of one job, by one process: a job that never starts is left to people
 SECONDS_BETWEEN_CALLS = 5.0  # to squeue, for all jobs together
 TIMEOUT = 60.0
 PAUSES = (1.0, 5.0, 25.0)  # before a controller that is busy or restarts is asked again
@@ -21,6 +29,7 @@ NO_SUCH_NODES = "Requested node configuration is not available"
 UP = ("idle", "mix", "alloc", "comp", "plnd", "resv")  # states of nodes, as sinfo shortens them
 
 _seen: tuple[float, set[str] | None] = (float("-inf"), None)  # when squeue was asked, and the jobs we know of
+_released: Counter[str] = Counter()
 T = TypeVar("T")
 
 
@@ -112,15 +121,25 @@ def in_queue() -> set[str]:
     when, jobs = _seen
     if jobs is None or time.monotonic() - when > SECONDS_BETWEEN_CALLS:
         try:
-            rows = _answer("squeue", "--me", "--noheader", "--array", "--format=%F %K").splitlines()
+            rows = _answer("squeue", "--me", "--noheader", "--array", "--format=%F|%K|%r|%k").splitlines()
         except InputError:
             if jobs is None:
                 raise
         else:
-            pairs = [row.split() for row in rows if row.strip()]
-            jobs = {job if task == "N/A" else f"{job}_{task}" for job, task in pairs}
+            fields = [row.split("|", 3) for row in rows if row.strip()]
+            names = [job if task == "N/A" else f"{job}_{task}" for job, task, _, _ in fields]
+            _release(name for name, row in zip(names, fields, strict=True) if row[2:] == [NOT_LAUNCHED, MARK])
+            jobs = set(names)
         _seen = time.monotonic(), jobs
     return jobs
+
+
+def _release(jobs: Iterable[str]) -> None:
+    for job in jobs:
+        if _released[job] < RELEASES:
+            _released[job] += 1
+            say(f"Slurm could not start job {job} and holds it; it is released")
+            _ask("scontrol", "release", job)
 
 
 def expect(jobs: list[str]) -> None:

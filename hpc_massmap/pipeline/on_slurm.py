@@ -60,7 +60,7 @@ def _sbatch(stage: Stage, needs: list[str], how: str, folder: Path, site: Path, 
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     script = Path(stage.script[0]).stem
     command = ["sbatch", "--parsable", f"--job-name={stage.name}", f"--output={folder / 'logs' / stage.name}.log"]
-    command += ["--open-mode=append", f"--export=ALL,SITE={site.resolve()}"]
+    command += [f"--comment={slurm.MARK}", "--open-mode=append", f"--export=ALL,SITE={site.resolve()}"]
     if needs:
         command += [f"--dependency={how}:{':'.join(needs)}", "--kill-on-invalid-dep=yes"]
     command += [f"--{option}" for name in (script, stage.name) for option in asks.get(name, [])]

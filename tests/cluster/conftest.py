@@ -29,5 +29,5 @@ def mended(slurm: Cluster) -> Iterator[Cluster]:
     """The cluster, without jobs and with all its nodes again when the test has ended."""
     yield slurm
     slurm.run("scancel", "--user=root")
-    for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()):
+    for node in set(slurm.run("sinfo", "-h", "-N", "-t", "down,drain", "-o", "%N").split()):
         slurm.run("scontrol", "update", f"nodename={node}", "state=resume")

@@ -1,9 +1,13 @@
 """What is submitted, what is refused before, and that a job's end is told from its rest."""
 
 import csv
+import os
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +125,34 @@ def test_ends_are_told_from_requeues_by_any_launcher(here: Cluster, tmp_path: Pa
     here.run("scancel", long.job_id)
     wait_until(lambda: launch.ended(again_long), "the cancelled job to end", 60)
     assert "ended without a result: killed or cancelled; its log is" in str(launch.failure(again_long))
+
+
+def test_a_job_that_could_not_be_launched_is_released(mended: Cluster, here: Cluster, tmp_path: Path) -> None:
+    """A node was given up and is back, with the job still on it: Slurm cannot start it there again, and holds it."""
+    site = SMALL.model_copy(update={"sbatch": {"nodelist": here.nodes[0]}})
+    (job,) = launch.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=site)
+    keeper: int = wait_until(lambda: keeper_of(job.job_id), "the job to run", 60) or 0
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        here.run("scontrol", "update", f"nodename={here.nodes[0]}", "state=down", "reason=test")
+        why = ("squeue", "-h", "-j", job.job_id, "-o", "%r")
+        wait_until(lambda: slurm.NOT_LAUNCHED in here.run(*why), "the job to be held", 60, every=0.5)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    time.sleep(slurm.SECONDS_BETWEEN_CALLS)
+    assert not launch.ended(job)
+    assert slurm.NOT_LAUNCHED not in here.run(*why)
+
+
+def keeper_of(job: str) -> int | None:
+    """The process of Slurm's that keeps a job's batch script."""
+    return next((pid for pid, title in titles() if f"slurmstepd: [{job}.batch]" in title), None)
+
+
+def titles() -> Iterator[tuple[int, str]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield int(folder.name), (folder / "cmdline").read_text()
 
 
 def test_nodes_that_are_drained_are_waited_for(here: Cluster, tmp_path: Path) -> None:

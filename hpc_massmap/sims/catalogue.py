@@ -1,8 +1,11 @@
 """Halo catalogues of AHF: one text line a halo, columns found by the name in the header, never by position.
 
 Releases of AHF differ in the order of columns and call the same quantity Mvir or Mhalo; both are read, and taken as
-R200c's. In files that carry several overdensities a column that says so, as M200c or M_500, goes before them; of
-columns of the same name the first counts. Lengths are comoving kpc/h and masses Msun/h, as AHF writes them.
+R200c's. In files that carry several overdensities a column that says so, as M200c or M_500, goes before them. Lengths
+are comoving kpc/h and masses Msun/h, as AHF writes them.
+
+The text has no checksum. What a damaged file shows is looked for: values that no halo has, halos that are there twice,
+an end that is cut off.
 
 Only the columns needed become numbers, by numpy's own parser; the words are looked at one by one only to say which
 is wrong.
@@ -38,6 +41,11 @@ OPTIONAL = {
     "host_id": ("hostHalo",),
     "concentration": (CONCENTRATION,),
 }
+POSSIBLE = {  # from, to
+    **dict.fromkeys(("m200", "r200", "r500"), (np.finfo(float).tiny, np.inf)),
+    **dict.fromkeys(("m_gas", "m_star"), (0.0, np.inf)),
+    "f_mhires": (0.0, 1.0),
+}
 INTEGERS = ("halo_id", "host_id")
 USUAL_CONCENTRATION = 4.0  # of a cluster at z = 0, where AHF could fit none (it writes -1)
 
@@ -52,7 +60,7 @@ class Catalogue:
     m200, m_gas, m_star : (n,), Msun/h
     centre : (n, 3), comoving kpc/h
     r200, r500 : (n,), comoving kpc/h
-    m500 : (n,), Msun/h; NaN in a file without it
+    m500 : (n,), Msun/h; NaN where there is none
     host_id : (n,) int64, of the halo it lies in; 0 for none
     f_mhires : (n,), mass fraction in high-resolution particles; 1 is uncontaminated
     """
@@ -88,9 +96,7 @@ def read_catalogue(path: Path) -> Catalogue:
     if not rows:
         raise InputError(f"{path}: holds no halos")
     values = _columns(path, rows, header, places)
-    for field in ("m200", "r200", "r500"):
-        if field in values and not np.all(values[field] > 0):
-            raise InputError(f"{path}: column {header[places[field]]} has a value that is not positive")
+    _refuse_impossible(path, values, header, places)
     nowhere = np.zeros(len(rows), np.int64)
     return Catalogue(
         halo_id=values["halo_id"],
@@ -101,27 +107,53 @@ def read_catalogue(path: Path) -> Catalogue:
         f_mhires=values["f_mhires"],
         m_gas=values["m_gas"],
         m_star=values["m_star"],
-        m500=values.get("m500", np.full(len(rows), np.nan)),
+        m500=_positive(values["m500"]) if "m500" in values else np.full(len(rows), np.nan),
         host_id=np.maximum(values.get("host_id", nowhere), 0),
     )
+
+
+def _refuse_impossible(
+    path: Path, values: dict[str, npt.NDArray[Any]], header: list[str], places: dict[str, int]
+) -> None:
+    for field, (low, high) in POSSIBLE.items():
+        if field not in values:
+            continue
+        possible = (values[field] >= low) & (values[field] <= high)
+        if not possible.all():
+            row = int(np.argmin(possible))
+            what = f"column {header[places[field]]}, halo {row + 1}: {values[field][row]:g}"
+            raise InputError(f"{path}: {what} cannot be; is the file damaged?")
+    ids, first = np.unique(values["halo_id"], return_index=True)
+    if len(ids) < len(values["halo_id"]):
+        row = int(np.setdiff1d(np.arange(len(values["halo_id"])), first)[0])
+        raise InputError(f"{path}: halo {row + 1}: its {header[places['halo_id']]} is that of one before it")
+
+
+def _positive(m500: FloatArray) -> FloatArray:
+    """Without what stands for a halo that has none."""
+    return np.where(m500 > 0, m500, np.nan)
 
 
 def _read_lines(path: Path) -> tuple[list[str], list[str]]:
     """Column names without their number, "Mvir(4)" -> "Mvir", and the line of each halo."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        text = path.read_text()
     except FileNotFoundError:
         raise InputError(f"{path}: no such halo catalogue") from None
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: not a readable text file; expected an AHF *_halos catalogue") from None
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines or not lines[0].startswith("#"):
         raise InputError(f"{path}: not an AHF catalogue: the first line must be '#' and the names of the columns")
     header = [name.split("(")[0] for name in lines[0].lstrip("#").split()]
-    rows = [line for line in lines[1:] if not line.startswith("#")]
+    # not comments, nor the header again, where the files of several processes were joined
+    rows = [line for line in lines[1:] if not line.startswith("# ") and line != lines[0]]
     for number, row in enumerate(rows, 1):
         found = len(row.split())
         if found != len(header):
             raise InputError(f"{path}: halo {number} has {found} values for {len(header)} columns; is it truncated?")
+    if not text.endswith("\n"):
+        raise InputError(f"{path}: the last line has no end; is it truncated? (If it is whole, end it.)")
     return header, rows
 
 
@@ -133,6 +165,8 @@ def _place(path: Path, header: list[str], names: tuple[str, ...]) -> int:
     place = _found(header, names)
     if place is None:
         raise InputError(f"{path}: has no column {' or '.join(names[-2:])}")
+    if header.count(header[place]) > 1:
+        raise InputError(f"{path}: column {header[place]} is there twice; which is meant?")
     return place
 
 

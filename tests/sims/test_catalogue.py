@@ -36,7 +36,9 @@ def test_columns_are_found_by_name_in_any_order(tmp_path: Path) -> None:
 def test_several_overdensities_in_one_file(tmp_path: Path) -> None:
     columns = [*COLUMNS[:-1], "M200c", "R200c", "M500c", "R500c", "Mvir"]
     several = {"M200c": "4e13", "R200c": "600", "M500c": "3e13", "R500c": "400", "hostHalo": "9007199254740993"}
-    halos = read_catalogue(write_catalogue(tmp_path / "c", several, several | {"hostHalo": "-1"}, columns=columns))
+    halos = read_catalogue(
+        write_catalogue(tmp_path / "c", several, several | {"ID": "2", "hostHalo": "-1"}, columns=columns)
+    )
     assert [a[0] for a in (halos.m200, halos.r200, halos.m500, halos.r500)] == [4e13, 600, 3e13, 400]
     assert halos.host_id.tolist() == [2**53 + 1, 0]
     assert np.isnan(read_catalogue(write_catalogue(tmp_path / "c", {})).m500).all()
@@ -55,7 +57,9 @@ def test_r500_of_an_nfw_halo(concentration: float) -> None:
 
 def test_r500_comes_from_the_concentration_where_the_file_has_none(tmp_path: Path) -> None:
     columns = [*COLUMNS[:-1], "cNFW"]
-    halos = read_catalogue(write_catalogue(tmp_path / "c", {}, {"cNFW": "-1"}, {"cNFW": "9"}, columns=columns))
+    halos = read_catalogue(
+        write_catalogue(tmp_path / "c", {}, {"ID": "2", "cNFW": "-1"}, {"ID": "3", "cNFW": "9"}, columns=columns)
+    )
     assert halos.r500[0] == halos.r500[1]  # AHF's -1: no fit
     np.testing.assert_allclose(halos.r500 / 700, [0.6517, 0.6517, 0.6802], atol=1e-3)
 
@@ -75,8 +79,8 @@ def test_every_missing_column_is_named(tmp_path: Path) -> None:
         ([{"ID": "1.5"}], "column ID, halo 1: '1.5' is not a number"),
         ([{"ID": "99999999999999999999"}], "column ID, halo 1: '99999999999999999999' is not a number"),
         ([{"Xc": "nan"}], "column Xc has a value that is not finite"),
-        ([{"Rvir": "-3"}], "column Rvir has a value that is not positive"),
-        ([{"R_500": "0"}], "column R_500 has a value that is not positive"),
+        ([{"Rvir": "-3"}], "column Rvir, halo 1: -3 cannot be; is the file damaged?"),
+        ([{"R_500": "0"}], "column R_500, halo 1: 0 cannot be; is the file damaged?"),
         ([{"M_star": ""}], "halo 1 has 10 values for 11 columns; is it truncated?"),
     ],
 )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hpc_massmap.progress import say
 
 Document = dict[str, Any]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # MongoDB has no larger ones than 2**63
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 LONGEST = 100_000  # entries of any list; a trial has hundreds of epochs at most
 
@@ -50,7 +50,7 @@ class _Error(_Strict):
 
 class _Trial(_Strict):
     tid: Count
-    state: Literal[0, 1, 2, 3]
+    state: Annotated[int, Field(ge=0, le=3)]
     version: Count
     attempts: Count
     misc: _Misc
@@ -64,6 +64,8 @@ class _Trial(_Strict):
             raise ValueError("misc.tid is not tid")
         if self.state == 2 and (self.result.status != "ok" or self.result.loss is None):
             raise ValueError("done without a loss")
+        if self.state == 2 and self.result.history and self.result.loss != min(self.result.history):
+            raise ValueError("its loss is not the least of its epochs'")
         return self
 
 

@@ -1,6 +1,7 @@
 """Submit functions through submitit: this machine and a Slurm cluster look the same to the jobs."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from hpc_massmap.config import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.executor import executor_of, own_job_forgotten, prepare_rank
 
+SIZE_OF_A_RESULT = 16_384  # bytes on a disk that a job needs at least to say how it ended
 SECONDS_TO_END = 60.0  # for a job that was cancelled
 
 Job = submitit.Job[Any]
@@ -166,6 +168,8 @@ def failure(job: Job) -> str | None:
     if silent is None:
         return None
     told = f"its log is {silent}" if silent.exists() else "it never started"
+    if shutil.disk_usage(job.paths.folder).free < SIZE_OF_A_RESULT:
+        return f"job {job.job_id}: no space left on the disk of {job.paths.folder}; free some and run again"
     return f"job {job.job_id}: ended without a result: killed or cancelled; {told}"
 
 

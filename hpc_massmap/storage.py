@@ -17,6 +17,7 @@ from typing import Any
 from hpc_massmap.errors import InputError
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -39,11 +40,11 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(target)
         _sync(target.parent)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # of torch and HDF5, as they close a file
         if _is_out_of_space(error):
             kept = "; the previous file is intact" if target.exists() else ""
             raise InputError(f"{target}: no space left on the disk{kept}; free some and run again") from error
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        if isinstance(error, OSError) and error.errno in FORBIDDEN:
             raise InputError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
         raise
     finally:
@@ -52,9 +53,9 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def _is_out_of_space(error: OSError) -> bool:
-    # HDF5 raises an OSError without errno and gives it in the text only
-    return error.errno in OUT_OF_SPACE or "No space left on device" in str(error)
+def _is_out_of_space(error: OSError | RuntimeError) -> bool:
+    # HDF5 and torch give no errno, or in the text only
+    return getattr(error, "errno", None) in OUT_OF_SPACE or "No space left on device" in str(error)
 
 
 def _sync(path: Path) -> None:

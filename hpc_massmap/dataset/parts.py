@@ -13,7 +13,7 @@ import numpy as np
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.mapfile import halo_digest
-from hpc_massmap.storage import replacing
+from hpc_massmap.hdf5 import new_hdf5
 
 
 def parts_folder(path: Path) -> Path:
@@ -30,7 +30,7 @@ def write_part(path: Path, key: str, stacks: Sequence[Mapping[str, FloatArray]])
     stacks : for each halo, name -> (p, 80, 80)
     """
     pixels = [{name: np.asarray(maps, np.float32) for name, maps in stack.items()} for stack in stacks]
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         for name in pixels[0]:
             file[f"maps/{name}"] = np.concatenate([stack[name] for stack in pixels])
         file.create_dataset("digests", data=[halo_digest(stack) for stack in pixels], dtype=h5py.string_dtype())

@@ -18,8 +18,8 @@ from hpc_massmap.dataset.mapfile import (
     index,
     open_maps,
 )
+from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.maps.units import UNITS
-from hpc_massmap.storage import replacing
 
 
 def write_map_file(
@@ -43,7 +43,7 @@ def write_map_file(
     """
     n_projections = len(rotations)
     shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         for name in names:
             file.create_dataset(f"maps/{name}", shape, np.float32)
         digests = []
@@ -71,7 +71,7 @@ def write_virtual_file(
     """
     n_projections = len(rotations)
     shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with new_hdf5(path, libver="latest") as file:
         for name in UNITS:
             layout, start = h5py.VirtualLayout(shape, np.float32), 0
             for part, n_halos in parts:

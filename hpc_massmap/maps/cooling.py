@@ -14,7 +14,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
-from hpc_massmap.storage import replacing
+from hpc_massmap.hdf5 import new_hdf5
 
 FORMAT = "hpc_massmap cooling table, version 1"
 UNIT = "erg cm^3 / s"
@@ -59,7 +59,7 @@ class CoolingTable:
 
 def write_cooling_table(path: Path, table: CoolingTable) -> None:
     """Write the HDF5 file, whole or not at all."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         for name in DATASETS:
             file[name] = getattr(table, name)
         file["cooling"].attrs["unit"] = UNIT

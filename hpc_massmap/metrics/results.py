@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.metrics.bootstrap import Resampling, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
 from hpc_massmap.metrics.power import Power
 from hpc_massmap.metrics.profiles import Profiles
-from hpc_massmap.storage import replacing
 
 UNITS = {"m200": "h^-1 Msun", "r200": "kpc", "radii": "R200", "wavelength": "R200"}
 T = TypeVar("T", PixelStatistics, Profiles, Power, Mmd)
@@ -76,7 +76,7 @@ class Metrics:
 
 def write_metrics(path: Path, metrics: Metrics) -> None:
     """Write metrics.h5, whole or not at all."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file.attrs["name"] = metrics.name
         file.attrs["maps_digest"] = metrics.maps_digest
         file.attrs["mass_intervals"] = metrics.mass_intervals

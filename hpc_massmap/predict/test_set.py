@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +17,8 @@ from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
+from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.predict.forward import prepared
-from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def predict_rows(
 
 @contextmanager
 def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str) -> Iterator[Write]:
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file["index/row"] = split.test
         file["index/train"] = split.train
         file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})

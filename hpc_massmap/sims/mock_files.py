@@ -11,13 +11,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config, Mock, Simulation
 from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.sims.mock import MASS_UNIT, Blocks, Region
 from hpc_massmap.sims.mock_halo import CODES, COSMOLOGY, REDSHIFTS, Code
 from hpc_massmap.sims.particles import DARK_MATTER
@@ -163,7 +163,7 @@ def _write_hdf5(path: Path, region: Region, blocks: dict[int, Blocks], files: in
         **{f"Flag_{name}": 0 for name in ("StellarAge", "DoublePrecision")},
         "Notice": NOTICE,
     }
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file.create_group("Header").attrs.update(header)
         for kind, named in blocks.items():
             for name, values in named.items():

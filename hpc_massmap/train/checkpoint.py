@@ -19,18 +19,20 @@ FORMAT = "hpc_massmap checkpoint 1"
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint `path` by `state`: tensors, numbers, strings, lists and dicts of them."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    data = buffer.getvalue()
+    data = _serialised(state)
+    envelope = {
+        "format": FORMAT,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "state": torch.frombuffer(bytearray(data), dtype=torch.uint8),
+    }
     with replacing(path) as temporary:
-        torch.save(
-            {
-                "format": FORMAT,
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "state": torch.frombuffer(bytearray(data), dtype=torch.uint8),
-            },
-            temporary,
-        )
+        temporary.write_bytes(_serialised(envelope))  # torch would not say that the disk is full
+
+
+def _serialised(value: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""The map file: four stacks of maps, the table of halos and the index that joins them (schema 1).
+"""The map file: four stacks of maps, the table of halos and the index that joins them.
 
-/maps/{sz,xray,star,mass}   float32 (n_maps, 80, 80), contiguous, so that training memory-maps them; or virtual, of
-                            part files that are contiguous (parts.py)
-/halo/*                     one row a halo
-/index/{halo,projection}    row i of /maps is projection p of halo h: all projections of halo 0, of halo 1, ...
-/digests                    SHA-256 of the maps of each halo
-/lines_of_sight             (p, 3, 3) rotations; row 2 of each is the line of sight
-/skipped                    lines of text: the regions that could not be drawn, and why
+HDF5, schema 1::
+
+    /maps/{sz,xray,star,mass}   float32 (n_maps, 80, 80), contiguous, so that training memory-maps them; or virtual, of
+                                part files that are contiguous (parts.py)
+    /halo/*                     one row a halo
+    /index/{halo,projection}    row i of /maps is projection p of halo h: all projections of halo 0, of halo 1, ...
+    /digests                    SHA-256 of the maps of each halo
+    /lines_of_sight             (p, 3, 3) rotations; row 2 of each is the line of sight
+    /skipped                    lines of text: the regions that could not be drawn, and why
 """
 
 import hashlib

@@ -6,7 +6,7 @@ alone. The series ends after `TERMS` terms and boxes further apart than `REACH` 
 1e-14 a pair, and with rounding the sum is good to 1e-12 times the number of pairs. Boxes with few members are summed
 pair by pair.
 
-Exponential: exp(-|u - v|) of sorted samples is an exact recursion along the axis.
+Exponential: `exp(-|u - v|)` of sorted samples is an exact recursion along the axis.
 """
 
 import math
@@ -72,7 +72,7 @@ def gaussian_sum(x: Boxes, y: Boxes) -> float:
 
 
 def exponential_sum(x: FloatArray, y: FloatArray, length: float) -> float:
-    """Sum of exp(-|x_i - y_j| / length) over all i and j of two sorted samples."""
+    """Sum of `exp(-|x_i - y_j| / length)` over all i and j of two sorted samples."""
     return float(_decaying_sum(x / length, y / length))
 
 

@@ -81,7 +81,7 @@ def calibration_maps(truth: FloatArray, noise: list[float], row: int) -> list[Fl
 
 
 def median_distance(ordered: FloatArray) -> float:
-    """The median heuristic: the exact median of |x_i - x_j| over all i < j, of a sorted sample.
+    """The median heuristic: the exact median of `|x_i - x_j|` over all i < j, of a sorted sample.
 
     A search for the distance, each step counting the closer pairs in one sweep.
     """
@@ -91,7 +91,7 @@ def median_distance(ordered: FloatArray) -> float:
 
 
 def mean_distance(ordered: FloatArray) -> float:
-    """Mean of |x_i - x_j| over all i < j, of a sorted sample."""
+    """Mean of `|x_i - x_j|` over all i < j, of a sorted sample."""
     m = len(ordered)
     weights = 2 * np.arange(m) - (m - 1)
     return float(weights @ (ordered - ordered[0])) / (m * (m - 1) / 2)

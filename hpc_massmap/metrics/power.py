@@ -51,7 +51,7 @@ def wavelengths() -> FloatArray:
 
 
 def power_spectrum(maps: FloatArray, r200: FloatArray) -> FloatArray:
-    """Mean |FFT|^2 (2 R200/80^2)^2 over the independent modes of every bin (eq. 11, 12).
+    """Mean `|FFT|^2 (2 R200/80^2)^2` over the independent modes of every bin (eq. 11, 12).
 
     A mode that is not above the rounding of the map's strongest one is 0, as all of a constant map are.
 

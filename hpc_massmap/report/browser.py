@@ -90,7 +90,7 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
 
 
 def _error(metrics: Metrics, target: str) -> FloatArray:
-    """|b200| of every test map, 0 where there is none: (n,)."""
+    """`|b200|` of every test map, 0 where there is none: (n,)."""
     return np.nan_to_num(np.abs(metrics.targets[target].profiles.bias[:, -1]))
 
 

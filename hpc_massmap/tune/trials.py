@@ -1,7 +1,7 @@
 """The trials of a study in MongoDB: every change of state is one atomic call, here and nowhere else.
 
 Documents follow hyperopt's `jobs` schema and hold data only; nothing is ever unpickled. The clock of every lease is
-the server's. Every verb may be said twice: a worker that lost the answer to a call makes the same call again.
+the server's. Every verb may be said twice: a worker that lost the answer to a call makes the same call again::
 
     new ticket --claim--> RUNNING --finish--> DONE
                           ^  |  |---fail----> ERROR  --retry--> NEW

@@ -1,0 +1,179 @@
+"""How Sphinx builds the site. No network is needed, to build it or to read it.
+
+The reference of the API is made of docstrings, that of the configuration of its classes and that of the jobs of their
+--help, anew at each build. The pages in docs/api are generated and never committed. Equations become MathML, which
+browsers show without a script from afar.
+"""
+
+import ast
+import importlib
+import io
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from pydantic import BaseModel
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import hpc_massmap  # noqa: E402
+from hpc_massmap import config  # noqa: E402
+
+project = "hpc_massmap"
+author = "The hpc_massmap authors"
+release = version = hpc_massmap.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+default_role = "code"  # docstrings put names into single backticks
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_param = False  # types are shapes and units in words, not names to link to
+napoleon_custom_sections = [("Attributes", "params_style")]
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"hpc_massmap {release}"
+html_sidebars = {"**": ["globaltoc.html"]}
+html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_end": []}
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+
+STAGES = ["sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
+VERBS = {"maps": ("show", "check", "import"), "trials": ("list", "export", "import", "retry")}  # of jobs
+
+
+def write_reference(app: Sphinx) -> None:
+    """A page for each stage of the journey, and one for what all share: each module with all that is public in it."""
+    folder = HERE / "api"
+    folder.mkdir(exist_ok=True)
+    names = [*STAGES, "shared"]
+    pages = {"index": _titled("API", "=") + ".. toctree::\n\n" + "".join(f"   {name}\n" for name in names)}
+    for name in names:
+        package = "hpc_massmap" if name == "shared" else f"hpc_massmap.{name}"
+        path = Path(hpc_massmap.__file__).parent / package.partition(".")[2]
+        modules = [found.name for found in pkgutil.iter_modules([str(path)]) if not found.ispkg]
+        opening = "What all stages share." if name == "shared" else importlib.import_module(package).__doc__
+        pages[name] = f"{_titled(name, '=')}{opening}\n\n" + "".join(
+            f"{_titled(module, '-')}.. automodule:: {package}.{module}\n   :members:\n\n" for module in modules
+        )
+    for name, text in pages.items():
+        page = folder / f"{name}.rst"
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+
+
+def _titled(title: str, line: str) -> str:
+    return f"{title}\n{line * len(title)}\n\n"
+
+
+class Help(SphinxDirective):
+    """What a job, and each of its verbs, says to --help."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        job = self.arguments[0]
+        module = importlib.import_module(f"hpc_massmap.jobs.{job}")
+        self.env.note_dependency(str(module.__file__))
+        texts = [_help(module, job), *(_help(module, job, verb) for verb in VERBS.get(job, ()))]
+        return [nodes.literal_block(text, text, language="text") for text in texts]
+
+
+def _help(module: Any, job: str, *verb: str) -> str:
+    told, argv, columns = io.StringIO(), sys.argv, os.environ.get("COLUMNS")
+    sys.argv, os.environ["COLUMNS"] = [f"{job}.py"], "100"
+    try:
+        with redirect_stdout(told), suppress(SystemExit):
+            module.main([*verb, "--help"])
+    finally:
+        sys.argv = argv
+        os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
+    return told.getvalue()
+
+
+class Keys(SphinxDirective):
+    """The keys of a class of hpc_massmap.config and of its sections: what is allowed, the default, what it means."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(config.__file__))
+        return self.parse_text_to_nodes("\n".join(_tables(getattr(config, self.arguments[0]), "")))
+
+
+def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    schema, comments = model.model_json_schema(), _comments(model)
+    yield f"{(model.__doc__ or '').strip()}\n\n| key | allowed | default | |\n|---|---|---|---|"
+    inner = []
+    for key, field in model.model_fields.items():
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if section:
+            inner.append((section, f"{prefix}{key}."))
+        default = "" if section else "needed" if field.is_required() else f"`{_shown(field.default)}`"
+        allowed = "a section, below" if section else _allowed(schema["properties"][key])
+        yield f"| `{prefix}{key}` | {allowed} | {default} | {comments.get(key, '')} |"
+    for section, name in inner:
+        yield f"\n**`{name.removesuffix('.')}`**\n"
+        yield from _tables(section, name)
+
+
+def _comments(model: type[BaseModel]) -> dict[str, str]:
+    """What stands behind each key in the source."""
+    source = Path(str(config.__file__)).read_text()
+    lines = source.splitlines()
+    classes = [
+        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model.__name__
+    ]
+    keys = [node for node in classes[0].body if isinstance(node, ast.AnnAssign)]
+    return {ast.unparse(node.target): lines[node.end_lineno - 1].partition("  # ")[2] for node in keys}  # type: ignore
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "none" if value is None else str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    """What a key may be, from its JSON schema, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(_allowed(one) for one in schema['prefixItems'])}]"
+    kind = {"null": "none", "string": schema.get("format", "text"), "array": "list", "object": "mapping"}.get(
+        schema.get("type", ""), schema.get("type", "anything")
+    )
+    if "items" in schema:
+        kind += f" of {_allowed(schema['items'])}"
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return " ".join([kind, *(f"{sign} {schema[bound]:g}" for bound, sign in signs.items() if bound in schema)])
+
+
+def show_math(translator: Any, node: Any) -> None:
+    """An equation as MathML."""
+    translator.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_reference)
+    app.add_directive("help", Help)
+    app.add_directive("keys", Keys)
+    app.add_html_math_renderer("mathml", (show_math, None), (show_math, None))

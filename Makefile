@@ -2,6 +2,7 @@
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
 # make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
+# make docs   the documentation as a site, in build/docs (about half a minute)
 # make clean  forget the demo run
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 MPIRUN := $(BIN)/mpirun --oversubscribe
 DEMO := configs/demo.yaml
 
-.PHONY: demo test paper-small bench clean
+.PHONY: demo test paper-small bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -53,6 +54,10 @@ bench: .venv/installed
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.scaling
 	@$(BIN)/python -m benchmarks.metrics
+
+docs: .venv/installed
+	@$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "the documentation: build/docs/index.html"
 
 clean:
 	rm -rf runs/demo

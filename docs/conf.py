@@ -48,6 +48,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"hpc_massmap {release}"
 html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_end": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
@@ -88,7 +90,8 @@ class Help(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         job = self.arguments[0]
         module = importlib.import_module(f"hpc_massmap.jobs.{job}")
-        self.env.note_dependency(str(module.__file__))
+        for file in (module.__file__, __file__):
+            self.env.note_dependency(str(file))
         texts = [_help(module, job), *(_help(module, job, verb) for verb in VERBS.get(job, ()))]
         return [nodes.literal_block(text, text, language="text") for text in texts]
 
@@ -111,22 +114,27 @@ class Keys(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(str(config.__file__))
+        for file in (config.__file__, __file__):
+            self.env.note_dependency(str(file))
         return self.parse_text_to_nodes("\n".join(_tables(getattr(config, self.arguments[0]), "")))
 
 
 def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
     schema, comments = model.model_json_schema(), _comments(model)
-    yield f"{(model.__doc__ or '').strip()}\n\n| key | allowed | default | |\n|---|---|---|---|"
-    inner = []
+    yield f"{(model.__doc__ or '').strip()}\n"
+    inner, rows = [], []
     for key, field in model.model_fields.items():
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if section:
             inner.append((section, f"{prefix}{key}."))
-        default = "" if section else "needed" if field.is_required() else f"`{_shown(field.default)}`"
-        allowed = "a section, below" if section else _allowed(schema["properties"][key])
-        yield f"| `{prefix}{key}` | {allowed} | {default} | {comments.get(key, '')} |"
+            continue
+        default = "needed" if field.is_required() else f"`{_shown(field.default)}`"
+        rows.append(
+            f"| `{prefix}{key}` | {_allowed(schema['properties'][key])} | {default} | {comments.get(key, '')} |"
+        )
+    if rows:
+        yield from ("| key | allowed | default | |\n|---|---|---|---|", *rows)
     for section, name in inner:
         yield f"\n**`{name.removesuffix('.')}`**\n"
         yield from _tables(section, name)

@@ -1,4 +1,8 @@
-"""What the documentation tells people to type exists and is accepted; its snippets for a study run on a real one."""
+"""The site builds without a warning; what it tells people to type exists and is accepted, or is run where it is cheap.
+
+Broken links between pages, pages that no table of contents has, and docstrings that it cannot read are warnings
+of Sphinx.
+"""
 
 import importlib.util
 import re
@@ -8,23 +12,28 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+from docutils.utils.math.latex2mathml import tex2mathml
 
 from hpc_massmap.cli import parse
 from hpc_massmap.config import Config, Database, load_config, load_site
 from hpc_massmap.run import Run
+from hpc_massmap.sims.catalogue import read_catalogue
 from hpc_massmap.tune.database import database
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of
+from tests.synthetic import write_synthetic_maps
 from tests.tune import made_up
 
-PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
-TUNING = Path("docs/tuning.md")
+PAGES = [*map(Path, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(Path("docs").glob("*.md"))]
+TUNING, SIMULATION, EXTENDING = (Path("docs", f"{name}.md") for name in ("tuning", "simulation", "extending"))
+SOURCES = [path for folder in ("hpc_massmap", "slurm", "tests") for path in Path(folder).rglob("*.*") if path.is_file()]
+CODE = "".join(path.read_text() for path in SOURCES if path.suffix in (".py", ".sh", ".yaml"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,13 +42,25 @@ def blocks(page: Path, language: str) -> list[str]:
     return [block for kind, block in fenced if kind == language]
 
 
-COMMANDS = [
-    line.split("#")[0].strip()
-    for page in PAGES
-    for block in blocks(page, "")
-    for line in block.splitlines()
-    if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", line)
-]
+def inline(page: Path) -> list[str]:
+    """What stands between single backticks."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(words.split()) for words in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The commands of a page, in lines of its blocks and within its sentences."""
+    for line in (line for block in blocks(page, "") for line in block.splitlines()):
+        if re.match(r"(SITE=\S+ )?(python|mpirun|srun|torchrun|make|sbatch) ", line):
+            yield line.split("#")[0].strip()
+    for words in inline(page):
+        if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", words):
+            yield words
+        elif re.match(r"jobs/\w+\.py [^-]", words):
+            yield f"python {words}"
+
+
+COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,12 +72,17 @@ def test_a_documented_command_is_accepted(command: str) -> None:
     if program == "make":
         assert f"\n{words[0]}:" in Path("Makefile").read_text()
         return
+    if words[0] == "-m":
+        assert Path(*words[1].split(".")).with_suffix(".py").exists()
+        return
     if program == "sbatch":
+        words = list(dropwhile(lambda word: word.startswith("--"), words))
         script = Path(words[0])
         step, config = re.findall(r"job\.sh\"? (?:srun .*-- )?(\w+)(?: (configs/\S+))?", script.read_text())[-1]
-        job, words = Path("jobs", f"{step}.py"), [config, *words[1:]] if config else words[1:]
+        default = re.findall(r"\|\| set -- (\S+)", script.read_text()) if len(words) == 1 else []
+        job, words = Path("jobs", f"{step}.py"), [*([config] if config else default), *words[1:]]
     else:
-        job, *words = words[words.index("python") + 1 :] if program == "mpirun" else words  # type: ignore[assignment]
+        job, *words = dropwhile(lambda word: not word.startswith("jobs/"), words)  # type: ignore[assignment]
     accept(Path(job), words)
 
 
@@ -69,6 +95,9 @@ def accept(path: Path, words: list[str]) -> None:
     job = loaded(path)
     if hasattr(job, "arguments"):  # of a job that takes the folder of a run
         job.arguments().parse_args(words)
+        return
+    if job.parse.__module__ == job.__name__:  # of one that takes neither
+        job.parse(words)
         return
 
     def note(*arguments: Any) -> Namespace:
@@ -115,14 +144,81 @@ def test_there_are_commands_to_check() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+    """On the site, which Sphinx checks too, and where the pages are read as they are."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"\w+:", target):
+            assert target.startswith("https://"), target
+            continue
+        path, _, anchor = target.partition("#")
+        leads_to = page.parent / path if path else page
+        assert leads_to.exists(), target
+        assert not anchor or anchor in anchors(leads_to), target
+
+
+def anchors(page: Path) -> list[str]:
+    """The headings of a page, as links spell them."""
+    return [
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_files_and_options_in_the_text_exist(page: Path) -> None:
+    folders = "apptainer|benchmarks|configs|docs|environments|examples|hpc_massmap|jobs|slurm|tests"
+    for path in re.findall(rf"(?<![\w/.<])((?:{folders})/[\w./]*\w)", page.read_text()):
+        assert Path(path).exists() or Path(path).stem == "mine", path
+    for words in inline(page):
+        for option in re.findall(r"^--[a-z-]+", words):
+            assert option in CODE, option
+
+
+def test_names_in_the_page_on_extending_are_names_in_the_code() -> None:
+    names = [re.sub(r"\(.*\)$", "", words) for words in inline(EXTENDING)]
+    named = [name for name in names if re.fullmatch(r"[A-Za-z_][\w.]*", name)]
+    assert len(named) > 40
+    assert [name for name in named if not re.search(rf"\b{re.escape(name)}\b", CODE)] == []
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What Sphinx says to the site, all but the writing of its pages: half the time of `make docs`."""
+    words = ["-W", "--keep-going", "-q", "-b", "dummy", "-d", tmp_path_factory.mktemp("doctrees")]
+    return subprocess.run(
+        [sys.executable, "-m", "sphinx", *map(str, words), "docs", str(tmp_path_factory.mktemp("site"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_site_builds_without_a_warning(build: subprocess.CompletedProcess[str]) -> None:
+    assert build.stderr == ""
+    assert build.returncode == 0
+
+
+def test_equations_can_be_shown() -> None:
+    equations = [
+        equation
+        for page in PAGES
+        for block, within in re.findall(r"\$\$(.+?)\$\$|(?<![\w$`])\$([^$`\n]+)\$(?!\d)", page.read_text(), re.DOTALL)
+        for equation in [block or within]
+        if "docs" in page.parts
+    ]
+    assert len(equations) > 40
+    for equation in equations:
+        assert "<math" in tex2mathml(equation.strip())
+
+
+def test_every_job_is_on_the_page_of_jobs() -> None:
+    jobs = {path.stem for path in Path("hpc_massmap/jobs").glob("[!_]*.py")}
+    assert set(re.findall(r"^```\{help\} (\w+)$", Path("docs/jobs.md").read_text(), re.MULTILINE)) == jobs
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_keys_in_the_text_are_keys_of_the_config(page: Path) -> None:
     sections = "|".join(name for name in Config.model_fields if name not in ("name", "runs", "seed", "data"))
-    for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)(?!\w)", page.read_text()):
+    for key in re.findall(rf"`((?:{sections})\.(?!h5)[a-z0-9_.]+)(?!\w)", page.read_text()):
         fields: Any = Config.model_fields
         for part in key.removesuffix(".").split("."):
             assert part in fields, key
@@ -131,11 +227,31 @@ def test_keys_in_the_text_are_keys_of_the_config(page: Path) -> None:
 
 
 def test_the_example_of_a_config_of_one_s_own_loads(tmp_path: Path) -> None:
-    (block,) = blocks(Path("docs/data.md"), "yaml")
-    data = {"name": "mine", **YAML(typ="safe", pure=True).load(block)}
-    path = tmp_path / "mine.yaml"
-    YAML(typ="safe", pure=True).dump(data, path)
+    (block,) = blocks(SIMULATION, "yaml")
+    shutil.copytree("configs", tmp_path / "configs")
+    path = tmp_path / "configs" / "mine.yaml"
+    path.write_text(block)
     assert load_config(path).simulations[0].snapshots == [99]
+
+
+def test_the_example_of_a_catalogue_is_read(tmp_path: Path) -> None:
+    (block,) = blocks(SIMULATION, "text")
+    path = tmp_path / "mine.AHF_halos"
+    path.write_text(block)
+    assert read_catalogue(path).r500.tolist() == [790.0]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"jobs/maps\.py show runs/demo", c)])
+def test_a_documented_look_at_maps_shows_them(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = loaded(Path("jobs/maps.py"))
+    path = tmp_path / "runs" / "demo" / "maps.h5"
+    path.parent.mkdir(parents=True)
+    write_synthetic_maps(path, regions=121, snapshots=1, projections=1)
+    monkeypatch.chdir(tmp_path)
+    job.main(shlex.split(command)[2:])
+    assert Path(capsys.readouterr().out.strip()).stat().st_size > 10_000
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +303,25 @@ def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
             done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
             assert done.returncode == 0, done.stderr
             assert "\n5 0." in f"\n{done.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("python jobs/trials.py runs/multi3 list", f"\n{BEST:>5}"),
+        ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 42 trials"),
+        ("python jobs/monitor.py runs/multi3", "33 of 100 done"),
+    ],
+)
+def test_a_documented_look_at_a_study_shows_it(
+    command: str, says: str, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command in COMMANDS
+    _, path, *words = shlex.split(command)
+    job = loaded(Path(path))
+    monkeypatch.chdir(study)
+    job.main(words)
+    assert says in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

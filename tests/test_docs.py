@@ -308,9 +308,9 @@ def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("python jobs/trials.py runs/multi3 list", f"\n{BEST:>5}"),
+        ("python jobs/trials.py runs/multi3 list", f"\n{BEST} "),
         ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 42 trials"),
-        ("python jobs/monitor.py runs/multi3", "33 of 100 done"),
+        ("python jobs/monitor.py runs/multi3", "35 of 100 done"),
     ],
 )
 def test_a_documented_look_at_a_study_shows_it(

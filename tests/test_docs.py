@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-untyped]
 
 from hpc_massmap.cli import parse
 from hpc_massmap.config import Config, Database, load_config, load_site
@@ -252,6 +252,24 @@ def test_a_documented_look_at_maps_shows_them(
     monkeypatch.chdir(tmp_path)
     job.main(shlex.split(command)[2:])
     assert Path(capsys.readouterr().out.strip()).stat().st_size > 10_000
+
+
+def test_the_documented_stages_of_the_paper_are_those_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "python jobs/paper.py configs/paper.yaml --dry-run"
+    assert command in COMMANDS
+    loaded(Path("jobs/paper.py")).main([*shlex.split(command)[2:], f"runs={tmp_path}"])
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    documented = {}
+    for row in re.findall(r"^\| `.*\|$", Path("docs/paper.md").read_text(), re.MULTILINE):
+        names, _, script = row.split("|")[1:-1]
+        stage, *models = re.findall(r"`(\w+)`", names)
+        for model in models or (["star", "low_mass"] if "MODEL" in stage else [""]):
+            documented[stage.replace("MODEL", model)] = script.strip("` ")
+    assert {name: said[name].split()[0] for name in documented} == documented
+    assert len([name for name in documented if name.startswith("tune_")]) == 6
+    assert {name.split("_")[0] for name in said} == {name.split("_")[0] for name in documented}
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def _comments(model: type[BaseModel]) -> dict[str, str]:
         node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model.__name__
     ]
     keys = [node for node in classes[0].body if isinstance(node, ast.AnnAssign)]
-    return {ast.unparse(node.target): lines[node.end_lineno - 1].partition("  # ")[2] for node in keys}  # type: ignore
+    return {ast.unparse(node.target): lines[node.end_lineno - 1].partition("  # ")[2] for node in keys}
 
 
 def _shown(value: Any) -> str:

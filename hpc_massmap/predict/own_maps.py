@@ -29,8 +29,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
-from hpc_massmap.predict.own_units import factor_to
+from hpc_massmap.predict.own_units import factor_to, training_unit
 from hpc_massmap.predict.regrid import TOLERANCE, field, reach, regrid
 
 TABLE = "clusters.csv"
@@ -124,8 +123,12 @@ def _files(folder: Path, views: list[str]) -> dict[str, dict[str, Path]]:
         raise InputError(f"{folder}: no such folder of maps")
     for path in sorted(folder.iterdir()):
         ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-        name, _, view = path.name.removesuffix(ending or "").rpartition("_")
-        if ending is None or not name or view not in views:
+        if ending is None:
+            continue
+        stem = path.name.removesuffix(ending)
+        # the longest, as xray_hard may be a view, and hard another
+        view = max((view for view in views if stem.endswith(f"_{view}")), key=len, default=None)
+        if view is None or not (name := stem.removesuffix(f"_{view}")):
             continue
         if view in found.setdefault(name, {}):
             raise InputError(f"{path}: {found[name][view].name} is the same map; keep one of the two")
@@ -179,9 +182,10 @@ def _described(path: Path, view: str, said: dict[str, str]) -> OwnMap:
             f"centre ({centre_from}: x = {x:g}, y = {y:g}); the network needs 1 R200 to each side"
         )
     unit, h = known("unit"), number("h")
-    if unit is None and UNITS[view] != "1":
-        raise InputError(f"{path}: no unit; give BUNIT in its header or {view}_unit in {TABLE}, as {UNITS[view]!r}")
-    factor = factor_to(path, unit or "1", UNITS[view], h, pixel)
+    wanted = training_unit(view)
+    if unit is None and wanted != "1":
+        raise InputError(f"{path}: no unit; give BUNIT in its header or {view}_unit in {TABLE}, as {wanted!r}")
+    factor = factor_to(path, unit or "1", wanted, h, pixel)
     return OwnMap(path, view, shape, unit or "1", factor, r200, str(text), pixel, x, y, centre_from, h, wcs)
 
 

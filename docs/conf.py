@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
@@ -55,7 +56,6 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 STAGES = ["sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
-VERBS = {"maps": ("show", "check", "import"), "trials": ("list", "export", "import", "retry")}  # of jobs
 
 
 def write_reference(app: Sphinx) -> None:
@@ -88,20 +88,26 @@ class Help(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        job = self.arguments[0]
-        module = importlib.import_module(f"hpc_massmap.jobs.{job}")
-        for file in (module.__file__, __file__):
+        for file in (importlib.import_module(f"hpc_massmap.jobs.{self.arguments[0]}").__file__, __file__):
             self.env.note_dependency(str(file))
-        texts = [_help(module, job), *(_help(module, job, verb) for verb in VERBS.get(job, ()))]
-        return [nodes.literal_block(text, text, language="text") for text in texts]
+        return [nodes.literal_block(text, text, language="text") for text in help_of(self.arguments[0])]
 
 
-def _help(module: Any, job: str, *verb: str) -> str:
+def help_of(job: str) -> list[str]:
+    """The text of --help of a job, then of each of its verbs."""
+    module = importlib.import_module(f"hpc_massmap.jobs.{job}")
+    texts = [_help(module, job)]
+    if verbs := re.search(r"\[-h\] ((?:\w+ )*)(\w+(?:\|\w+)+) \.\.\.", texts[0]):
+        texts += [_help(module, job, *verbs[1].split(), verb) for verb in verbs[2].split("|")]
+    return texts
+
+
+def _help(module: Any, job: str, *words: str) -> str:
     told, argv, columns = io.StringIO(), sys.argv, os.environ.get("COLUMNS")
     sys.argv, os.environ["COLUMNS"] = [f"{job}.py"], "100"
     try:
         with redirect_stdout(told), suppress(SystemExit):
-            module.main([*verb, "--help"])
+            module.main([*words, "--help"])
     finally:
         sys.argv = argv
         os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)

@@ -213,6 +213,11 @@ def test_equations_can_be_shown() -> None:
 def test_every_job_is_on_the_page_of_jobs() -> None:
     jobs = {path.stem for path in Path("hpc_massmap/jobs").glob("[!_]*.py")}
     assert set(re.findall(r"^```\{help\} (\w+)$", Path("docs/jobs.md").read_text(), re.MULTILINE)) == jobs
+    site = loaded(Path("docs/conf.py"))
+    shown = {job: site.help_of(job) for job in jobs}
+    assert all("example: " in texts[0] for texts in shown.values())
+    assert {job: len(texts) - 1 for job, texts in shown.items() if len(texts) > 1} == {"maps": 3, "trials": 4}
+    assert len({text for texts in shown.values() for text in texts}) == len(jobs) + 7
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

@@ -36,12 +36,12 @@ class Notice:
 
     def _is_time_limit(self) -> bool:
         """Whether the notice is of the time limit; Slurm gives that up to a minute early. Else it is a preemption."""
-        return self.ends is not None and self.ends - time.time() < self._signal_seconds + 70
+        return self.ends is not None and self.ends - time.monotonic() < self._signal_seconds + 70
 
     def seconds_left(self) -> float:
         """Until this worker should have stopped; 0 if it was told to go and knows no end."""
         if self.ends is not None and self.given != LEAVE:
-            return max(0.0, self.ends - time.time() - MARGIN)
+            return max(0.0, self.ends - time.monotonic() - MARGIN)
         return 0.0 if self.given else float("inf")
 
     def come_back(self) -> None:
@@ -52,17 +52,17 @@ class Notice:
 
 
 def _end_of_job() -> float | None:
-    """The time at which Slurm ends this job, in seconds since the epoch; None outside of Slurm or without a limit."""
+    """When Slurm ends this job, by the clock that nobody sets; None outside of Slurm or without a limit."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return None
     given = os.environ.get("SLURM_JOB_END_TIME")  # since Slurm 23.02
     if given and given.isdigit():
-        return float(given)
+        return time.monotonic() + float(given) - time.time()
     try:
         command = ["squeue", "--noheader", f"--jobs={job}", "--format=%L"]
         left = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     seconds = seconds_of(left)
-    return None if seconds is None else time.time() + seconds
+    return None if seconds is None else time.monotonic() + seconds

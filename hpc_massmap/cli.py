@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hpc_massmap.config import Config, Database, Site
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
@@ -76,4 +77,4 @@ def run_job(main: Callable[[], None]) -> None:
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)

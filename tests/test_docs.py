@@ -166,7 +166,7 @@ def anchors(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_files_and_options_in_the_text_exist(page: Path) -> None:
     folders = "apptainer|benchmarks|configs|docs|environments|examples|hpc_massmap|jobs|slurm|tests"
-    for path in re.findall(rf"(?<![\w/.<])((?:{folders})/[\w./]*\w)", page.read_text()):
+    for path in re.findall(rf"(?<![\w/.<])((?:{folders})/\w[\w./]*\w)", page.read_text()):
         assert Path(path).exists() or Path(path).stem == "mine", path
     for words in inline(page):
         for option in re.findall(r"^--[a-z-]+", words):

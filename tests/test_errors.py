@@ -1,0 +1,83 @@
+"""Each line with which the suite refuses something is explained in docs/errors.md, and nothing else is."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpc_massmap import cli
+from hpc_massmap.train.final import EXIT_REQUEUE
+
+PAGE = Path("docs/errors.md")
+ERRORS = ("InputError", "DatabaseUnreachable", "Silent")
+SHORTEST = 5  # letters by which a message is recognised
+
+
+def fragments(node: ast.expr) -> Iterator[list[str]]:
+    """The fixed words of each message that an expression can be."""
+    if isinstance(node, ast.IfExp):
+        yield from fragments(node.body)
+        yield from fragments(node.orelse)
+    elif isinstance(node, ast.BoolOp):
+        for value in node.values:
+            yield from fragments(value)
+    elif isinstance(node, ast.JoinedStr):
+        yield [part.value for part in node.values if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield [node.value]
+
+
+def messages() -> dict[str, list[str]]:
+    """The fixed words of every message of the code, by file and line."""
+    found = {}
+    for path in sorted(Path("hpc_massmap").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(node, "func", None), "id", None)
+            if isinstance(node, ast.Call) and name in ERRORS and node.args:
+                for number, parts in enumerate(fragments(node.args[0])):
+                    words = [tidy(word) for part in parts for word in part.split("...")]
+                    found[f"{path}:{node.lineno}:{number}"] = [word for word in words if len(word) >= SHORTEST]
+    return found
+
+
+def tidy(text: str) -> str:
+    """Without the marks of Markdown, and what stands at the ends beside a hole."""
+    return text.replace("`", "").strip(" .:;,()[]=")
+
+
+def quotes() -> list[list[str]]:
+    """The fixed words of every line that the page quotes."""
+    rows = re.findall(r"^\| `(.*?)` \|", PAGE.read_text().partition("## Config, site")[2], re.MULTILINE)
+    return [[tidy(word) for word in row.split("...")] for row in rows]
+
+
+def fits(message: list[str], quote: list[str]) -> bool:
+    """Whether the longest words of a message are those of a quote."""
+    longest = max(message, key=len)
+    return any(longest in word for word in quote)
+
+
+def exists(quote: list[str], message: list[str]) -> bool:
+    longest = max(quote, key=len)
+    return len(longest) < SHORTEST or longest in " ".join(message) or fits(message, quote)
+
+
+def test_every_line_is_explained() -> None:
+    quoted = quotes()
+    unexplained = {
+        where: words for where, words in messages().items() if words and not any(fits(words, quote) for quote in quoted)
+    }
+    assert unexplained == {}
+    assert sum(bool(words) for words in messages().values()) > 200
+
+
+def test_every_explained_line_exists() -> None:
+    code = [words for words in messages().values() if words]
+    code += [["column"], ["is not a number"]]  # of words that are looked at one by one (sims/catalogue.py)
+    stale = [quote for quote in quotes() if not any(exists(quote, words) for words in code)]
+    assert stale == []
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
+    assert listed == {0, 1, cli.EXIT_BAD_INPUT, EXIT_REQUEUE, cli.EXIT_INTERRUPTED, cli.EXIT_TERMINATED}

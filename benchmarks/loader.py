@@ -59,7 +59,8 @@ def main() -> None:
                 settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
                 group = file.require_group("maps")
                 h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, settings)
-        normalisation = Normalisation("linear", *(dict.fromkeys(NAMES, value) for value in (1.0, 2.0, 0.0)))
+        mean, std, floor = (dict.fromkeys(NAMES, value) for value in (1.0, 2.0, 0.0))
+        normalisation = Normalisation("linear", mean, std, floor)
         batches = Batches(mapped(path), np.arange(args.rows), NAMES[:3], NAMES[3:], normalisation, BATCH)
         for _ in batches.in_order():  # warms the cache
             pass

@@ -16,6 +16,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
+DRAWN = ("sz", "xray", "star", "mass")  # the maps of every map file
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -55,6 +57,21 @@ class Selection(Section):
         return self
 
 
+class Band(Section):
+    """One more X-ray map: of the photons between two energies in closed form, or of a table made for such."""
+
+    energies: tuple[float, float] | None = None  # keV, as emitted: [low, high] of bremsstrahlung
+    cooling_table: Path | None = None  # a file of jobs/cooling_table.py --energies
+
+    @model_validator(mode="after")
+    def _one_emissivity(self) -> Self:
+        if (self.energies is None) == (self.cooling_table is None):
+            raise ValueError("needs energies: [low, high] in keV or cooling_table: FILE, and not both")
+        if self.energies is not None and not 0 <= self.energies[0] < self.energies[1]:
+            raise ValueError("energies must be [low, high] in keV with 0 <= low < high")
+        return self
+
+
 class Maps(Section):
     """How the maps are drawn (section 2.2)."""
 
@@ -65,6 +82,15 @@ class Maps(Section):
     bad_regions: Literal["stop", "skip"] = "stop"  # what to do about one that cannot be read or drawn
     xray: Literal["bremsstrahlung", "table"] = "bremsstrahlung"  # closed form, or a file of jobs/cooling_table.py
     cooling_table: Path | None = None
+    bands: dict[Name, Band] = {}  # further X-ray maps by the names of their views
+
+    @field_validator("bands")
+    @classmethod
+    def _names_are_free(cls, bands: dict[str, Band]) -> dict[str, Band]:
+        for name in bands:
+            if name in DRAWN:
+                raise ValueError(f"{name} is the name of another map; choose one that is none of {', '.join(DRAWN)}")
+        return bands
 
     @model_validator(mode="after")
     def _has_the_table_it_uses(self) -> Self:

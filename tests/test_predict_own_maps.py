@@ -15,8 +15,9 @@ from astropy.wcs import WCS
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
 from hpc_massmap.mpi import communicator
-from hpc_massmap.predict.apply import apply_model, check_out
+from hpc_massmap.predict.apply import apply_model
 from hpc_massmap.predict.own_maps import find_clusters
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.predict.regrid import regrid
@@ -61,7 +62,7 @@ def applied(model: TrainedModel, folder: Path, out: Path) -> list[str]:
     """What the model said was strange; the predictions are in `out`."""
     strange: list[str] = []
     with communicator() as comm:
-        apply_model(model, find_clusters(folder, VIEWS), out, comm, strange.append)
+        apply_model(model, find_clusters(folder, {view: UNITS[view] for view in VIEWS}), out, comm, strange.append)
     return strange
 
 
@@ -250,11 +251,3 @@ def test_the_job_on_two_ranks_writes_what_one_process_does(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     again = launch(0, job, config, "--maps", tmp_path / "own", "--out", tmp_path / "out")
     assert "A_0_mass.fits: exists already; choose another --out, or --force to replace it" in again.stderr
-
-
-def test_a_view_or_target_of_unknown_unit_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "A1_xray_hard.fits", np.ones((80, 80)), R200="40 pix", BUNIT="erg / (s kpc2)")
-    with pytest.raises(InputError, match=r"^xray_hard: the unit of such maps is not known; add it to UNITS"):
-        find_clusters(tmp_path, ["xray_hard"])
-    with pytest.raises(InputError, match=r"^dark: the unit"):
-        check_out(tmp_path, {}, ["dark"], False)

@@ -4,7 +4,7 @@ A rank holds as many regions at a time as it has threads, and their maps until t
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,10 +17,11 @@ from hpc_massmap.config import Maps, Selection
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.cooling import CoolingTable, read_cooling_table
+from hpc_massmap.maps.cooling import CoolingTable, read_cooling_tables
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import region_maps
 from hpc_massmap.maps.reference import FWHM
+from hpc_massmap.maps.units import units_of
 from hpc_massmap.mpi import on_first, share, together
 from hpc_massmap.progress import say
 from hpc_massmap.run import machine
@@ -100,8 +101,8 @@ def make_maps(
     InputError
         If the simulations differ in cosmology, no region can be drawn, or one cannot and `bad_regions` is `stop`.
     """
-    cooling = on_first(comm, lambda: read_cooling_table(config.cooling_table) if config.cooling_table else None)
-    tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path), cooling))
+    tables = on_first(comm, lambda: read_cooling_tables(config))
+    tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path), tables))
     todo = on_first(comm, lambda: _unfinished(tasks))
     views = rotations(config.lines_of_sight)
     reasons: dict[int, str] = {}
@@ -109,7 +110,7 @@ def make_maps(
     def draw(place: int) -> str | None:
         task = todo[place]
         try:
-            stacks = region_maps(task.halos, config, views, cooling)
+            stacks = region_maps(task.halos, config, views, tables)
         except InputError as error:
             return str(error)
         write_part(task.part, task.key, stacks)
@@ -128,7 +129,7 @@ def make_maps(
     on_first(comm, lambda: _join(path, tasks, [*unread, *(reasons[place] for place in sorted(reasons))], config))
 
 
-def plan(halos: list[Halo], config: Maps, folder: Path, cooling: CoolingTable | None) -> list[Task]:
+def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, CoolingTable]) -> list[Task]:
     """The tasks that draw a sample, in the order of its table.
 
     Raises
@@ -138,8 +139,9 @@ def plan(halos: list[Halo], config: Maps, folder: Path, cooling: CoolingTable | 
     """
     _check_cosmology(halos)
     tasks = []
-    settings = config.model_dump(mode="json", exclude={"file", "bad_regions", "cooling_table"})
-    settings["cooling"] = cooling.digest if cooling else None
+    settings = config.model_dump(mode="json", exclude={"file", "bad_regions", "cooling_table", "bands"})
+    settings["cooling"] = {name: table.digest for name, table in tables.items()}
+    settings["bands"] = {name: band.energies for name, band in config.bands.items()}
     for source, group in groupby(halos, lambda halo: halo.source):
         own, files = list(group), sources_digest([source])
         for chunk, start in enumerate(range(0, len(own), HALOS_PER_TASK)):
@@ -173,10 +175,12 @@ def _join(path: Path, tasks: list[Task], skipped: list[str], config: Maps) -> No
         "adaptive_smoothing": config.adaptive_smoothing or 0,
         "provenance": json.dumps(machine()),
     }
+    if config.bands:
+        attributes["bands"] = json.dumps(config.model_dump(mode="json")["bands"])
     parts = [(task.part, len(task.halos)) for task, _ in done]
     digests = [digest for _, of_task in done for digest in of_task]
-    views = rotations(config.lines_of_sight)
-    write_virtual_file(path, parts, halo_table(halos), views, digests, attributes, skipped)
+    views, units = rotations(config.lines_of_sight), units_of(config.bands)
+    write_virtual_file(path, parts, halo_table(halos), views, digests, attributes, units, skipped)
     for file in parts_folder(path).iterdir():
         if file not in {task.part for task in tasks}:
             file.unlink()

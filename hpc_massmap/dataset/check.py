@@ -12,6 +12,7 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
 
 MAPS_PER_BLOCK = 512  # 13 MB of one map
 TOLERANCE = 0.01  # of a projected mass: smoothing over the edge, and a circle made of pixels, move less
@@ -153,7 +154,8 @@ def _masses(maps: MapFile, ratio: FloatArray) -> list[str]:
 
 def _views(maps: MapFile, totals: Totals) -> list[str]:
     faults, inside = [], totals.inside
-    for name in sorted({"sz", "xray"} & set(inside)):
+    of_hot_gas = (UNITS["sz"], UNITS["xray"])
+    for name in (name for name in sorted(inside) if maps.units[name] in of_hot_gas):
         empty = np.flatnonzero(inside[name] == 0)
         faults += [
             f"{name} of {halo_name(maps, maps.halo[row])}, projection {maps.projection[row]}: is 0 everywhere"

@@ -1,9 +1,9 @@
-"""The map file: four stacks of maps, the table of halos and the index that joins them.
+"""The map file: four stacks of maps or more, the table of halos and the index that joins them.
 
 HDF5, schema 1::
 
     /maps/{sz,xray,star,mass}   float32 (n_maps, 80, 80), contiguous, so that training memory-maps them; or virtual, of
-                                part files that are contiguous (parts.py)
+                                part files that are contiguous (parts.py); further bands of X-rays beside them
     /halo/*                     one row a halo
     /index/{halo,projection}    row i of /maps is projection p of halo h: all projections of halo 0, of halo 1, ...
     /digests                    SHA-256 of the maps of each halo

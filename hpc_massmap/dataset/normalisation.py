@@ -4,7 +4,7 @@ The statistics travel with the checkpoint, so validation, test and a user's own 
 `log` normalises log10(x + floor) instead, with a floor of a thousandth of the mean: maps span five decades.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from hpc_massmap.arrays import IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps.units import UNITS
 
 FLOOR_OF_MEAN = 1e-3
 MAPS_PER_BLOCK = 512  # 13 MB of one map
@@ -26,6 +27,7 @@ class Normalisation:
     mean: dict[str, float]
     std: dict[str, float]
     floor: dict[str, float]
+    unit: dict[str, str] = field(default_factory=UNITS.copy)  # a checkpoint without is of these maps
 
     def apply(self, maps: torch.Tensor, names: list[str]) -> torch.Tensor:
         """Normalise (n, channels, 80, 80) physical maps whose channels are `names`."""
@@ -64,7 +66,7 @@ def fit_normalisation(maps: MapFile, rows: IntArray, names: list[str], kind: str
         mean[name], std[name] = _moments(maps, rows, name, floor[name] if kind == "log" else None)
         if not std[name] > 0:
             raise InputError(f"{maps.path}: the {name} maps of the training set are constant; nothing to learn from")
-    return Normalisation(kind, mean, std, floor)
+    return Normalisation(kind, mean, std, floor, {name: maps.units[name] for name in names})
 
 
 def _moments(maps: MapFile, rows: IntArray, name: str, floor: float | None) -> tuple[float, float]:

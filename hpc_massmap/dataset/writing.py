@@ -63,6 +63,7 @@ def write_virtual_file(
     rotations: FloatArray,
     digests: list[str],
     attributes: Mapping[str, Any],
+    units: Mapping[str, str],
     skipped: Iterable[str],
 ) -> None:
     """Write a map file whose maps are those of part files, in this order, each with a number of halos.
@@ -72,7 +73,7 @@ def write_virtual_file(
     n_projections = len(rotations)
     shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)
     with new_hdf5(path, libver="latest") as file:
-        for name in UNITS:
+        for name in units:
             layout, start = h5py.VirtualLayout(shape, np.float32), 0
             for part, n_halos in parts:
                 stop = start + n_halos * n_projections
@@ -80,7 +81,7 @@ def write_virtual_file(
                 layout[start:stop] = h5py.VirtualSource(relative, f"maps/{name}", (stop - start, *shape[1:]))
                 start = stop
             file.create_virtual_dataset(f"maps/{name}", layout)
-        _write_tables(file, halos, rotations, digests, attributes, UNITS, skipped)
+        _write_tables(file, halos, rotations, digests, attributes, units, skipped)
 
 
 def consolidate(path: Path) -> None:

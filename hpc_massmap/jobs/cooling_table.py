@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make the table of the cooling function Lambda(T, Z) that `maps.xray=table` reads, from AtomDB.
+"""Make the table of the cooling function Lambda(T, Z) that `maps.xray=table` or a band of `maps.bands` reads.
 
-Sums the collisional-ionisation-equilibrium spectrum of PyAtomDB over 0.001-100 keV at AtomDB's own 51 temperatures,
-log10 T = 4 to 9. Hydrogen and helium are solar, the metallicity scales all other elements.
+Sums the collisional-ionisation-equilibrium spectrum of PyAtomDB over 0.001-100 keV, or over a band, at AtomDB's own
+51 temperatures, log10 T = 4 to 9. Hydrogen and helium are solar, the metallicity scales all other elements.
 Needs `pip install pyatomdb` and AtomDB's data, a download of some GB: `pyatomdb.util.initialize()`, then
 `export ATOMDB=folder`.
 """
@@ -19,16 +19,21 @@ from hpc_massmap.errors import InputError
 ELEMENTS = [1, 2, 6, 7, 8, 14, 26]  # H He C N O Si Fe
 ALL_ELEMENTS = list(range(1, 31))
 METALLICITIES = [0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5]  # solar
+FAINTEST = 1e-300  # erg cm^3/s: the table has logarithms, and cold gas may shine in no photon of a band
 FILES = ("apec_line.fits", "apec_coco.fits", "userdata")  # the last is what PyAtomDB itself looks for
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python jobs/cooling_table.py data/cooling.h5",
+        epilog="example: python jobs/cooling_table.py data/cooling.h5\n"
+        "example: python jobs/cooling_table.py data/hard.h5 --energies 2 10",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument("file", type=Path, help="the table to write, HDF5")
+    arguments.add_argument(
+        "--energies", type=float, nargs=2, default=(1e-3, 100.0), metavar="KEV", help="of a band (default: 0.001 100)"
+    )
     arguments.add_argument("--all-elements", action="store_true", help="hydrogen to zinc, not H He C N O Si Fe alone")
     arguments.add_argument("--abundances", default="AG89", help="solar abundances by AtomDB's name (default AG89)")
     return arguments.parse_args(argv)
@@ -49,6 +54,9 @@ def atomdb() -> Any:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    low, high = args.energies
+    if not 0 < low < high < float("inf"):
+        raise InputError(f"--energies {low:g} {high:g}: must be two energies in keV, the lower first, above 0")
     pyatomdb = atomdb()
 
     import numpy as np
@@ -62,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     elements = ALL_ELEMENTS if args.all_elements else ELEMENTS
     session = pyatomdb.spectrum.CIESession(elements=elements, abundset=args.abundances)
     session.set_eebrems(True)
-    edges = np.geomspace(1e-3, 100, 20_001)  # keV
+    edges = np.geomspace(low, high, 20_001)  # keV
     session.set_response(edges, raw=True)
     energy = (np.sqrt(edges[1:] * edges[:-1]) * u.keV).to_value(u.erg)
     log_temperature = np.linspace(4, 9, 51)
@@ -71,13 +79,13 @@ def main(argv: list[str] | None = None) -> None:
         session.set_abund(elements[2:], metallicity)
         for i, log_t in enumerate(log_temperature):
             photons = session.return_spectrum(10**log_t, teunit="K", nearest=True)  # cm^3/s per bin, over n_e n_H
-            cooling[i, j] = photons @ energy
+            cooling[i, j] = max(photons @ energy, FAINTEST)
 
     mass = {z: abundances[z] * pyatomdb.atomic.Z_to_mass(z) for z in ALL_ELEMENTS}
     solar = sum(mass[z] for z in ALL_ELEMENTS[2:]) / sum(mass.values())
     provenance = (
         f"jobs/cooling_table.py, pyatomdb {pyatomdb.__version__}, {os.path.realpath(session.linefile)}, "
-        f"elements {elements}, 0.001-100 keV, with electron-electron bremsstrahlung"
+        f"elements {elements}, {low:g}-{high:g} keV, with electron-electron bremsstrahlung"
     )
     table = CoolingTable(
         log_temperature, np.array(METALLICITIES, float), cooling, args.abundances, float(solar), provenance

@@ -57,13 +57,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def inputs_of(config: "Config", sources: "list[Source]") -> dict[str, str]:
     """What the maps are made of, by its digest."""
-    from hpc_massmap.maps.cooling import read_cooling_table
+    from hpc_massmap.maps.cooling import read_cooling_tables
     from hpc_massmap.sims.selection import sources_digest
 
     inputs = {"snapshots and catalogues": sources_digest(sources)}
-    if config.maps.cooling_table:
-        inputs["cooling table"] = read_cooling_table(config.maps.cooling_table).digest
-    return inputs
+    tables = read_cooling_tables(config.maps)
+    return inputs | {f"cooling table of {name}": table.digest for name, table in tables.items()}
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracom
     from hpc_massmap.predict.own_maps import find_clusters
     from hpc_massmap.progress import progress, say
 
-    clusters = on_first(comm, lambda: find_clusters(args.maps, model.description.views))
+    units = {view: model.normalisation.unit[view] for view in model.description.views}
+    clusters = on_first(comm, lambda: find_clusters(args.maps, units))
     on_first(comm, lambda: check_out(args.out, clusters, model.description.targets, args.force))
     strange: list[str] = []
     with progress(f"predicting on {comm.size} ranks", len(clusters), "clusters", show=comm.rank == 0) as bar:

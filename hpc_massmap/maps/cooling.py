@@ -1,7 +1,7 @@
 """Tables of the cooling function Lambda(T, Z), which jobs/cooling_table.py makes.
 
-Lambda is the emissivity over n_e n_H, in erg cm^3/s. log10 Lambda is interpolated linearly in log10 T and in the
-metallicity in solar units. Beyond the table's edges the value at the edge holds.
+Lambda is the emissivity over n_e n_H, in erg cm^3/s, of all photons or of a band. log10 Lambda is interpolated
+linearly in log10 T and in the metallicity in solar units. Beyond the table's edges the value at the edge holds.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.config import Maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import new_hdf5
 
@@ -91,6 +92,12 @@ def read_cooling_table(path: Path) -> CoolingTable:
     if fault:
         raise InputError(f"{path}: {fault}; make the table again with jobs/cooling_table.py")
     return table
+
+
+def read_cooling_tables(config: Maps) -> dict[str, CoolingTable]:
+    """The tables that a config names, by the map they are for; raises what `read_cooling_table` does."""
+    paths = {"xray": config.cooling_table} | {name: band.cooling_table for name, band in config.bands.items()}
+    return {name: read_cooling_table(path) for name, path in paths.items() if path}
 
 
 def _fault(table: CoolingTable) -> str | None:

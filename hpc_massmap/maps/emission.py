@@ -16,6 +16,7 @@ from numpy.polynomial.chebyshev import chebval
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.maps.cooling import CoolingTable
+from hpc_massmap.maps.spectrum import RYDBERG, energy_between
 from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
 
 BoolArray = npt.NDArray[np.bool_]
@@ -28,8 +29,6 @@ XRAY_UNIT = 1e40 * u.erg / u.s
 PROTONS_PER_MSUN = float(u.Msun.to(u.kg) / const.m_p.si.value)
 KELVIN = float((const.m_p * (u.km / u.s) ** 2 / const.k_B).to_value(u.K))  # of m_p (km/s)^2
 COMPTON = float((const.sigma_T * const.k_B / (const.m_e * const.c**2)).to_value(u.kpc**2 / u.K))
-
-RYDBERG = float((const.Ryd * const.h * const.c / const.k_B).to_value(u.K))
 
 # The exact non-relativistic Gaunt factor (Karzas & Latter 1961), averaged over frequency and speed, as Chebyshev
 # coefficients in log10(Z^2 Ry / k_B T) over GAUNT_RANGE; a test integrates it anew
@@ -75,8 +74,12 @@ def gaunt_factor(kelvin: FloatArray, charge: int) -> FloatArray:
     return np.asarray(chebval((2 * log_gamma2 - low - high) / (high - low), GAUNT))
 
 
-def bremsstrahlung_luminosity(gas: Gas, h: float) -> FloatArray:
-    """Bolometric thermal bremsstrahlung of hydrogen and helium, both fully ionised, in each particle.
+def bremsstrahlung_luminosity(gas: Gas, h: float, energies: tuple[float, float] | None = None) -> FloatArray:
+    """Thermal bremsstrahlung of hydrogen and helium, both fully ionised, in each particle.
+
+    Parameters
+    ----------
+    energies : keV, as emitted, of the photons that count; None for all
 
     Returns
     -------
@@ -84,23 +87,33 @@ def bremsstrahlung_luminosity(gas: Gas, h: float) -> FloatArray:
     """
     kelvin = np.maximum(temperature(gas), COLDEST_XRAY_GAS)  # colder gas is left out, and gas at 0 K must not divide
     x = HYDROGEN_FRACTION  # Z^2 n m_p / rho of hydrogen; that of helium is 1 - x
-    gaunt = x * gaunt_factor(kelvin, 1) + (1 - x) * gaunt_factor(kelvin, 2)
+    gaunt = np.zeros(len(gas))
+    for charge, share in ((1, x), (2, 1 - x)):
+        seen = energy_between(kelvin, charge, energies) if energies else 1.0
+        gaunt += share * gaunt_factor(kelvin, charge) * seen
     ions = gas.density * PROTONS_PER_MSUN  # sum of Z^2 n_i, kpc^-3
     luminosity = LUMINOSITY * gaunt * (1 + RELATIVISTIC * kelvin) * np.sqrt(kelvin) * electrons(gas, h) * ions
     return np.where(_shines(gas), luminosity, 0.0)
 
 
-def xray_luminosity(gas: Gas, h: float, cooling: CoolingTable | None) -> FloatArray:
-    """Bolometric X-ray luminosity of each particle, of a table or, without one, of bremsstrahlung in closed form.
+def xray_luminosity(
+    gas: Gas, h: float, cooling: CoolingTable | None, energies: tuple[float, float] | None = None
+) -> FloatArray:
+    """X-ray luminosity of each particle, of a table or, without one, of bremsstrahlung in closed form.
 
     The metallicity is the particle's, in units of the table's solar one; 0.3 solar where the snapshot has none.
+
+    Parameters
+    ----------
+    cooling : for the photons that count
+    energies : without a table, as of `bremsstrahlung_luminosity`
 
     Returns
     -------
     (n,), 1e40 erg/s; 0 for gas that is not `thermal` and below 1e6 K
     """
     if cooling is None:
-        return bremsstrahlung_luminosity(gas, h)
+        return bremsstrahlung_luminosity(gas, h, energies)
     metallicity = (
         np.full(len(gas), DEFAULT_METALLICITY)
         if gas.metallicity is None

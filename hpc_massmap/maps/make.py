@@ -1,9 +1,11 @@
-"""From snapshots to maps: four of every halo along every line of sight (section 2.2).
+"""From snapshots to maps: four of every halo along every line of sight (section 2.2), and further X-ray bands.
 
 A region is read once for all its halos and all their lines of sight. The kernels release the GIL.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
 from hpc_massmap.maps.emission import integrated_compton_y, xray_luminosity
 from hpc_massmap.maps.smoothing import neighbour_radius
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.maps.units import units_of
 from hpc_massmap.sims.particles import Particles, Snapshot
 from hpc_massmap.sims.selection import Halo
 from hpc_massmap.sims.snapshot import read_snapshot
@@ -24,6 +26,7 @@ FEWEST_PARTICLES = 10  # inside R200
 LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut
 
 Stacks = dict[str, FloatArray]
+NO_TABLES: Mapping[str, CoolingTable] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,28 +46,28 @@ class Layer:
 
 
 def halo_maps(
-    snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray, cooling: CoolingTable | None = None
+    snapshot: Snapshot, halo: Halo, config: Maps, views: FloatArray, tables: Mapping[str, CoolingTable] = NO_TABLES
 ) -> Stacks:
     """All maps of one halo.
 
     Parameters
     ----------
     views : (p, 3, 3), rotations of `lines_of_sight`
-    cooling : of the X-rays; bremsstrahlung in closed form without one
+    tables : of X-ray maps by their names; bremsstrahlung in closed form for those without one
 
     Returns
     -------
-    name -> (p, 80, 80) float32, in the units of `mapfile.UNITS`
+    name -> (p, 80, 80) float32, in the units of `units_of`
 
     Raises
     ------
     InputError
         If the particles about the centre cannot be the halo of the catalogue.
     """
-    layers = _layers(snapshot, halo, config, cooling)
+    layers = _layers(snapshot, halo, config, tables)
     _check_mass(snapshot, halo, layers)
     pixel_area = (2 * halo.r200 / PIXELS) ** 2
-    maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in UNITS}
+    maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in units_of(config.bands)}
     for layer in layers:
         quantities = np.stack(list(layer.quantities.values()))
         for p, view in enumerate(views):
@@ -80,16 +83,15 @@ def halo_maps(
     return stacks
 
 
-def _layers(snapshot: Snapshot, halo: Halo, config: Maps, cooling: CoolingTable | None) -> list[Layer]:
+def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, CoolingTable]) -> list[Layer]:
     gas, dark_matter, stars, black_holes = (
         (particles, _near(particles, halo))
         for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
     )
     h, near = snapshot.header.h, gas[1]
-    of_gas = {
-        "sz": integrated_compton_y(snapshot.gas, h)[near],
-        "xray": xray_luminosity(snapshot.gas, h, cooling)[near],
-    }
+    energies = {"xray": None} | {name: band.energies for name, band in config.bands.items()}
+    of_gas = {name: xray_luminosity(snapshot.gas, h, tables.get(name), energies[name])[near] for name in energies}
+    of_gas["sz"] = integrated_compton_y(snapshot.gas, h)[near]
     no_kernel = np.zeros(len(black_holes[1]))
     return [
         _layer(*gas, halo, snapshot.gas.smoothing_length[near], of_gas),
@@ -138,9 +140,9 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
         )
 
 
-def region_maps(halos: list[Halo], config: Maps, views: FloatArray, cooling: CoolingTable | None) -> list[Stacks]:
+def region_maps(halos: list[Halo], config: Maps, views: FloatArray, tables: Mapping[str, CoolingTable]) -> list[Stacks]:
     """The maps of halos of one region at one time, which is read once; parameters and errors as of `halo_maps`."""
     # a kernel's radius by its neighbours needs those beyond the halo: such a sample is coarse, and small
     near = None if config.adaptive_smoothing else (np.array([halo.centre for halo in halos]), _reach(halos))
     snapshot = read_snapshot(halos[0].source.snapshot_file, near)
-    return [halo_maps(snapshot, halo, config, views, cooling) for halo in halos]
+    return [halo_maps(snapshot, halo, config, views, tables) for halo in halos]

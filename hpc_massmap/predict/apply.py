@@ -18,7 +18,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.own_maps import Cluster, OwnMap, read_view
-from hpc_massmap.predict.own_units import factor_to, training_unit
+from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
 
@@ -66,12 +66,7 @@ def apply_model(
 
 
 def check_out(out: Path, clusters: dict[str, Cluster], targets: list[str], force: bool) -> None:
-    """Raise an InputError if a prediction would replace a file that is there; with `force` only if it is an input.
-
-    Or if the unit of a target is not known.
-    """
-    for target in targets:
-        training_unit(target)
+    """Raise an InputError if a prediction would replace a file that is there; with `force` only if it is an input."""
     inputs = {own.path.resolve() for cluster in clusters.values() for own in cluster.values()}
     for path in (out / f"{name}_{target}.fits" for name in clusters for target in targets):
         if path.exists() and (not force or path.resolve() in inputs):
@@ -94,7 +89,7 @@ def _strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str
 def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model: TrainedModel) -> None:
     first = cluster[model.description.views[0]]
     h = next((own.h for own in cluster.values() if own.h is not None), None)
-    unit = training_unit(target)
+    unit = model.normalisation.unit[target]
     if h is not None and unit == UNITS["mass"]:
         pixels, unit = (pixels * factor_to(path, unit, WITHOUT_H, h, None)).astype(np.float32), WITHOUT_H
     header = _grid(first)
@@ -110,7 +105,8 @@ def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model:
     header.add_history(f"model {model.digest}")
     for name in (*model.description.views, target):
         mean, std = model.normalisation.mean[name], model.normalisation.std[name]
-        header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{training_unit(name)}]")
+        of_maps = model.normalisation.unit[name]
+        header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{of_maps}]")
     for view, own in cluster.items():
         header.add_history(f"{view}: {own.path.name}, {own.shape[1]} x {own.shape[0]} pixels")
         header.add_history(f"{view}: in {own.unit!r}, times {own.factor:.6g}")

@@ -29,7 +29,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
-from hpc_massmap.predict.own_units import factor_to, training_unit
+from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.predict.regrid import TOLERANCE, field, reach, regrid
 
 TABLE = "clusters.csv"
@@ -71,14 +71,19 @@ class OwnMap:
 Cluster = dict[str, OwnMap]  # by view
 
 
-def find_clusters(folder: Path, views: list[str]) -> dict[str, Cluster]:
+def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
     """The clusters of a folder by name, each with a checked map of every view; maps of other views are left alone.
+
+    Parameters
+    ----------
+    units : of the training maps, by view
 
     Raises
     ------
     InputError
         If a cluster lacks a view, or a map's size, unit or centre is not known or cannot be.
     """
+    views = list(units)
     found = _files(folder, views)
     table = _table(folder / TABLE, views)
     for name in table.keys() - found.keys():
@@ -91,7 +96,7 @@ def find_clusters(folder: Path, views: list[str]) -> dict[str, Cluster]:
                 f"{', '.join(views)}; add {name}_{missing[0]}.fits or use a model of fewer views"
             )
     return {
-        name: {view: _described(found[name][view], view, table.get(name, {})) for view in views}
+        name: {view: _described(found[name][view], view, units[view], table.get(name, {})) for view in views}
         for name in sorted(found)
     }
 
@@ -154,7 +159,7 @@ def _table(path: Path, views: list[str]) -> dict[str, dict[str, str]]:
         return {row["name"]: {key: value for key, value in row.items() if value} for row in reader}
 
 
-def _described(path: Path, view: str, said: dict[str, str]) -> OwnMap:
+def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap:
     header, shape = _header_and_shape(path)
 
     def known(key: str) -> str | None:
@@ -182,10 +187,9 @@ def _described(path: Path, view: str, said: dict[str, str]) -> OwnMap:
             f"centre ({centre_from}: x = {x:g}, y = {y:g}); the network needs 1 R200 to each side"
         )
     unit, h = known("unit"), number("h")
-    wanted = training_unit(view)
-    if unit is None and wanted != "1":
-        raise InputError(f"{path}: no unit; give BUNIT in its header or {view}_unit in {TABLE}, as {wanted!r}")
-    factor = factor_to(path, unit or "1", wanted, h, pixel)
+    if unit is None and ours != "1":
+        raise InputError(f"{path}: no unit; give BUNIT in its header or {view}_unit in {TABLE}, as {ours!r}")
+    factor = factor_to(path, unit or "1", ours, h, pixel)
     return OwnMap(path, view, shape, unit or "1", factor, r200, str(text), pixel, x, y, centre_from, h, wcs)
 
 

@@ -7,22 +7,8 @@ import astropy.cosmology.units as cu
 import astropy.units as u
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
 
 ANY_H = 0.7  # only to ask whether h would help
-
-
-def training_unit(name: str) -> str:
-    """The unit of the training maps of this name.
-
-    Raises
-    ------
-    InputError
-        If it is a kind of map that only a map file knows.
-    """
-    if name not in UNITS:
-        raise InputError(f"{name}: the unit of such maps is not known; add it to UNITS in hpc_massmap/maps/units.py")
-    return UNITS[name]
 
 
 def unit_of(text: str) -> u.UnitBase:

@@ -129,15 +129,15 @@ def test_repetition_changes_nothing_and_other_settings_redraw(tmp_path: Path, mo
     assert draw(path, halos) == [2]
     monkeypatch.setattr(build, "region_maps", lambda *_: pytest.fail("drawn again"))
     assert draw(path, halos) == [2]
-    keys = {task.key for task in plan(halos, CONFIG, tmp_path, None)}
+    keys = {task.key for task in plan(halos, CONFIG, tmp_path, {})}
     others = CONFIG.model_copy(update={"kernel": "wendland_c4"})
-    assert not keys & {task.key for task in plan(halos, others, tmp_path, None)}
+    assert not keys & {task.key for task in plan(halos, others, tmp_path, {})}
 
 
 def test_a_large_region_is_drawn_in_several_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "HALOS_PER_TASK", 2)
     halos = selected(EXAMPLES, [106])[:1] * 5
-    tasks = plan(halos, CONFIG, tmp_path, None)
+    tasks = plan(halos, CONFIG, tmp_path, {})
     assert [len(task.halos) for task in tasks] == [2, 2, 1]
     assert len({task.part for task in tasks}) == 3
 

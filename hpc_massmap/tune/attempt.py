@@ -20,14 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch.distributed as dist
-
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.train.loop import LAST, Callbacks, fit
-from hpc_massmap.train.ranks import join_ranks
+from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 from hpc_massmap.train.recipe import Epoch
 
 Message = dict[str, Any]
@@ -166,7 +164,7 @@ def _run(pipe: Connection, train: TrainTask, task: Task) -> None:
                 "type": type(error).__name__,
                 "message": str(error),
                 "traceback": traceback.format_exc(),
-                "secondary": _is_of_another_rank(error),
+                "secondary": is_of_another_rank(error),
             }
         )
         sys.stdout.flush()
@@ -178,9 +176,3 @@ def _die_with_the_worker(pipe: Connection) -> None:
         pipe.recv()  # the worker says nothing: this returns when it is gone
     except (EOFError, OSError):
         os._exit(1)
-
-
-def _is_of_another_rank(error: BaseException) -> bool:
-    """Whether a collective broke, which is what a rank sees of another one's end."""
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text))

@@ -1,5 +1,22 @@
 """The error a person can act on: one line that names the file, key or value and says what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(Exception):
     """Something the user gave, or their machine lacks; the jobs print its message alone and exit with 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says is wrong, without what follows; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def in_one_line(complaint: str) -> Iterator[None]:
+    """Whatever a library makes of a damaged file becomes an InputError."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"{complaint} ({first_line(error)})") from None

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from astropy.cosmology import FlatLambdaCDM
 
 from hpc_massmap.arrays import PIXELS, FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.catalogue import USUAL_CONCENTRATION, r500_over_r200
 
@@ -119,7 +119,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        reason = (str(error).strip().splitlines() or ["?"])[0]
+        reason = first_line(error)
         raise InputError(f"{path}: not readable as HDF5 ({reason}); is it truncated?") from None
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.stacks import PartedStack, Stack
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 
 SCHEMA = 1
 
@@ -91,7 +91,7 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
     except InputError:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise InputError(f"{path}: not a readable map file ({_one_line(error)}); make it again") from None
+        raise InputError(f"{path}: not a readable map file ({first_line(error)}); make it again") from None
 
 
 def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
@@ -215,10 +215,6 @@ def _check_values(path: Path, file: h5py.File, opened: MapFile) -> None:
                 kind = "negative" if value < 0 else "not finite"
                 raise InputError(f"{path}: /maps/{name}[{row}, {i}, {j}] = {value} is {kind}; make it again")
         check_digest(opened, h, stack)
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def describe(opened: MapFile) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 
 AGAIN = "run jobs/predict.py again"
 
@@ -114,7 +114,7 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run jobs/predict.py first") from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"{path}: not a readable file of predictions ({reason}); {AGAIN}") from None
 
 

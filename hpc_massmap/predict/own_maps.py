@@ -16,8 +16,6 @@ Only headers are read here; pixels come one cluster at a time.
 """
 
 import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.predict.regrid import TOLERANCE, field, reach, regrid
 
@@ -109,7 +107,7 @@ def read_view(own: OwnMap) -> FloatArray:
     InputError
         If a pixel within R200 to each side of the centre is not finite.
     """
-    with _readable(own.path):
+    with in_one_line(f"{own.path}: not a readable map"):
         pixels = np.load(own.path) if own.path.suffix == ".npy" else fits.getdata(own.path, _image(own.path)[0])
     rows, columns = field(own.shape, own.x, own.y, own.r200)
     bad = np.argwhere(~np.isfinite(pixels[rows, columns]))
@@ -194,7 +192,7 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
 
 
 def _header_and_shape(path: Path) -> tuple[fits.Header, tuple[int, int]]:
-    with _readable(path):
+    with in_one_line(f"{path}: not a readable map"):
         if path.suffix == ".npy":
             shape, header = np.load(path, mmap_mode="r").shape, fits.Header()
         else:
@@ -254,12 +252,3 @@ def _centre(x: float | None, y: float | None, header: fits.Header, shape: tuple[
     if "CRPIX1" in header and "CRPIX2" in header:
         return float(header["CRPIX1"]), float(header["CRPIX2"]), "CRPIX"
     return (shape[1] + 1) / 2, (shape[0] + 1) / 2, "middle of the map"
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable map ({reason})") from None

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
 from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, scale_of
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
@@ -137,22 +137,12 @@ def _open(path: Path) -> File:
     except OSError:
         raise InputError(f"{path}: {'not a readable file' if path.exists() else 'no such snapshot'}") from None
     if h5py.is_hdf5(path):
-        with _in_one_line(f"{path}: not a readable HDF5 snapshot, or truncated"):
+        with in_one_line(f"{path}: not a readable HDF5 snapshot, or truncated"):
             return Hdf5File(path)
     if byte_order(first):
-        with _in_one_line(f"{path}: not a readable GADGET-2 binary snapshot, or truncated"):
+        with in_one_line(f"{path}: not a readable GADGET-2 binary snapshot, or truncated"):
             return BinaryFile(path)
     raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
-
-
-@contextmanager
-def _in_one_line(complaint: str) -> Iterator[None]:
-    """Whatever a library makes of a damaged file becomes an InputError."""
-    try:
-        yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{complaint} ({reason})") from None
 
 
 def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None) -> Gas:
@@ -237,7 +227,7 @@ class _Reader:
 
     def _checked(self, file: File, name: str, rows: slice, positive: bool) -> FloatArray:
         """Rows of a block as float64, complete and finite."""
-        with _in_one_line(f"{file.path}: {file.label(self._kind, name)} cannot be read; is it truncated?"):
+        with in_one_line(f"{file.path}: {file.label(self._kind, name)} cannot be read; is it truncated?"):
             values = file.read(self._kind, name, rows).astype(np.float64)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{file.path}: {file.label(self._kind, name)} has values that are not finite")

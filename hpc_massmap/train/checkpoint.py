@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 from hpc_massmap.storage import replacing
 
 FORMAT = "hpc_massmap checkpoint 1"
@@ -55,5 +55,5 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint; make it with jobs/train.py") from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"{path}: not a readable checkpoint ({reason[:80]}); delete it and train again") from None

@@ -36,12 +36,10 @@ def validated(schema: type[T], data: dict[str, Any], origins: dict[str, str], so
         # JSON mode is the strict mode that still reads a path from a string
         return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise InputError(_first_problem(error, schema, data, origins, source)) from None
+        raise InputError(_first_problem(error, schema, origins, source)) from None
 
 
-def _first_problem(
-    error: ValidationError, schema: type[BaseModel], data: dict[str, Any], origins: dict[str, str], source: str
-) -> str:
+def _first_problem(error: ValidationError, schema: type[BaseModel], origins: dict[str, str], source: str) -> str:
     # an unknown key first: it is often why another is missing
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = problem["loc"]

@@ -83,7 +83,7 @@ def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
     """
     views = list(units)
     found = _files(folder, views)
-    table = _table(folder / TABLE, views)
+    table = _table(folder / TABLE)
     for name in table.keys() - found.keys():
         raise InputError(f"{folder / TABLE}: {name}: no map of this name is in the folder")
     for name, paths in found.items():
@@ -143,7 +143,7 @@ def _files(folder: Path, views: list[str]) -> dict[str, dict[str, Path]]:
     return found
 
 
-def _table(path: Path, views: list[str]) -> dict[str, dict[str, str]]:
+def _table(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
     known = {"name", *KEYWORDS}

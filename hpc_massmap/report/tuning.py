@@ -55,7 +55,7 @@ def parallel_figure(trials: list[Trial]) -> Figure | None:
     with style.applied():
         figure = style.canvas(2.8)
         panel = figure.subplots()
-        heights = [_axis(panel, n, name, np.array([t.values[name] for t in done])) for n, name in enumerate(names)]
+        heights = [_axis(panel, n, np.array([t.values[name] for t in done])) for n, name in enumerate(names)]
         paths = _paths(np.stack([*heights, np.asarray(scale(losses))], axis=1))
         colours = colormaps["viridis"]
         panel.add_collection(LineCollection(paths[:-1], colors=colours(scale(losses[:-1])), lw=0.9, alpha=0.75))
@@ -72,7 +72,7 @@ def parallel_figure(trials: list[Trial]) -> Figure | None:
     return figure
 
 
-def _axis(panel: Axes, place: int, name: str, values: FloatArray) -> FloatArray:
+def _axis(panel: Axes, place: int, values: FloatArray) -> FloatArray:
     """Draw one hyperparameter's axis with its own ticks; returns the heights of the values, from 0 to 1."""
     low, high = values.min(), values.max()
     whole = bool(np.all(values == np.rint(values)))

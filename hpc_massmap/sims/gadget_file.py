@@ -53,7 +53,6 @@ def header_of(file: File) -> Header:
         1 / (1 + redshift),
         h,
         _number(file, "Omega0", "Omega_Matter"),
-        _number(file, "OmegaLambda", "Omega_Lambda"),
     )
 
 

@@ -29,7 +29,6 @@ class Header:
     a: float
     h: float
     omega_m: float
-    omega_l: float
 
 
 @dataclass(frozen=True)

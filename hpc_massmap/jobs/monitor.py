@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.tune.listing import to_json
     from hpc_massmap.tune.peek import Peek, run_in
-    from hpc_massmap.tune.screen import print_once, watch
+    from hpc_massmap.tune.terminal import print_once, watch
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where a terminal knows no block characters

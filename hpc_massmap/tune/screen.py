@@ -5,33 +5,22 @@ control characters, and never as markup.
 """
 
 import math
-import os
-import select
-import sys
-import termios
-import time
-import tty
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpc_massmap.errors import InputError
 from hpc_massmap.tune.watch import DATABASE, Snapshot, TrialNow, WorkerNow
 
-REFRESH = 1.0  # seconds, and never so often that looking takes more than a tenth of the time
 BLOCKS = "▁▂▃▄▅▆▇█"
 LONGEST_BAR = 60
 CURVE, LONGEST_CURVE = "by epoch", 24  # title of the sparklines' column; characters
 TINY = 1e-300  # in place of what has no logarithm
 GAP = 2  # spaces between columns
-PLAIN_SIZE = (120, 50)  # columns and lines where there is no terminal; COLUMNS and LINES say otherwise
 ENDED = ("done", "pruned", "failed")
 COLOURS = {"running": "green", "training": "green", "failed": "red", "expired": "yellow", "silent": "yellow"}
 SHORT = {"filters": "F", "kernel": "K", "layers": "N", "dropout": "drop"}
@@ -116,7 +105,7 @@ def screen(study: Snapshot, width: int, height: int) -> RenderableType:
     if study.failures:
         parts += [Text(), Text("failures, the latest first", "bold")]
         latest = study.failures[: rows[2]]
-        parts += [_line(f"trial {t.tid}, attempt {t.attempt}: {t.error}", width, "red") for t in latest]
+        parts += [one_line(f"trial {t.tid}, attempt {t.attempt}: {t.error}", width, "red") for t in latest]
         parts += _more({"": len(study.failures) - rows[2]})
     return Group(*parts)
 
@@ -140,19 +129,19 @@ def _header(study: Snapshot, width: int) -> list[RenderableType]:
     rate = "-" if study.per_hour is None else f"{study.per_hour:.3g}"
     source = f"database, {study.time.astimezone():%H:%M:%S}" if study.source == DATABASE else study.source
     lines: list[RenderableType] = [
-        _line(f"{study.name}: {source}", width, "bold"),
+        one_line(f"{study.name}: {source}", width, "bold"),
         _bar(study.done + study.failed, study.evaluations, width),
-        _line(f"{counts}, {study.left} left", width),
-        _line(f"best {_best(study.best)}", width),
-        _line(
+        one_line(f"{counts}, {study.left} left", width),
+        one_line(f"best {_best(study.best)}", width),
+        one_line(
             f"{len(study.live_workers)} workers, {rate} trials per hour, time left {duration(study.seconds_left)}",
             width,
         ),
     ]
     if study.stopped is not None:
-        lines.append(_line(f"stopped: {study.stopped}", width, "bold red"))
+        lines.append(one_line(f"stopped: {study.stopped}", width, "bold red"))
     if study.left_out:
-        lines.append(_line(f"{study.left_out} documents are damaged and left out", width, "yellow"))
+        lines.append(one_line(f"{study.left_out} documents are damaged and left out", width, "yellow"))
     return lines
 
 
@@ -243,7 +232,8 @@ def _more(hidden: dict[str, int]) -> list[RenderableType]:
     return [Text(f"and {counts}", "dim")] if counts else []
 
 
-def _line(text: str, width: int, style: str = "") -> Text:
+def one_line(text: str, width: int, style: str = "") -> Text:
+    """Text cut to a line of this width."""
     return Text(shown(text, width), style, no_wrap=True, overflow="ellipsis")  # of wide characters fewer fit
 
 
@@ -253,61 +243,3 @@ def _allot(height: int, wanted: list[int]) -> list[int]:
     failures = min(wanted[2], max(1, free // 6))
     workers = min(wanted[1], max(1, free // 3))
     return [min(wanted[0], max(1, free - failures - workers)), workers, failures]
-
-
-def print_once(study: Snapshot) -> None:
-    """One screen, plain where the output is no terminal."""
-    size = Console().size if sys.stdout.isatty() else os.terminal_size(map(_from_environment, (0, 1)))
-    width, height = size[0], size[1]
-    Console(width=width, height=height, highlight=False).print(screen(study, width, height))
-
-
-def _from_environment(axis: int) -> int:
-    text = os.environ.get(("COLUMNS", "LINES")[axis], "")
-    return int(text) if text.isdigit() and int(text) > 0 else PLAIN_SIZE[axis]
-
-
-def watch(look: Callable[[], Snapshot]) -> None:
-    """Show a study until somebody types q."""
-    console, study, trouble = Console(), look(), ""
-    with _keys() as asked_to_leave, Live(console=console, screen=True, auto_refresh=False) as display:
-        while True:
-            width, height = console.size
-            notice = [_line(trouble, width, "yellow")] if trouble else []
-            display.update(Group(*notice, screen(study, width, height - 1 - len(notice))), refresh=True)
-            start = time.monotonic()
-            try:
-                study, trouble = look(), ""
-            except InputError as error:
-                trouble = str(error)
-            if asked_to_leave(max(REFRESH, 9 * (time.monotonic() - start))):
-                return
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Gives a function that waits some seconds for a q; keys are not shown meanwhile."""
-
-    keyboard = sys.stdin.fileno()
-    typed = sys.stdin.isatty()
-
-    def wait(seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if select.select([keyboard] if typed else [], [], [], left)[0] and os.read(keyboard, 1) in (
-                b"q",
-                b"Q",
-                b"",
-            ):
-                return True
-        return False
-
-    if not typed:
-        yield wait
-        return
-    before = termios.tcgetattr(keyboard)
-    tty.setcbreak(keyboard)
-    try:
-        yield wait
-    finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

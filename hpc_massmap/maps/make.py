@@ -88,13 +88,13 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, C
         (particles, _near(particles, halo))
         for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
     )
-    h, near = snapshot.header.h, gas[1]
+    h, own = snapshot.header.h, snapshot.gas.at(gas[1])  # of many halos' gas, for each its own
     energies = {"xray": None} | {name: band.energies for name, band in config.bands.items()}
-    of_gas = {name: xray_luminosity(snapshot.gas, h, tables.get(name), energies[name])[near] for name in energies}
-    of_gas["sz"] = integrated_compton_y(snapshot.gas, h)[near]
+    of_gas = {name: xray_luminosity(own, h, tables.get(name), energies[name]) for name in energies}
+    of_gas["sz"] = integrated_compton_y(own, h)
     no_kernel = np.zeros(len(black_holes[1]))
     return [
-        _layer(*gas, halo, snapshot.gas.smoothing_length[near], of_gas),
+        _layer(*gas, halo, own.smoothing_length, of_gas),
         _layer(*dark_matter, halo, _radii(*dark_matter, config), {}),
         _layer(*stars, halo, _radii(*stars, config), {"star": stars[0].masses[stars[1]]}),
         _layer(*black_holes, halo, no_kernel, {}),

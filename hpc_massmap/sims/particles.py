@@ -3,7 +3,7 @@
 GADGET's smoothing length is the radius at which the kernel reaches zero, and so is ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from hpc_massmap.arrays import FloatArray
+from hpc_massmap.arrays import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -82,6 +82,12 @@ class Gas(Particles):
         """Whether the temperature is that of a plasma, (n,): not of star-forming gas, nor of decoupled wind."""
         quiet = self.star_formation_rate <= 0
         return np.asarray(quiet if self.wind is None else quiet & ~self.wind)
+
+    def at(self, rows: IntArray) -> "Gas":
+        """Some of the gas, by its rows."""
+        of_all = {field.name: getattr(self, field.name) for field in fields(self)}
+        some: dict[str, Any] = {name: None if values is None else values[rows] for name, values in of_all.items()}
+        return Gas(**some)
 
 
 @dataclass(frozen=True)

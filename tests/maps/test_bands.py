@@ -18,20 +18,20 @@ from hpc_massmap.dataset.writing import consolidate
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.cooling import write_cooling_table
 from hpc_massmap.maps.emission import RELATIVISTIC, bremsstrahlung_luminosity, temperature, xray_luminosity
+from hpc_massmap.maps.lines_of_sight import rotations
+from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.maps.spectrum import energy_above, energy_between
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.particles import Gas
 from hpc_massmap.sims.selection import find_sources, select_halos
+from hpc_massmap.sims.snapshot import read_snapshot
 from tests.maps.test_emission import H, flat_table, gaunt_by_sommerfeld
 from tests.maps.test_physics import gas
 
 BANDS = {"soft": (0.0, 0.5), "middle": (0.5, 2.0), "hard": (2.0, 10.0), "rest": (10.0, 1e4)}
-CONFIG = Maps(
-    lines_of_sight=2,
-    kernel="cubic_spline",
-    adaptive_smoothing=32,
-    bands={name: Band(energies=energies) for name, energies in BANDS.items()},
-)
+PLAIN = Maps(lines_of_sight=2, kernel="cubic_spline", adaptive_smoothing=32)
+CONFIG = PLAIN.model_copy(update={"bands": {name: Band(energies=energies) for name, energies in BANDS.items()}})
+FLAT = flat_table(1e-23)
 
 
 def particle(kelvin: float) -> Gas:
@@ -85,7 +85,7 @@ def test_a_band_of_a_table_is_the_table_s() -> None:
 def test_bands_become_maps_of_the_file(tmp_path: Path) -> None:
     folder = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])
     halos = select_halos(find_sources([folder]), Selection(m200_min=1e13))
-    write_cooling_table(tmp_path / "table.h5", flat_table(1e-23))
+    write_cooling_table(tmp_path / "table.h5", FLAT)
     table = Band(cooling_table=tmp_path / "table.h5")
     config = CONFIG.model_copy(update={"bands": CONFIG.bands | {"tabulated": table}})
     path = tmp_path / "maps.h5"
@@ -97,8 +97,9 @@ def test_bands_become_maps_of_the_file(tmp_path: Path) -> None:
     assert '"middle": {"energies": [0.5, 2.0]' in maps.attributes["bands"]
     total = np.sum([np.asarray(maps.maps[name][:], np.float64) for name in BANDS], axis=0)
     np.testing.assert_allclose(total, maps.maps["xray"][:], rtol=1e-5)  # float32
-    assert np.all(maps.maps["tabulated"][:].max((1, 2)) > 0)
-    keys = {plan(halos, settings, tmp_path, {})[0].key for settings in (CONFIG, config, Maps())}
+    alone = halo_maps(read_snapshot(halos[0].source.snapshot_file), halos[0], PLAIN, rotations(2), {"xray": FLAT})
+    np.testing.assert_allclose(maps.maps["tabulated"][:], alone["xray"], rtol=1e-6)
+    keys = {plan(halos, settings, tmp_path, {})[0].key for settings in (CONFIG, config, PLAIN)}
     assert len(keys) == 3
 
 

@@ -1,5 +1,6 @@
-"""What every stage calls its arrays, and the size of a map."""
+"""What every stage calls its arrays, the size of a map, and how a changed one is noticed."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -9,3 +10,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
 PIXELS = 80  # along a side
+
+
+def checksums_of(maps: FloatArray) -> npt.NDArray[np.uint32]:
+    """CRC-32 of each of some maps, (n, 80, 80): (n,)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(one).data) for one in maps], np.uint32)

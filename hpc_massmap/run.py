@@ -107,13 +107,13 @@ class Step:
         Raises
         ------
         InputError
-            If the step was finished with other settings or from another input.
+            If the step was finished with other settings or from another input, or its record is damaged.
         """
         if force:
             self._discard()
         if not self.record.exists() or not all(path.exists() for path in self.outputs):
             return False
-        before = read_json(self.record)
+        before = self._recorded()
         for kind, now in (("settings", self.settings), ("inputs", self.inputs)):
             difference = _first_difference(before.get(kind), now)
             if difference:
@@ -122,6 +122,15 @@ class Step:
                 )
         say(f"{self.name}: already done on {before['finished']}; --force redoes it")
         return True
+
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            recorded = read_json(self.record)
+        except InputError as error:
+            raise InputError(f"{error}; --force redoes {self.name}") from None
+        if not isinstance(recorded, dict) or not recorded.keys() >= {"settings", "inputs", "finished"}:
+            raise InputError(f"{self.record}: not the record of a finished step; --force redoes {self.name}")
+        return recorded
 
     def _discard(self) -> None:
         self.record.unlink(missing_ok=True)  # first: without it, what remains is merely unfinished

@@ -83,13 +83,15 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it is missing or not JSON.
+        If it is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except ValueError as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
 
 

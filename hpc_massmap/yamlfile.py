@@ -88,7 +88,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{path}:{line} not valid YAML: {(error.problem or error.context or '').strip()}") from None
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if data is None:
         data = {}

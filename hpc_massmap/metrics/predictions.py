@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError, first_line
 
@@ -51,10 +51,15 @@ class Predictions:
         Raises
         ------
         InputError
-            If a pixel is not finite; it names the map and the pixel.
+            If a map is not as it was written, or a pixel is not finite; it names the map and the pixel.
         """
         with _readable(self.path), h5py.File(self.path, "r") as file:
             predicted = file[f"predictions/{target}"][part]
+            known = file[f"checksums/{target}"][part] if f"checksums/{target}" in file else checksums_of(predicted)
+        changed = np.flatnonzero(checksums_of(predicted) != known)
+        if len(changed):
+            n = np.arange(len(self))[part][changed[0]]
+            raise InputError(f"{self.path}: /predictions/{target}[{n}] does not match its checksum; {AGAIN}")
         true = self.maps.maps[target][self.rows[part]]
         _refuse_non_finite(f"{self.path}: /predictions/{target}", predicted, np.arange(len(self))[part], AGAIN)
         _refuse_non_finite(f"{self.maps.path}: /maps/{target}", true, self.rows[part], "make the map file again")

@@ -2,6 +2,7 @@
 
 Ranks take batches as they come and send what they predict to the first, which alone writes: the file is the same on
 any number of ranks, and none holds more than a batch a thread. To send a batch takes far less than to predict it.
+Maps and HDF5's own tables carry checksums, so that no byte that changed on the disk becomes a metric.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import PIXELS
+from hpc_massmap.arrays import PIXELS, checksums_of
 from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
@@ -71,12 +72,12 @@ def predict_rows(
 
 @contextmanager
 def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str) -> Iterator[Write]:
-    with new_hdf5(path) as file:
-        file["index/row"] = split.test
-        file["index/train"] = split.train
+    with new_hdf5(path, libver="latest") as file:  # only tables of the latest format carry checksums
+        file.create_dataset("index/row", data=split.test, fletcher32=True)
+        file.create_dataset("index/train", data=split.train, fletcher32=True)
         file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})
         file.attrs["views"] = model.description.views
-        datasets = []
+        datasets, checksums = [], np.zeros((len(model.description.targets), len(split.test)), np.uint32)
         for target in model.description.targets:
             dataset = file.create_dataset(f"predictions/{target}", (len(split.test), PIXELS, PIXELS), np.float32)
             dataset.attrs["unit"] = maps.units[target]
@@ -84,6 +85,10 @@ def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: 
 
         def write(start: int, predicted: Maps) -> None:
             for channel, dataset in enumerate(datasets):
-                dataset[start : start + len(predicted)] = predicted[:, channel]
+                part = slice(start, start + len(predicted))
+                dataset[part] = predicted[:, channel]
+                checksums[channel, part] = checksums_of(predicted[:, channel])
 
         yield write
+        for target, values in zip(model.description.targets, checksums, strict=True):
+            file.create_dataset(f"checksums/{target}", data=values, fletcher32=True)

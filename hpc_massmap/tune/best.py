@@ -39,9 +39,18 @@ def write_best(path: Path, documents: list[dict[str, Any]], config: Config) -> N
 
 
 def with_best(config: Config, path: Path) -> Config:
-    """The config with the hyperparameters of `best.yaml` in place of its own."""
+    """The config with the hyperparameters of `best.yaml` in place of its own.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or has values that cannot be.
+    """
     best = load_yaml(path)
     missing = [name for name in PARAMETERS if name not in best]
     if missing:
         raise InputError(f"{path}: {missing[0]}: missing; run jobs/tune.py again")
-    return config.with_values("model", **{name: best[name] for name in PARAMETERS})
+    try:
+        return config.with_values("model", **{name: best[name] for name in PARAMETERS})
+    except InputError as error:
+        raise InputError(f"{path}: {error}; run jobs/tune.py again") from None

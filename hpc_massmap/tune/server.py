@@ -16,9 +16,10 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
+from pydantic import Field, TypeAdapter, ValidationError
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -38,26 +39,30 @@ SOCKET_NAME = 107  # bytes that the path of a socket may have
 ELSEWHERE = ("192.0.2.1", 9)  # an address that no network has (RFC 5737)
 
 
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Process = Annotated[int, Field(gt=0, lt=2**31)]  # to signal a process 0 or -1 is to signal many
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where a server of ours answers; its password is in `credentials.json` beside it, mode 0600."""
 
-    host: str
-    port: int
-    pid: int
-    node: str
-    data: str
-    starter: int  # the process that started it
+    host: Word
+    port: Annotated[int, Field(gt=0, le=65535)]
+    pid: Process
+    node: Word
+    data: Word
+    starter: Process  # that started it
 
 
 def published(folder: Path) -> Endpoint | None:
     """The endpoint of the server that serves a run, as it was last published; None if there is none."""
     path = folder / "endpoint.json"
-    if not path.exists():
-        return None
     try:
-        return Endpoint(**read_json(path))
-    except (TypeError, InputError):
+        return TypeAdapter(Endpoint).validate_json(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
         raise InputError(f"{path}: not an endpoint; remove it and run jobs/tune.py") from None
 
 
@@ -75,9 +80,12 @@ def login(path: Path) -> tuple[str, str]:
         found = read_json(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("user", "password")):
+    keys = ("user", "password") if isinstance(found, dict) else ()
+    words = [found[key] for key in keys if isinstance(found.get(key), str)]
+    if len(words) != 2 or not all(word and word.isprintable() for word in words):
         raise InputError(f'{path}: must be a JSON file {{"user": ..., "password": ...}}')
-    return found["user"], found["password"]
+    user, password = words
+    return user, password
 
 
 def start(config: Database, folder: Path) -> Endpoint:

@@ -9,6 +9,7 @@ import os
 import platform
 import time
 import uuid
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,13 @@ def _normalisation(run: Run, write: bool) -> Normalisation:
     rows = split_maps(maps, config.split)
     path = run.trials / "normalisation.json"
     of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation])
-    if path.exists() and (known := read_json(path))["of"] == of:
-        return Normalisation(**known["normalisation"])
+    with suppress(InputError):  # none yet, or damaged: measured again
+        known = read_json(path)
+        if isinstance(known, dict) and known.get("of") == digest_of([of, known.get("normalisation")]):
+            return Normalisation(**known["normalisation"])
     found = fit_normalisation(maps, rows.train, names, config.train.normalisation)
     if write:
-        write_json(path, {"of": of, "normalisation": found.as_dict()})
+        write_json(path, {"of": digest_of([of, found.as_dict()]), "normalisation": found.as_dict()})
     return found
 
 

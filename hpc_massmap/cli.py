@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, line_of
 
 if TYPE_CHECKING:
     from hpc_massmap.config import Config, Database, Site
@@ -65,15 +65,18 @@ def site_of(args: argparse.Namespace) -> "Site | None":
 
 
 def run_job(main: Callable[[], None]) -> None:
-    """Run a job's main; an error of the user's becomes one line and exit code 2.
+    """Run a job's main; an error of the user's, or of their disk, becomes one line and exit code 2.
 
     A TERM, which Slurm sends before it kills, ends the job as an exception would: what it started is shut down.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)

@@ -20,3 +20,15 @@ def in_one_line(complaint: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
         raise InputError(f"{complaint} ({first_line(error)})") from None
+
+
+def line_of(error: BaseException) -> str | None:
+    """What to tell of an error in one line; None if its traceback is needed, since it is a fault of the program's.
+
+    What the operating system refuses is told with the name of the file, if the error has one.
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return None

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from hpc_massmap.cli import EXIT_BAD_INPUT
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, line_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -50,9 +50,9 @@ def communicator() -> Iterator["MPI.Intracomm"]:
     except (Exception, KeyboardInterrupt) as error:
         if comm.size == 1:
             raise
-        bad_input = isinstance(error, InputError)
-        print(f"error: {error}" if bad_input else traceback.format_exc(), file=sys.stderr, flush=True)
-        comm.Abort(EXIT_BAD_INPUT if bad_input else 1)
+        line = line_of(error)
+        print(f"error: {line}" if line else traceback.format_exc(), file=sys.stderr, flush=True)
+        comm.Abort(EXIT_BAD_INPUT if line else 1)
 
 
 @contextmanager

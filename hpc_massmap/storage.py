@@ -18,6 +18,11 @@ from hpc_massmap.errors import InputError
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# what else a file system answers; other errors, as of a network, are no matter of the file that is written meanwhile
+BROKEN = (
+    *(errno.EIO, errno.EFBIG, errno.ESTALE, errno.EISDIR),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST),
+)
 
 
 @contextmanager
@@ -27,30 +32,47 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written; `target` is then as it was.
+        If the disk is full or fails, or the folder cannot be written; `target` is then as it was.
     """
     temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(mode)
-        _sync(temporary)
-        temporary.replace(target)
-        _sync(target.parent)
-    except (OSError, RuntimeError) as error:  # of torch and HDF5, as they close a file
-        if _is_out_of_space(error):
-            kept = "; the previous file is intact" if target.exists() else ""
-            raise InputError(f"{target}: no space left on the disk{kept}; free some and run again") from error
-        if isinstance(error, OSError) and error.errno in FORBIDDEN:
-            raise InputError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
-        raise
+        with telling(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            temporary.chmod(mode)
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
     finally:
         if temporary is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # on a disk that fails, what was wrong with the file is what matters
                 temporary.unlink()
+
+
+@contextmanager
+def telling(target: Path) -> Iterator[None]:
+    """Say in one line why a file or folder cannot be written.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or fails, or does not let us.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # of torch and HDF5, as they close a file
+        number = getattr(error, "errno", None)
+        if _is_out_of_space(error):
+            kept = "; the previous file is intact" if target.is_file() else ""
+            raise InputError(f"{target}: no space left on the disk{kept}; free some and run again") from error
+        if number in FORBIDDEN:
+            raise InputError(f"{target}: cannot be written ({os.strerror(number)}); choose another folder") from error
+        if number in BROKEN:
+            raise InputError(f"{target}: cannot be written ({os.strerror(number)})") from error
+        raise
 
 
 def _is_out_of_space(error: OSError | RuntimeError) -> bool:

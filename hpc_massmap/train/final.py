@@ -20,7 +20,7 @@ from hpc_massmap.launch import Job, cancel, ended, failure
 from hpc_massmap.notice import COME_BACK, LEAVE, Notice
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.run import Run, Step
-from hpc_massmap.storage import digest_of, read_json, write_json
+from hpc_massmap.storage import digest_of, read_json, telling, write_json
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import Callbacks, Pause, fit
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
@@ -105,10 +105,11 @@ def train_as_rank(rank: int, training: FinalTraining, run: Run, step: Step, forc
 
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
-        lock.acquire()
+        with telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout:
         raise InputError(f"{folder}: another process trains here; wait for it to end, or end it") from None
     try:

@@ -9,7 +9,7 @@ from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from hpc_massmap.config import Train
-from hpc_massmap.storage import write_json
+from hpc_massmap.storage import telling, write_json
 from hpc_massmap.train.loop import Callbacks
 from hpc_massmap.train.memory import peak_memory
 from hpc_massmap.train.recipe import Epoch
@@ -72,27 +72,29 @@ def events(folder: Path, device: torch.device) -> Callable[[list[Epoch]], None]:
     A training that is resumed writes its history again and marks what was there before as void: none is missing or
     double, wherever it was killed. tensorboardX' own SummaryWriter leaves the file to a thread that dies with us.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = event_file_writer.EventsWriter(str(folder / "events"))
-    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    writer.write_event(event_pb2.Event(wall_time=time.time(), step=1, session_log=start))
+    with telling(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = event_file_writer.EventsWriter(str(folder / "events"))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        writer.write_event(event_pb2.Event(wall_time=time.time(), step=1, session_log=start))
     written = 0
 
     def on_epoch(history: list[Epoch]) -> None:
         nonlocal written
-        for epoch in history[written:]:
-            values = {
-                "loss/train": epoch.train_loss,
-                "loss/validation": epoch.validation_loss,
-                "learning_rate": epoch.learning_rate,
-                "images_per_second": epoch.images_per_second,
-            }
-            if epoch is history[-1]:
-                values["peak_memory_gib"] = peak_memory(device)
-            for name, value in values.items():
-                told = summary.scalar(name, value)
-                writer.write_event(event_pb2.Event(wall_time=time.time(), step=epoch.epoch, summary=told))
-        writer.flush()
+        with telling(folder):
+            for epoch in history[written:]:
+                values = {
+                    "loss/train": epoch.train_loss,
+                    "loss/validation": epoch.validation_loss,
+                    "learning_rate": epoch.learning_rate,
+                    "images_per_second": epoch.images_per_second,
+                }
+                if epoch is history[-1]:
+                    values["peak_memory_gib"] = peak_memory(device)
+                for name, value in values.items():
+                    told = summary.scalar(name, value)
+                    writer.write_event(event_pb2.Event(wall_time=time.time(), step=epoch.epoch, summary=told))
+            writer.flush()
         written = len(history)
 
     return on_epoch

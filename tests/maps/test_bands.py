@@ -99,8 +99,9 @@ def test_bands_become_maps_of_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(total, maps.maps["xray"][:], rtol=1e-5)  # float32
     alone = halo_maps(read_snapshot(halos[0].source.snapshot_file), halos[0], PLAIN, rotations(2), {"xray": FLAT})
     np.testing.assert_allclose(maps.maps["tabulated"][:], alone["xray"], rtol=1e-6)
-    keys = {plan(halos, settings, tmp_path, {})[0].key for settings in (CONFIG, config, PLAIN)}
-    assert len(keys) == 3
+    wider = CONFIG.model_copy(update={"bands": CONFIG.bands | {"hard": Band(energies=(2.0, 12.0))}})
+    keys = {plan(halos, settings, tmp_path, {})[0].key for settings in (CONFIG, config, PLAIN, wider)}
+    assert len(keys | {plan(halos, config, tmp_path, {"tabulated": FLAT})[0].key}) == 5
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,12 @@ def test_the_job_sums_the_spectrum_s_energy(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_allclose(table.cooling[:, at], expected, rtol=1e-3)  # of a bin's width
     assert table.solar_metallicity == pytest.approx(0.462 / 3.462)
     assert "pyatomdb stand-in" in table.provenance
+    cooling_table.main([str(tmp_path / "band.h5"), "--energies", "2", "10"])  # it shines at 1 keV alone
+    band = read_cooling_table(tmp_path / "band.h5")
+    assert np.all(band.cooling == cooling_table.FAINTEST)
+    assert "2-10 keV" in band.provenance
+    with pytest.raises(InputError, match=r"--energies 3 1: must be two energies in keV, the lower first"):
+        cooling_table.main([str(tmp_path / "band.h5"), "--energies", "3", "1"])
 
 
 @pytest.mark.parametrize("folder", [None, "empty"])

@@ -133,7 +133,8 @@ def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if section:
-            inner.append((section, f"{prefix}{key}."))
+            of_many = getattr(field.annotation, "__origin__", None) is dict
+            inner.append((section, f"{prefix}{key}.NAME." if of_many else f"{prefix}{key}."))
             continue
         default = "needed" if field.is_required() else f"`{_shown(field.default)}`"
         rows.append(

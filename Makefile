@@ -1,4 +1,4 @@
-# make demo   the whole chain on real input, to a report page (about ten minutes on two cores)
+# make demo   the whole chain on real input, to a report page (about six minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
 # make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
@@ -54,6 +54,8 @@ bench: .venv/installed
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.scaling
 	@$(BIN)/python -m benchmarks.metrics
+	@$(BIN)/python -m benchmarks.monitors
+	@$(BIN)/python -m benchmarks.startup
 
 docs: .venv/installed
 	@$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs

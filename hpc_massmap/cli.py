@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpc_massmap.errors import InputError, line_of
 
@@ -24,8 +24,20 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
     )
     arguments.add_argument("config", type=Path, help="a file of configs/")
     arguments.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values in place of the config's")
-    arguments.add_argument("--force", action="store_true", help="redo the step even if it is finished")
+    arguments.add_argument("--force", action="store_true", help="discard what the step wrote, and redo it")
     return arguments
+
+
+def add_verb(verbs: Any, name: str, what: str, example: str) -> argparse.ArgumentParser:
+    """A parser of one verb of a job, with a help of its own; `verbs` is what `add_subparsers` returned."""
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return verb
 
 
 def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the maps of a sample of halos from simulation snapshots and halo catalogues."""
+"""Make the maps of a sample of halos from simulation snapshots and halo catalogues; go on where it was stopped."""
 
 from typing import TYPE_CHECKING
 

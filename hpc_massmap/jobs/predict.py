@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import TrainedModel
 
-EXAMPLE = "mpirun -n 4 python jobs/predict.py configs/multi3.yaml"
+EXAMPLE = """mpirun -n 4 python jobs/predict.py configs/multi3.yaml
+example: python jobs/predict.py configs/multi3.yaml --maps observed --out predicted"""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from hpc_massmap.cli import run_job
+from hpc_massmap.cli import add_verb, run_job
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -15,13 +15,17 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, help="the folder of a run")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|export|import|retry")
-    listing = verbs.add_parser("list", help="all trials, the best first")
+    listing = add_verb(verbs, "list", "all trials, the best first", "python jobs/trials.py runs/multi3 list")
     listing.add_argument("--json", action="store_true", help="as a list of objects")
-    export = verbs.add_parser("export", help="write all trials to a file")
+    written = "python jobs/trials.py runs/multi3 export trials.csv"
+    export = add_verb(verbs, "export", "write all trials to a file", written)
     export.add_argument("file", type=Path, help="of JSON lines, or CSV if it ends in .csv")
-    restore = verbs.add_parser("import", help="put the ended trials of a file into the database where it lacks them")
+    taken = "put the ended trials of a file into the database where it lacks them"
+    restore = add_verb(verbs, "import", taken, "python jobs/trials.py runs/multi3 import trials.jsonl")
     restore.add_argument("file", type=Path, help="of JSON lines, as `export` writes them")
-    retry = verbs.add_parser("retry", help="let workers try failed trials again")
+    retry = add_verb(
+        verbs, "retry", "let workers try failed trials again", "python jobs/trials.py runs/multi3 retry 7 12"
+    )
     retry.add_argument("tids", type=int, nargs="*", metavar="TID", help="all that failed if none is given")
     return parser
 

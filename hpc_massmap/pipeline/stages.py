@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpc_massmap.config import Config, load_config
+from hpc_massmap.dataset.imported import was_imported
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
@@ -85,7 +86,7 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
         "make_maps",
         ["slurm/make_maps.sh", str(base_path)],
         [_job("make_maps", str(base_path), "--consolidate")],
-        _is_done(maps, "make_maps"),
+        _is_done(maps, "make_maps") or was_imported(maps.maps),
     )
     found = [made]
     for model, path in paths.items():

@@ -4,6 +4,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import h5py
 import pytest
 
 from hpc_massmap.config import Config, Site, load_config
@@ -14,6 +15,7 @@ from hpc_massmap.pipeline.missing import why_missing
 from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
+from tests.synthetic import write_synthetic_maps
 from tests.test_docs import loaded
 
 
@@ -68,6 +70,16 @@ def test_done_is_what_is_recorded_with_this_config(base: Config) -> None:
     assert done == {"make_maps": False, "tune_star": False, "train_star": True, "evaluate_star": False}
     other = base.with_values("train", epochs=3)
     assert not any(stage.is_done for stage in stages(other, write_configs(other, ["star"]), Path("p.yaml")))
+
+
+def test_finished_maps_that_were_imported_need_no_snapshots(tmp_path: Path) -> None:
+    base = load_config(Path("configs/paper.yaml"), [f"runs={tmp_path}", f"maps.file={tmp_path}/maps.h5"])
+    paths = write_configs(base, ["star"])
+    write_synthetic_maps(base.maps.file, regions=3)
+    assert not stages(base, paths, Path("p.yaml"))[0].is_done
+    with h5py.File(base.maps.file, "r+") as file:
+        file.attrs["provenance"] = '{"imported": [{"file": "gadgetx.h5"}]}'
+    assert stages(base, paths, Path("p.yaml"))[0].is_done
 
 
 def test_a_branch_that_fails_ends_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ browsers show without a script from afar.
 
 import ast
 import importlib
+import inspect
 import io
 import os
 import pkgutil
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import hpc_massmap  # noqa: E402
-from hpc_massmap import config  # noqa: E402
+from hpc_massmap import config, site  # noqa: E402
 
 project = "hpc_massmap"
 author = "The hpc_massmap authors"
@@ -114,15 +115,18 @@ def _help(module: Any, job: str, *words: str) -> str:
     return told.getvalue()
 
 
+KINDS: dict[str, type[BaseModel]] = {"Config": config.Config, "Site": site.Site}
+
+
 class Keys(SphinxDirective):
-    """The keys of a class of hpc_massmap.config and of its sections: what is allowed, the default, what it means."""
+    """The keys of `Config` or `Site` and of their sections: what is allowed, the default, what it means."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        for file in (config.__file__, __file__):
+        for file in (config.__file__, site.__file__, __file__):
             self.env.note_dependency(str(file))
-        return self.parse_text_to_nodes("\n".join(_tables(getattr(config, self.arguments[0]), "")))
+        return self.parse_text_to_nodes("\n".join(_tables(KINDS[self.arguments[0]], "")))
 
 
 def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -149,7 +153,7 @@ def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _comments(model: type[BaseModel]) -> dict[str, str]:
     """What stands behind each key in the source."""
-    source = Path(str(config.__file__)).read_text()
+    source = Path(inspect.getfile(model)).read_text()
     lines = source.splitlines()
     classes = [
         node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model.__name__

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hpc_massmap.errors import InputError, line_of
 
 if TYPE_CHECKING:
-    from hpc_massmap.config import Config, Database, Site
+    from hpc_massmap.config import Config, Database
+    from hpc_massmap.site import Site
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -71,7 +72,7 @@ def _of_site(database: "Database", shared: "Path | None") -> "Database":
 
 def site_of(args: argparse.Namespace) -> "Site | None":
     """The checked site of a parsed command line, or None for this machine."""
-    from hpc_massmap.config import load_site
+    from hpc_massmap.site import load_site
 
     return load_site(args.site) if getattr(args, "site", None) else None
 

@@ -16,7 +16,7 @@ import submitit
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
-from hpc_massmap.config import Site
+from hpc_massmap.site import Site
 from hpc_massmap.slurm import MARK
 from hpc_massmap.storage import write_text
 

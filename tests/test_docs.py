@@ -21,9 +21,10 @@ import pytest
 from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-untyped]
 
 from hpc_massmap.cli import parse
-from hpc_massmap.config import Config, Database, load_config, load_site
+from hpc_massmap.config import Config, Database, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.sims.catalogue import read_catalogue
+from hpc_massmap.site import load_site
 from hpc_massmap.tune.database import database
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of

@@ -13,9 +13,9 @@ import pytest
 import submitit
 
 from hpc_massmap import launch, slurm
-from hpc_massmap.config import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.executor import prepare_rank
+from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps
@@ -50,7 +50,9 @@ def submit_here(function: Any, *arguments: Any, logs: Path, ranks: int = 1) -> l
 
 
 def test_squeue_is_asked_once_for_all_jobs_and_looks(programs: Path, tmp_path: Path) -> None:
-    program(programs, "squeue", "for n in $(seq 0 98); do echo 7 $n; done; echo 9 N/A")
+    program(
+        programs, "squeue", "for n in $(seq 0 98); do echo '7|'$n'|None|'; done; echo '9|N/A|Resources|hpc_massmap'"
+    )
     jobs: list[launch.Job] = [submitit.SlurmJob(tmp_path, name) for name in [*(f"7_{n}" for n in range(100)), "9"]]
     for _ in range(20):
         assert [job.job_id for job in jobs if launch.ended(job)] == ["7_99"]
@@ -62,7 +64,7 @@ def test_a_controller_that_is_away_takes_no_job_along(programs: Path, monkeypatc
     program(programs, "squeue", away)
     with pytest.raises(InputError, match=r"^squeue: Unable to contact slurm controller \(connect failure\)$"):
         slurm.in_queue()
-    program(programs, "squeue", "echo 7 0")
+    program(programs, "squeue", "echo '7|0|None|mine|too'")
     assert slurm.in_queue() == {"7_0"}
     slurm.expect(["8"])
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_CALLS", -1.0)

@@ -15,8 +15,9 @@ import pytest
 import submitit
 
 from hpc_massmap import launch, slurm
-from hpc_massmap.config import Site, load_config
+from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
+from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
 from hpc_massmap.train.final import train_rank
 from tests.cluster.cluster import Cluster

@@ -7,13 +7,14 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hpc_massmap.config import Config, Site, load_config
+from hpc_massmap.config import Config, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.here import run_here
 from hpc_massmap.pipeline.missing import why_missing
 from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
 from hpc_massmap.run import Run
+from hpc_massmap.site import Site
 from hpc_massmap.storage import write_json, write_text
 from tests.synthetic import write_synthetic_maps
 from tests.test_docs import loaded

@@ -1,0 +1,58 @@
+"""The site file: how a cluster is asked for a worker or a training, one file a cluster."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from hpc_massmap.config import Count, Database, Positive, Section
+from hpc_massmap.yamlfile import load_yaml, validated
+
+OWN_OPTIONS = (
+    *("partition", "account", "qos", "constraint", "nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "mem"),
+    *("mem-per-cpu", "gpus", "gpus-per-node", "gpus-per-task", "gres", "time", "signal", "requeue", "no-requeue"),
+    *("array", "output", "error", "open-mode", "job-name", "wrap", "test-only", "parsable"),
+)
+
+
+class Site(Section):
+    """One cluster: what a worker or a training asks Slurm for, and what its shell needs first."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodes: Count = 1  # of each worker or training
+    tasks_per_node: Count | None = None  # ranks on each node; None: tune.ranks or train.ranks of the config, spread
+    gpus_per_task: Annotated[int, Field(ge=0)] = 0
+    cpus_per_task: Count = 1
+    mem_gb: Positive = 4  # on each node
+    minutes: Count = 60
+    signal_seconds: Count = 120  # before the end of its time that a job is told
+    setup: list[str] = Field(default=[])  # shell lines: modules, environment
+    sbatch: dict[str, Any] = Field(
+        default={}
+    )  # what else to ask sbatch, by its long option; true for one without a value
+    container: Path | None = None  # the Apptainer image that workers and trainings run in
+    database: Database | None = None  # in place of the run's own
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        taken = [option for option in self.sbatch if option.lstrip("-").replace("_", "-") in OWN_OPTIONS]
+        if taken:
+            raise ValueError(f"sbatch.{taken[0]}: a key of the site's own says that, or the suite decides it")
+        for option, value in self.sbatch.items():
+            if value is False or not isinstance(value, str | int):
+                raise ValueError(f"sbatch.{option}: must be text or a number, or true for an option without a value")
+        return self
+
+    @model_validator(mode="after")
+    def _told_after_its_start(self) -> Self:
+        if self.signal_seconds >= 60 * self.minutes:
+            raise ValueError(f"signal_seconds = {self.signal_seconds}: must be less than the {self.minutes} minutes")
+        return self
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file; its errors are those of `load_config`."""
+    return validated(Site, load_yaml(path), {}, str(path))

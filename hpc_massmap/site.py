@@ -32,7 +32,7 @@ class Site(Section):
     setup: list[str] = Field(default=[])  # shell lines: modules, environment
     sbatch: dict[str, Any] = Field(
         default={}
-    )  # what else to ask sbatch, by its long option; true for one without a value
+    )  # what else to ask sbatch, by long option; true for one without value
     container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
 

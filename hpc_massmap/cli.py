@@ -56,7 +56,9 @@ def parse(arguments: argparse.ArgumentParser, argv: list[str] | None) -> argpars
 def config_of(args: argparse.Namespace) -> "Config":
     """The checked config of a parsed command line; a site's database takes the place of the config's."""
     from hpc_massmap.config import load_config
+    from hpc_massmap.site import refuse_site
 
+    refuse_site(args.config)
     config = load_config(args.config, args.overrides)
     site = site_of(args)
     if site and site.database:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from hpc_massmap.config import Count, Database, Positive, Section
+from hpc_massmap.config import Config, Count, Database, Positive, Section
+from hpc_massmap.errors import InputError
 from hpc_massmap.yamlfile import load_yaml, validated
 
 OWN_OPTIONS = (
@@ -55,4 +56,19 @@ class Site(Section):
 
 def load_site(path: Path) -> Site:
     """Read a site file; its errors are those of `load_config`."""
-    return validated(Site, load_yaml(path), {}, str(path))
+    data = load_yaml(path)
+    if _is_of(data, Config, Site):
+        raise InputError(f"{path}: a config, not a site file; see configs/sites/template.yaml")
+    return validated(Site, data, {}, str(path))
+
+
+def refuse_site(path: Path) -> None:
+    """Raise an InputError if a site file was given in place of a config."""
+    if _is_of(load_yaml(path), Site, Config):
+        raise InputError(f"{path}: a site file, not a config; give it with --site")
+
+
+def _is_of(data: dict[str, Any], schema: type[Section], wanted: type[Section]) -> bool:
+    """Whether these are the keys of one kind of file where another is wanted."""
+    keys = data.keys() - {"extends"}
+    return keys <= schema.model_fields.keys() and not keys <= wanted.model_fields.keys()

@@ -57,7 +57,10 @@ def _first_problem(error: ValidationError, schema: type[BaseModel], origins: dic
     message = problem["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").replace("String should", "must")
     shown = re.sub(r"//[^/@\s]*@", "//...@", json.dumps(problem["input"], default=str))  # no password of a URI
-    return f"{origin}: {key} = {shown[:100]}: {message}" if key else f"{origin}: {message}"
+    if isinstance(problem["input"], dict) and len(shown) > 100:  # a whole section: its beginning says nothing
+        shown = ""
+    named = f"{key} = {shown[:100]}" if shown else key
+    return f"{origin}: {named}: {message}" if key else f"{origin}: {message}"
 
 
 def _ancestors(key: str) -> list[str]:
@@ -79,12 +82,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; what is wrong with it in one line."""
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text())
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; give a file in it") from None
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such config file") from None
     except PermissionError:
         raise InputError(f"{path}: cannot be read; check its permissions") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
+        raise InputError(f"{path}: not a text file; save it as UTF-8") from None
     except MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{path}:{line} not valid YAML: {(error.problem or error.context or '').strip()}") from None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Config, load_config, load_site
 from hpc_massmap.errors import InputError
 from hpc_massmap.yamlfile import dump_yaml
 
@@ -101,6 +101,26 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, part: s
     assert "\n" not in str(error.value)
     assert str(path.parent) in str(error.value)
     assert part in str(error.value)
+
+
+def test_a_file_of_another_kind_is_told_as_such(minimal: Path) -> None:
+    latin = minimal.with_name("latin.yaml")
+    latin.write_bytes(b"name: caf\xe9\n")
+    site = Path("configs/sites/gpu.yaml")
+    for path, part in ((latin, "save it as UTF-8"), (minimal.parent, "a folder")):
+        with pytest.raises(InputError, match=f"{path}: .*{part}"):
+            load_config(path)
+    with pytest.raises(InputError, match=f"{site}: a site file, not a config; give it with --site"):
+        refuse_site(site)
+    refuse_site(minimal)
+    for path in (minimal, Path("configs/multi1.yaml")):
+        with pytest.raises(InputError, match=f"{path}: a config, not a site file"):
+            load_site(path)
+
+
+def test_a_whole_section_is_not_printed(minimal: Path) -> None:
+    with pytest.raises(InputError, match=r"^command line: train: warmup = 1000 must be less"):
+        load_config(minimal, ["train.warmup=1000"])
 
 
 def test_the_error_names_the_file_that_holds_the_key(minimal: Path) -> None:

@@ -3,13 +3,15 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from hpc_massmap import cli
 from hpc_massmap.train.final import EXIT_REQUEUE
 
 PAGE = Path("docs/errors.md")
-ERRORS = ("InputError", "DatabaseUnreachable", "Silent")
+ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "OutOfMemory", "SharedError", "Silent")
+SCHEMA, READER = Path("hpc_massmap/config.py"), Path("hpc_massmap/yamlfile.py")
 SHORTEST = 5  # letters by which a message is recognised
 
 
@@ -22,21 +24,31 @@ def fragments(node: ast.expr) -> Iterator[list[str]]:
         for value in node.values:
             yield from fragments(value)
     elif isinstance(node, ast.JoinedStr):
-        yield [part.value for part in node.values if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        for choice in product(*(list(fragments(part)) or [[]] for part in parts)):
+            yield [word for words in choice for word in words]
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield [node.value]
+
+
+def texts(path: Path) -> Iterator[tuple[int, ast.expr]]:
+    """The line and the expression of each message of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        name = getattr(getattr(node, "func", None), "id", None)
+        if isinstance(node, ast.Call) and (name in ERRORS or (name == "ValueError" and path == SCHEMA)) and node.args:
+            yield node.lineno, node.args[0]
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and path == READER:
+            yield node.lineno, node.value
 
 
 def messages() -> dict[str, list[str]]:
     """The fixed words of every message of the code, by file and line."""
     found = {}
     for path in sorted(Path("hpc_massmap").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            name = getattr(getattr(node, "func", None), "id", None)
-            if isinstance(node, ast.Call) and name in ERRORS and node.args:
-                for number, parts in enumerate(fragments(node.args[0])):
-                    words = [tidy(word) for part in parts for word in part.split("...")]
-                    found[f"{path}:{node.lineno}:{number}"] = [word for word in words if len(word) >= SHORTEST]
+        for line, text in texts(path):
+            for number, parts in enumerate(fragments(text)):
+                words = [tidy(word) for part in parts for word in part.split("...")]
+                found[f"{path}:{line}:{number}"] = [word for word in words if len(word) >= SHORTEST]
     return found
 
 
@@ -81,3 +93,8 @@ def test_every_explained_line_exists() -> None:
 def test_the_exit_codes_are_those_of_the_code() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
     assert listed == {0, 1, cli.EXIT_BAD_INPUT, EXIT_REQUEUE, cli.EXIT_INTERRUPTED, cli.EXIT_TERMINATED}
+
+
+def test_every_kind_of_error_is_looked_at() -> None:
+    text = "\n".join(path.read_text() for path in Path("hpc_massmap").rglob("*.py"))
+    assert set(re.findall(r"^class (\w+)\(InputError\)", text, re.MULTILINE)) <= set(ERRORS)

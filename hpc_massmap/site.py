@@ -31,9 +31,7 @@ class Site(Section):
     minutes: Count = 60
     signal_seconds: Count = 120  # before the end of its time that a job is told
     setup: list[str] = Field(default=[])  # shell lines: modules, environment
-    sbatch: dict[str, Any] = Field(
-        default={}
-    )  # what else to ask sbatch, by long option; true for one without value
+    sbatch: dict[str, Any] = Field(default={})  # what else to ask sbatch, by long option; true for one without value
     container: Path | None = None  # the Apptainer image that workers and trainings run in
     database: Database | None = None  # in place of the run's own
 

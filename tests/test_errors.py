@@ -11,7 +11,8 @@ from hpc_massmap.train.final import EXIT_REQUEUE
 
 PAGE = Path("docs/errors.md")
 ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "OutOfMemory", "SharedError", "Silent")
-SCHEMA, READER = Path("hpc_massmap/config.py"), Path("hpc_massmap/yamlfile.py")
+SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/site.py"))
+READER = Path("hpc_massmap/yamlfile.py")
 SHORTEST = 5  # letters by which a message is recognised
 
 
@@ -41,7 +42,7 @@ def texts(path: Path) -> Iterator[tuple[int, ast.expr]]:
     """The line and the expression of each message of a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         name = getattr(getattr(node, "func", None), "id", None)
-        if isinstance(node, ast.Call) and (name in ERRORS or (name == "ValueError" and path == SCHEMA)) and node.args:
+        if isinstance(node, ast.Call) and (name in ERRORS or (name == "ValueError" and path in SCHEMAS)) and node.args:
             yield node.lineno, node.args[0]
         if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and path == READER:
             yield node.lineno, node.value

@@ -1,6 +1,7 @@
 """The command line that every job shares: a config, overrides, --site, --force, and one-line errors."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
 
@@ -87,6 +89,9 @@ def run_job(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         main()
+    except BrokenPipeError:  # whoever read what we print has enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE_CLOSED)
     except (InputError, OSError) as error:
         line = line_of(error)
         if line is None:

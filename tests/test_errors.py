@@ -98,7 +98,15 @@ def test_every_explained_line_exists() -> None:
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
-    assert listed == {0, 1, cli.EXIT_BAD_INPUT, EXIT_REQUEUE, cli.EXIT_INTERRUPTED, cli.EXIT_TERMINATED}
+    assert listed == {
+        0,
+        1,
+        cli.EXIT_BAD_INPUT,
+        EXIT_REQUEUE,
+        cli.EXIT_INTERRUPTED,
+        cli.EXIT_PIPE_CLOSED,
+        cli.EXIT_TERMINATED,
+    }
 
 
 def test_every_kind_of_error_is_looked_at() -> None:

@@ -39,7 +39,7 @@ def guard(run: Run) -> None:
     alone = time.monotonic()
     while (run.database / "endpoint.json").exists() and read_json(run.database / "endpoint.json") == endpoint:
         time.sleep(SECONDS_BETWEEN_LOOKS)
-        if _lives(read_json(run.database / OWNER)):
+        if _launcher_lives(run.database / OWNER):
             alone = time.monotonic()
             continue
         try:
@@ -54,8 +54,13 @@ def guard(run: Run) -> None:
             print(error, flush=True)
 
 
-def _lives(owner: dict[str, object]) -> bool:
-    return owner["started"] is not None and _started(owner["pid"]) == owner["started"]
+def _launcher_lives(path: Path) -> bool:
+    try:
+        owner = read_json(path)
+    except InputError:  # damaged: whoever launches next writes it anew
+        return False
+    started = owner.get("started") if isinstance(owner, dict) else None
+    return started is not None and _started(owner.get("pid")) == started
 
 
 def _started(pid: object) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpc_massmap.run import Run
+from hpc_massmap.tune import guard
 from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
@@ -59,3 +60,10 @@ def test_what_a_killed_launcher_leaves_finishes_the_study_and_shuts_its_database
     assert again.returncode == 0, output
     assert f"{TRIALS}/{TRIALS} trials" in output
     assert run.best.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])
+def test_a_launcher_whose_record_is_damaged_is_taken_for_gone(content: str, tmp_path: Path) -> None:
+    (tmp_path / "launcher.json").write_text(content)
+    assert not guard._launcher_lives(tmp_path / "launcher.json")
+    assert not guard._launcher_lives(tmp_path / "none.json")

@@ -82,6 +82,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; what is wrong with it in one line."""
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text())
+        json.dumps(data, default=str)  # not what has an alias to itself in it
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; give a file in it") from None
     except (FileNotFoundError, NotADirectoryError):

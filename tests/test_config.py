@@ -119,6 +119,12 @@ def test_a_file_of_another_kind_is_told_as_such(minimal: Path) -> None:
             load_site(path)
 
 
+def test_an_alias_to_itself_is_told(minimal: Path) -> None:
+    minimal.write_text("name: &a {x: *a}\n")
+    with pytest.raises(InputError, match="not valid YAML: Circular reference"):
+        load_config(minimal)
+
+
 def test_a_whole_section_is_not_printed(minimal: Path) -> None:
     with pytest.raises(InputError, match=r"^command line: train: warmup = 1000 must be less"):
         load_config(minimal, ["train.warmup=1000"])

@@ -17,7 +17,7 @@ from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
 from tests.synthetic import write_synthetic_maps
 
-JOBS = sorted(Path("jobs").glob("*.py"))
+JOBS = sorted(Path("jobs").glob("[!_]*.py"))
 OTHERS = ("cooling_table", "database", "maps", "monitor", "trials")  # those take a file or the folder of a run
 STEPS = [path for path in JOBS if path.stem not in OTHERS]
 CONFIG = """

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.dataset.heap import has_sound_heaps
 from hpc_massmap.dataset.stacks import PartedStack, Stack
 from hpc_massmap.errors import InputError, first_line
 
@@ -97,6 +98,8 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
 def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     if file.attrs.get("schema") != SCHEMA:
         raise InputError(f"{path}: schema {file.attrs.get('schema')}, but this version reads schema {SCHEMA}")
+    if not has_sound_heaps(path, file):
+        raise InputError(f"{path}: its texts are damaged; make it again")
     names = sorted(file["maps"])
     for name in needed:
         if name not in names:

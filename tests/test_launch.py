@@ -133,7 +133,7 @@ class Counter:
         return arguments
 
     def checkpoint(self, *arguments: Any) -> None:
-        raise NotImplementedError
+        raise AssertionError("it only has to be there: a job without one is not requeued")
 
 
 def test_what_can_be_requeued_is_requeued_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

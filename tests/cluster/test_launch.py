@@ -202,7 +202,7 @@ class Stubborn:
             time.sleep(300)
 
     def checkpoint(self, folder: Path) -> None:
-        raise NotImplementedError
+        raise AssertionError("it only has to be there: a job without one is not requeued")
 
 
 def test_a_job_in_a_container_is_requeued_from_outside(here: Cluster, tmp_path: Path) -> None:

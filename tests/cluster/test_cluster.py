@@ -18,6 +18,7 @@ dist.init_process_group("gloo")
 number = torch.ones(1) * (dist.get_rank() + 1)
 dist.all_reduce(number)
 print("sum", number.item())
+dist.destroy_process_group()
 """
 
 

@@ -20,14 +20,28 @@ EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
 
-def parser(description: str, example: str) -> argparse.ArgumentParser:
-    """A parser with what every job takes; a job adds its own options."""
-    arguments = argparse.ArgumentParser(
-        description=description, epilog=f"example: {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+def plain_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
+    """A parser of nothing yet, whose help is a job's docstring and examples."""
+    return argparse.ArgumentParser(
+        description=description,
+        epilog="\n".join(f"example: {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def parser(description: str | None, example: str) -> argparse.ArgumentParser:
+    """A parser with what every step takes; a job adds its own options."""
+    arguments = plain_parser(description, example)
     arguments.add_argument("config", type=Path, help="a file of configs/")
     arguments.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values in place of the config's")
     arguments.add_argument("--force", action="store_true", help="discard what the step wrote, and redo it")
+    return arguments
+
+
+def run_parser(description: str | None, example: str) -> argparse.ArgumentParser:
+    """A parser of a job that looks into a run which is there."""
+    arguments = plain_parser(description, example)
+    arguments.add_argument("run", type=Path, help="the folder of a run")
     return arguments
 
 

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hpc_massmap.cli import run_job
+from hpc_massmap.cli import plain_parser, run_job
 from hpc_massmap.errors import InputError
 
 ELEMENTS = [1, 2, 6, 7, 8, 14, 26]  # H He C N O Si Fe
@@ -24,12 +24,9 @@ FILES = ("apec_line.fits", "apec_coco.fits", "userdata")  # the last is what PyA
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    arguments = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: python jobs/cooling_table.py data/cooling.h5\n"
-        "example: python jobs/cooling_table.py data/hard.h5 --energies 2 10",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    bolometric = "python jobs/cooling_table.py data/cooling.h5"
+    hard = "python jobs/cooling_table.py data/hard.h5 --energies 2 10"
+    arguments = plain_parser(__doc__, bolometric, hard)
     arguments.add_argument("file", type=Path, help="the table to write, HDF5")
     arguments.add_argument(
         "--energies", type=float, nargs=2, default=(1e-3, 100.0), metavar="KEV", help="of a band (default: 0.001 100)"

@@ -3,19 +3,12 @@
 
 import argparse
 import signal
-from pathlib import Path
 
-from hpc_massmap.cli import run_job
+from hpc_massmap.cli import run_job, run_parser
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: python jobs/database.py runs/multi3",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, help="the folder of a run")
-    return parser
+    return run_parser(__doc__, "python jobs/database.py runs/multi3")
 
 
 def main(argv: list[str] | None = None) -> None:

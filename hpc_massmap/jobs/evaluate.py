@@ -7,7 +7,7 @@ EXAMPLE = "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__ or "", EXAMPLE), argv)
+    args = parse(parser(__doc__, EXAMPLE), argv)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.metrics.driver import evaluate

@@ -13,7 +13,7 @@ EXAMPLE = "mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidat
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = parser(__doc__ or "", EXAMPLE)
+    arguments = parser(__doc__, EXAMPLE)
     arguments.add_argument(
         "--consolidate", action="store_true", help="make the map file one contiguous file, and remove its parts"
     )

@@ -4,28 +4,26 @@
 import argparse
 from pathlib import Path
 
-from hpc_massmap.cli import add_verb, run_job
+from hpc_massmap.cli import add_verb, plain_parser, run_job
 
-EXAMPLE = """example: python jobs/maps.py show runs/demo/maps.h5 --halo 0 17
-example: python jobs/maps.py check runs/demo/maps.h5"""
+SHOW = "python jobs/maps.py show runs/demo/maps.h5 --halo 0 17"
+CHECK = "python jobs/maps.py check runs/demo/maps.h5"
 IMPORT_EXAMPLE = """python jobs/maps.py import gadgetx.h5 simba.h5 the300.h5
              --simulation GADGET-X GIZMO-SIMBA --h 0.6777 --omega-m 0.307115
              --redshift 128:0 127:0.022 126:0.045 125:0.069 124:0.093 123:0.117"""
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__, SHOW, CHECK)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|check|import")
     drawn = "draw the maps of halos, as fig. 2 of the paper does"
-    show = add_verb(verbs, "show", drawn, "python jobs/maps.py show runs/demo/maps.h5 --halo 0 17")
+    show = add_verb(verbs, "show", drawn, SHOW)
     show.add_argument("file", type=Path, help="a map file")
     show.add_argument("--halo", type=int, nargs="+", required=True, metavar="H", help="rows of /halo, a column each")
     show.add_argument("--projection", type=int, default=0, metavar="P", help="the line of sight (default: 0)")
     show.add_argument("--out", type=Path, metavar="PNG", help="default: <file>_halo_H.png beside the file")
     checked = "check schema, pixels, digest, and totals against the catalogue's masses"
-    check = add_verb(verbs, "check", checked, "python jobs/maps.py check runs/demo/maps.h5")
+    check = add_verb(verbs, "check", checked, CHECK)
     check.add_argument("file", type=Path, help="a map file")
     take = add_verb(verbs, "import", "make a map file of the collaboration's HDF5 files", IMPORT_EXAMPLE)
     take.add_argument("files", type=Path, nargs="+", metavar="FILE", help="with Xray, SZ, star, total_mass, M_200, ...")

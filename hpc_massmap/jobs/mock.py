@@ -7,7 +7,7 @@ EXAMPLE = "mpirun -n 2 python jobs/mock.py configs/mock.yaml mock.halos=100 mock
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__ or "", EXAMPLE), argv)
+    args = parse(parser(__doc__, EXAMPLE), argv)
 
     from hpc_massmap.mpi import communicator, on_first
     from hpc_massmap.progress import progress

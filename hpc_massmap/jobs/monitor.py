@@ -4,18 +4,12 @@
 import argparse
 import io
 import sys
-from pathlib import Path
 
-from hpc_massmap.cli import run_job
+from hpc_massmap.cli import run_job, run_parser
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: python jobs/monitor.py runs/multi3",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, help="the folder of a run")
+    parser = run_parser(__doc__, "python jobs/monitor.py runs/multi3")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="print one screen; so it does where there is no terminal")
     how.add_argument("--json", action="store_true", help="print one JSON object; docs/tuning.md says which keys it has")

@@ -13,7 +13,7 @@ EXAMPLE = "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = with_site(parser(__doc__ or "", EXAMPLE))
+    arguments = with_site(parser(__doc__, EXAMPLE))
     arguments.add_argument("--models", nargs="+", metavar="MODEL", help="some of the paper's; all by default")
     asks = "ask sbatch for more, for a stage or all of a kind, as make_maps:ntasks=16 or train:account=mine"
     arguments.add_argument("--ask", action="append", default=[], metavar="STAGE:OPTION", help=asks)

@@ -18,7 +18,7 @@ example: python jobs/predict.py configs/multi3.yaml --maps observed --out predic
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = parser(__doc__ or "", EXAMPLE)
+    arguments = parser(__doc__, EXAMPLE)
     arguments.add_argument("--maps", type=Path, metavar="FOLDER", help="maps of your own: NAME_VIEW.fits or .npy")
     arguments.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go: NAME_TARGET.fits")
     args = parse(arguments, argv)

@@ -4,16 +4,11 @@
 import argparse
 from pathlib import Path
 
-from hpc_massmap.cli import add_verb, run_job
+from hpc_massmap.cli import add_verb, run_job, run_parser
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: python jobs/trials.py runs/multi3 list",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, help="the folder of a run")
+    parser = run_parser(__doc__, "python jobs/trials.py runs/multi3 list")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|export|import|retry")
     listing = add_verb(verbs, "list", "all trials, the best first", "python jobs/trials.py runs/multi3 list")
     listing.add_argument("--json", action="store_true", help="as a list of objects")

@@ -163,19 +163,6 @@ def candidates(source: Source, cuts: Selection) -> list[Halo]:
     ]
 
 
-def select_halos(sources: list[Source], cuts: Selection) -> list[Halo]:
-    """The candidates of all sources, one source after the other.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    halos = [halo for source in sources for halo in candidates(source, cuts)]
-    check_some_are_left(halos, sources, cuts)
-    return halos
-
-
 def check_some_are_left(halos: list[Halo], sources: list[Source], cuts: Selection) -> None:
     """Refuse to go on without a candidate.
 

@@ -17,8 +17,9 @@ from hpc_massmap.dataset.writing import consolidate
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.selection import Halo, find_sources, select_halos, siblings
+from hpc_massmap.sims.selection import Halo, find_sources, siblings
 from hpc_massmap.sims.snapshot import read_snapshot
+from tests.sims.files import all_candidates
 
 EXAMPLES = Path("examples/gadget4_L50")
 SELECTION = Selection(m200_min=1e13)
@@ -37,7 +38,7 @@ def regions(tmp_path: Path) -> Path:
 
 
 def selected(folder: Path, snapshots: list[int]) -> list[Halo]:
-    return select_halos(find_sources([simulation(folder, snapshots)]), SELECTION)
+    return all_candidates(find_sources([simulation(folder, snapshots)]), SELECTION)
 
 
 def draw(path: Path, halos: list[Halo], config: Maps = CONFIG) -> list[int]:

@@ -20,8 +20,9 @@ from hpc_massmap.dataset.writing import write_map_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.selection import find_sources, select_halos
+from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot
+from tests.sims.files import all_candidates
 from tests.synthetic import NAMES, cluster_maps
 
 Table = dict[str, Any]
@@ -97,7 +98,7 @@ def test_a_good_file_passes_and_its_masses_are_those_of_a_plain_loop(tmp_path: P
 
 def test_maps_of_a_real_halo_pass(tmp_path: Path) -> None:
     examples = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])
-    halos = select_halos(find_sources([examples]), Selection(m200_min=1e13))
+    halos = all_candidates(find_sources([examples]), Selection(m200_min=1e13))
     views, config = rotations(29)[:2], Maps(adaptive_smoothing=32)
     stacks = [halo_maps(read_snapshot(halo.source.snapshot_file), halo, config, views) for halo in halos]
     write_map_file(tmp_path / "maps.h5", NAMES, halo_table(halos), views, stacks, {"adaptive_smoothing": 32})

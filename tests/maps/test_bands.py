@@ -23,10 +23,11 @@ from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.maps.spectrum import energy_above, energy_between
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.particles import Gas
-from hpc_massmap.sims.selection import find_sources, select_halos
+from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot
 from tests.maps.test_emission import H, flat_table, gaunt_by_sommerfeld
 from tests.maps.test_physics import gas
+from tests.sims.files import all_candidates
 
 BANDS = {"soft": (0.0, 0.5), "middle": (0.5, 2.0), "hard": (2.0, 10.0), "rest": (10.0, 1e4)}
 PLAIN = Maps(lines_of_sight=2, kernel="cubic_spline", adaptive_smoothing=32)
@@ -84,7 +85,7 @@ def test_a_band_of_a_table_is_the_table_s() -> None:
 
 def test_bands_become_maps_of_the_file(tmp_path: Path) -> None:
     folder = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])
-    halos = select_halos(find_sources([folder]), Selection(m200_min=1e13))
+    halos = all_candidates(find_sources([folder]), Selection(m200_min=1e13))
     write_cooling_table(tmp_path / "table.h5", FLAT)
     table = Band(cooling_table=tmp_path / "table.h5")
     config = CONFIG.model_copy(update={"bands": CONFIG.bands | {"tabulated": table}})

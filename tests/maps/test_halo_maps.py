@@ -12,8 +12,9 @@ from hpc_massmap.maps import reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.sims.particles import Particles
-from hpc_massmap.sims.selection import find_sources, select_halos
+from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot
+from tests.sims.files import all_candidates
 
 NEIGHBOURS = 32
 EXAMPLES = Simulation(name="gadget4", folder=Path("examples/gadget4_L50"), region="region_0001", snapshots=[106])
@@ -26,7 +27,7 @@ def radii_by_sorting(particles: Particles) -> FloatArray:
 
 @pytest.mark.parametrize("adaptive", [NEIGHBOURS, None])
 def test_each_type_counts_with_its_own_masses_and_kernels(adaptive: int | None) -> None:
-    (halo,) = select_halos(find_sources([EXAMPLES]), Selection(m200_min=1e13))
+    (halo,) = all_candidates(find_sources([EXAMPLES]), Selection(m200_min=1e13))
     real, rng = read_snapshot(halo.source.snapshot_file), np.random.default_rng(0)
     gas = replace(real.gas, masses=rng.lognormal(25, 1, len(real.gas)))
     dark_matter, stars = (replace(p, masses=rng.lognormal(25, 1, len(p))) for p in (real.dark_matter, real.stars))

@@ -7,6 +7,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from hpc_massmap.config import Selection
+from hpc_massmap.sims.selection import Halo, Source, candidates
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gadget4_L50"
 COLUMNS = ["ID", "hostHalo", "Mvir", "Xc", "Yc", "Zc", "Rvir", "fMhires", "M_gas", "M_star", "R_500"]
 HALO = dict(zip(COLUMNS, ["1", "0", "5e13", "100", "100", "100", "700", "1.0", "5e12", "5e11", "450"], strict=True))
@@ -103,3 +106,8 @@ def write_binary(
 def _write_record(file: BinaryIO, content: bytes, order: str) -> None:
     marker = np.array([len(content)], order + "u4").tobytes()
     file.write(marker + content + marker)
+
+
+def all_candidates(sources: list[Source], cuts: Selection) -> list[Halo]:
+    """Of all sources, one after the other; the job shares them between its ranks."""
+    return [halo for source in sources for halo in candidates(source, cuts)]

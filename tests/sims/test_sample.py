@@ -18,8 +18,8 @@ from hpc_massmap.sims.sample import (
     name_of,
     object_of,
 )
-from hpc_massmap.sims.selection import Halo, find_sources, select_halos
-from tests.sims.files import EXAMPLE
+from hpc_massmap.sims.selection import Halo, find_sources
+from tests.sims.files import EXAMPLE, all_candidates
 from tests.sims.universe import GADGET, SIMBA, halo, universe
 
 BOTH = [GADGET, SIMBA]
@@ -83,7 +83,7 @@ def test_an_object_is_followed_back_by_place_and_mass() -> None:
 
 def test_every_region_of_the_example_is_one_object_at_five_times() -> None:
     simulation = Simulation(name="g", folder=EXAMPLE, region="region_*", snapshots=[102, 103, 104, 105, 106])
-    halos = select_halos(find_sources([simulation]), Selection(m200_min=1e13))
+    halos = all_candidates(find_sources([simulation]), Selection(m200_min=1e13))
     objects = object_of(halos)
     assert len(halos) == 171
     assert len({(one.source.region, objects[name_of(one)]) for one in halos}) == 36

@@ -5,8 +5,8 @@ import pytest
 
 from hpc_massmap.config import Selection, Simulation
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.selection import find_sources, select_halos, sources_digest
-from tests.sims.files import EXAMPLE, write_catalogue, write_snapshot
+from hpc_massmap.sims.selection import check_some_are_left, find_sources, sources_digest
+from tests.sims.files import EXAMPLE, all_candidates, write_catalogue, write_snapshot
 
 REDSHIFTS = {7: 1.0, 9: 0.0}
 
@@ -29,7 +29,7 @@ def regions(tmp_path: Path) -> Path:
 
 
 def test_the_order_is_region_then_snapshot_then_catalogue(regions: Path) -> None:
-    halos = select_halos(find_sources([simulation(regions)]), Selection())
+    halos = all_candidates(find_sources([simulation(regions)]), Selection())
     rows = [(halo.source.region, halo.source.snapshot, halo.halo_id) for halo in halos]
     assert rows[:4] == [("region_1", 9, 91), ("region_1", 9, 92), ("region_1", 7, 71), ("region_1", 7, 72)]
     assert rows[4:] == [("region_2", 9, 91), ("region_2", 7, 71)]
@@ -37,7 +37,7 @@ def test_the_order_is_region_then_snapshot_then_catalogue(regions: Path) -> None
 
 
 def test_lengths_become_physical_and_lose_h(regions: Path) -> None:
-    today, _, early = select_halos(find_sources([simulation(regions)]), Selection())[:3]
+    today, _, early = all_candidates(find_sources([simulation(regions)]), Selection())[:3]
     assert (today.r200, today.r500, early.r200) == (1400, 900, 700)  # h = 0.5, a = 1 and 0.5
     assert today.centre.tolist() == [200, 200, 200]
     assert early.centre.tolist() == [100, 100, 100]
@@ -47,19 +47,19 @@ def test_lengths_become_physical_and_lose_h(regions: Path) -> None:
 
 def test_the_mass_cuts_and_contamination(regions: Path) -> None:
     sources = find_sources([simulation(regions)])
-    heavy = select_halos(sources, Selection(m200_min=5e13))
+    heavy = all_candidates(sources, Selection(m200_min=5e13))
     assert {halo.m200 for halo in heavy} == {8e13}
-    assert {halo.m200 for halo in select_halos(sources, Selection(m200_max=5e13))} == {4e13}
+    assert {halo.m200 for halo in all_candidates(sources, Selection(m200_max=5e13))} == {4e13}
     write_catalogue(sources[0].catalogue_file, {"fMhires": "0.999"}, {"ID": "3"})
-    assert [halo.halo_id for halo in select_halos(sources[:1], Selection())] == [3]
-    assert len(select_halos(sources[:1], Selection(uncontaminated=False))) == 2
+    assert [halo.halo_id for halo in all_candidates(sources[:1], Selection())] == [3]
+    assert len(all_candidates(sources[:1], Selection(uncontaminated=False))) == 2
 
 
 def test_an_empty_sample_says_which_cut_removed_how_many(regions: Path) -> None:
     sources = find_sources([simulation(regions)])
     write_catalogue(sources[0].catalogue_file, {"fMhires": "0.9", "Mvir": "6e13"})
     with pytest.raises(InputError) as error:
-        select_halos(sources, Selection(m200_min=5e13, m200_max=7e13))
+        check_some_are_left([], sources, Selection(m200_min=5e13, m200_max=7e13))
     assert str(error.value) == (
         "selection: none of the 5 halos in 4 catalogues is left: m200_min = 5e+13 removed 3, "
         "m200_max = 7e+13 removed 1, uncontaminated (fMhires == 1) removed 1"
@@ -107,4 +107,4 @@ def test_the_example_sample() -> None:
     gadget = Simulation(name="g", folder=EXAMPLE, region="region_*", snapshots=[101, 102, 103, 104, 105, 106])
     sources = find_sources([gadget])  # 101 is not there
     assert len(sources) == 36 * 5
-    assert len(select_halos(sources, Selection(m200_min=1e13))) == 171
+    assert len(all_candidates(sources, Selection(m200_min=1e13))) == 171

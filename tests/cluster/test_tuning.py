@@ -30,7 +30,7 @@ minutes: {minutes}
 signal_seconds: {signal}
 """
 TRIALS = 3  # of a calm study, and the first of longer ones
-EPOCHS = 22
+EPOCHS = 16
 
 
 def prepared(folder: Path, trials: int = TRIALS, minutes: int = 10, signal_seconds: int = 30) -> Run:
@@ -74,20 +74,28 @@ def running(run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
-def victim(run: Run) -> tuple[str, dict[str, Any]]:
-    """A worker's job, and the trial it is in the middle of."""
+def victim(run: Run, but: str = "") -> tuple[str, dict[str, Any]]:
+    """A worker's job, another than one, and the trial it is in the middle of."""
+
+    def found() -> list[tuple[str, dict[str, Any]]]:
+        return [(job, trial) for job, trial in running(run).items() if job != but]
+
     wait_until((run.database / "endpoint.json").exists, "the database", 60)
-    return next(iter(wait_until(lambda: running(run), "a trial in the middle of its training", 150).items()))
+    return wait_until(found, "a trial in the middle of its training", 150)[0]
 
 
-def taken_over(run: Run, trial: dict[str, Any]) -> None:
-    """Wait until a disturbed trial was claimed anew and goes on, with the epochs it had."""
+def taken_over(run: Run, *trials: dict[str, Any]) -> None:
+    """Wait until disturbed trials were claimed anew and go on, with the epochs they had."""
 
     def goes_on() -> bool:
-        now = open_study(run).documents("result.history")[trial["tid"]]
-        return now["version"] > trial["version"] and len(now["result"]["history"]) > len(trial["result"]["history"])
+        now = open_study(run).documents("result.history")
+        pairs = [(now[trial["tid"]], trial) for trial in trials]
+        return all(
+            later["version"] > trial["version"] and len(later["result"]["history"]) > len(trial["result"]["history"])
+            for later, trial in pairs
+        )
 
-    wait_until(goes_on, f"trial {trial['tid']} to be taken over", 150)
+    wait_until(goes_on, f"trials {[trial['tid'] for trial in trials]} to be taken over", 150)
 
 
 def rank_of(job: str, rank: int) -> int:
@@ -107,27 +115,28 @@ def rank_of(job: str, rank: int) -> int:
 
 @pytest.fixture
 def night(mended: Cluster, tmp_path: Path) -> Run:
-    return prepared(tmp_path / "run", trials=10)
+    return prepared(tmp_path / "run", trials=8)
 
 
 @pytest.mark.timeout(900)
-def test_requeue_notice_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
+def test_requeue_notice_cancellation_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
     slurm: Cluster, calm: tuple[float, ...], night: Run
 ) -> None:
+    """Whatever can happen to a study happens to this one, two things at a time."""
     launcher = launch(slurm, night)
     job, trial = victim(night)
     slurm.run("scontrol", "requeue", job)
-    taken_over(night, trial)
-
-    job, trial = victim(night)
-    slurm.run("scancel", "--signal=USR2", job)  # what Slurm sends before the time limit
-    taken_over(night, trial)
+    other, another = victim(night, but=job)
+    slurm.run("scancel", "--signal=USR2", other)  # what Slurm sends before the time limit
+    taken_over(night, trial, another)
     logs = "".join(path.read_text() for path in (night.folder / "logs" / "tune").glob("*.out"))
     assert "this job's time is up: it is requeued" in logs
 
     job, trial = victim(night)
     os.kill(rank_of(job, 1), signal.SIGKILL)
-    taken_over(night, trial)
+    other, another = victim(night, but=job)
+    slurm.run("scancel", other)  # for good: the launcher submits another
+    taken_over(night, trial, another)
 
     job, trial = victim(night)
     asks = ("sbatch", "--parsable", "--output=/dev/null", "-p", "urgent", "-N4", "-n4", "-c8")
@@ -136,7 +145,8 @@ def test_requeue_notice_preemption_node_failure_a_dead_rank_and_a_dead_launcher(
     taken_over(night, trial)
 
     launcher.kill()
-    launcher.wait()
+    said, _ = launcher.communicate()
+    assert "a worker ended: " in said
     job, trial = victim(night)
     node = slurm.run("squeue", "-h", "-j", job, "-o", "%B").strip()
     launcher = launch(slurm, night)  # it joins what runs

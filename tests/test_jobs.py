@@ -15,6 +15,7 @@ import pytest
 
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
+from tests.conftest import AS_ROOT, ON_ONE_HOST
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("[!_]*.py"))
@@ -35,7 +36,7 @@ evaluate: {{mass_intervals: [13.5, 14.2, 14.8, 15.4]}}
 
 def run(*command: object, expect: int = 0) -> str:
     """Run a job in a process of its own; its output, all of it."""
-    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     output = done.stdout + done.stderr
     assert done.returncode == expect, output

@@ -5,6 +5,7 @@ It is started under a lock, publishes its endpoint when it answers, and whoever 
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from hpc_massmap.tune.mongod import START_SECONDS
 from hpc_massmap.tune.server import NAME, Endpoint, login, publish, published, start, stop
 
 LOCK_SECONDS = 2 * START_SECONDS
+SECONDS_TO_REFUSE = 1.0
 SHUTTING_DOWN = (91, 189, 11600, 11602)  # MongoDB's codes for a server that is about to end, or has no primary
 
 __all__ = ["DatabaseUnreachable", "connect", "database", "ensure", "is_transient", "stop"]
@@ -109,7 +111,20 @@ def connect(config: Database, folder: Path, timeout: float = 10.0) -> MongoDatab
     if endpoint is None and config.kind != "external":
         path = folder / "endpoint.json"
         raise DatabaseUnreachable(f"{path}: no such file: no database runs; jobs/tune.py starts it")
+    if endpoint is not None and _is_refused(endpoint):
+        raise DatabaseUnreachable(f"{endpoint.host}:{endpoint.port}: no MongoDB answers there (connection refused)")
     return _join(config, folder, endpoint, timeout)
+
+
+def _is_refused(endpoint: Endpoint) -> bool:
+    """Whether its node lives and nothing listens there: no reason to wait for it, as for a node that is silent."""
+    try:
+        socket.create_connection((endpoint.host, endpoint.port), SECONDS_TO_REFUSE).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _join(config: Database, folder: Path, endpoint: Endpoint | None, timeout: float) -> MongoDatabase[dict[str, Any]]:

@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Path:
 def test_a_training_by_srun_is_requeued_by_its_exit_code(slurm: Cluster, config: Path) -> None:
     """On two nodes: its script sees code 75 after USR1, and the job that is requeued goes on to the end."""
     folder, script = config.parent / "runs" / "small", config.parent / "train.sh"
-    words = f"{sys.executable} jobs/train.py {config} train.epochs=60 train.patience=60"
+    words = f"{sys.executable} jobs/train.py {config} train.epochs=60 train.patience=60 model.filters=4 model.layers=1"
     script.write_text(
         "#!/bin/bash\n#SBATCH -N2 -n2 --mem=1500M --requeue --open-mode=append\n"
         f"#SBATCH --output={config.parent}/log\n"

@@ -17,7 +17,7 @@ from tests.cluster.test_jobs import SITE
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
 
-OVERRIDES = ["train.epochs=2", "train.ranks=1", "tune.epochs=15", "train.patience=15", "tune.lease=6"]
+OVERRIDES = ["train.epochs=2", "train.ranks=1", "tune.epochs=25", "train.patience=25", "tune.lease=6"]
 OVERRIDES += ["tune.workers=1", "tune.evaluations=2"]
 ALL_NODES = ("sbatch", "--parsable", "--output=/dev/null", "-p", "urgent", "-N4", "-n4", "-c8")
 MODELS = ["star", "sz", "xray", "multi1", "multi3", "gas2"]
@@ -74,9 +74,9 @@ def test_the_whole_paper_in_a_bad_night(mended: Cluster, tmp_path: Path) -> None
     assert set(jobs) == {f"{step}_{model}" for step in ("tune", "train", "evaluate") for model in ("star", "sz")} | {
         "report"
     }
-    wait_until(lambda: all(list(run.glob("trials/*/*/last.pt")) for run in runs.values()), "first epochs", 150)
     assert "tune_star: on its way" in submit(slurm, log, "slurm/reproduce_paper.sh", *words, site=site)
     assert read_json(base.folder / "jobs.json") == jobs
+    wait_until(lambda: all(list(run.glob("trials/*/*/last.pt")) for run in runs.values()), "first epochs", 150)
     # the studies share a server, whose launcher and all workers now have to go
     assert (base.folder / "database" / "endpoint.json").exists()
     urgent = slurm.run(*ALL_NODES, "--wrap", "sleep 1").strip()
@@ -95,6 +95,7 @@ def test_the_whole_paper_in_a_bad_night(mended: Cluster, tmp_path: Path) -> None
     assert re.search(r"<li>tune_sz is not done: .* CANCELLED AT .*; all of it is in .*/logs/tune_sz\.log</li>", page)
     trials = [json.loads(line) for line in (runs["star"] / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2]
+    assert max(trial["attempts"] for trial in trials) > 1
     assert all(trial["worker"]["slurm_job"] for trial in trials)
     assert {trial["worker"]["host"] for trial in trials} <= set(slurm.nodes)
     assert "evaluating, one of 2 ranks" in (base.folder / "logs" / "evaluate_star.log").read_text()

@@ -17,6 +17,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.sims.mock import Region, draw_region
 from hpc_massmap.sims.mock_files import AHF_COLUMNS, NOTICE, claim_folders, codes_of, mock_of, write_region
 from hpc_massmap.sims.mock_halo import CODES, COSMOLOGY, draw_halo
+from tests.conftest import AS_ROOT, ON_ONE_HOST
 
 KINDS = {"POS ": (0, 1, 4, 5), "MASS": (0, 4, 5), "RHO ": (0,), "Z   ": (0, 4)}
 NAMES = {"POS ": "Coordinates", "MASS": "Masses", "RHO ": "Density", "Z   ": "Metallicity"}
@@ -170,7 +171,7 @@ def test_a_catalogue_that_the_config_would_not_find_is_an_error(tmp_path: Path) 
 
 
 def run(*command: object) -> str:
-    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

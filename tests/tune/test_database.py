@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune import mongod, server
-from hpc_massmap.tune.database import connect, database, ensure, stop
+from hpc_massmap.tune.database import DatabaseUnreachable, connect, database, ensure, stop
 from hpc_massmap.tune.server import program
 
 EMBEDDED = Database()
@@ -59,6 +59,8 @@ def test_what_was_written_is_there_after_a_restart_and_after_kill_9(tmp_path: Pa
         pid = json.loads((tmp_path / "endpoint.json").read_text())["pid"]
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        with pytest.raises(DatabaseUnreachable, match="connection refused"):  # told at once: nobody waits for the dead
+            connect(EMBEDDED, tmp_path)
     with database(EMBEDDED, tmp_path) as opened:
         assert opened["jobs"].count_documents({}) == 2
 

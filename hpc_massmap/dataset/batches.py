@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from hpc_massmap.arrays import PIXELS, IntArray
+from hpc_massmap.compiled import compiled
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 
@@ -130,7 +130,7 @@ def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(nogil=True)
 def _gather(source: Maps, rows: IntArray, mean: np.float32, inverse: np.float32, gathered: Maps, channel: int) -> None:
     for n in range(len(rows)):
         own = source[rows[n]]
@@ -140,7 +140,7 @@ def _gather(source: Maps, rows: IntArray, mean: np.float32, inverse: np.float32,
                 result[i, j] = (own[i, j] - mean) * inverse
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(nogil=True)
 def _gather_log(
     source: Maps, rows: IntArray, floor: np.float32, mean: np.float32, inverse: np.float32, gathered: Maps, channel: int
 ) -> None:

@@ -19,11 +19,11 @@ rounding. Without coarse grids (`SAMPLES` infinite) only the polynomial's error 
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.compiled import compiled
 from hpc_massmap.maps.kernels import projected_kernel
 from hpc_massmap.maps.reference import BLOCK, FINE_PIXELS, SIGMA, TRUNCATE
 
@@ -99,7 +99,7 @@ def project(
     )
 
 
-@numba.njit(nogil=True, cache=True, fastmath=FASTMATH)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(nogil=True, fastmath=FASTMATH)
 def _project(
     positions: FloatArray,
     radii: FloatArray,
@@ -146,7 +146,7 @@ def _project(
     return result
 
 
-@numba.njit(nogil=True, cache=True, fastmath=FASTMATH)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(nogil=True, fastmath=FASTMATH)
 def _deposit(
     images: FloatArray,
     start: int,
@@ -185,7 +185,7 @@ def _deposit(
                 image_row[j] += factor * row[j]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=FASTMATH)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(nogil=True, fastmath=FASTMATH)
 def _add_smoothed(
     result: FloatArray, image: FloatArray, smoothing: FloatArray, first: IntArray, last: IntArray
 ) -> None:

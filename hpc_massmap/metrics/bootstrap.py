@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.compiled import compiled
 
 DRAWS = 500  # a standard error from this many is itself good to 3 %
 SEED = 5
@@ -112,7 +112,7 @@ def _scatter(drawn: FloatArray, n_regions: int) -> FloatArray:
     return np.asarray(drawn[some].std(axis=0, ddof=1))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _percentiles(ordered: FloatArray, region: IntArray, weights: IntArray, fractions: FloatArray) -> FloatArray:
     """Of each draw's values, repeated by weight and interpolated as numpy does: (draws, k); `fractions` must rise."""
     n_draws, n_wanted = len(weights), len(fractions)

@@ -8,11 +8,11 @@ factor: the widths share the grids. Memory and time grow with the samples' range
 
 import math
 
-import numba
 import numpy as np
 import scipy.fft
 
 from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.compiled import compiled
 
 SPACING = 0.375  # of the grid, in the narrowest sigma; the rule neglects 2 exp(-pi^2 / (2 SPACING^2)) = 1e-15
 REACH = 15  # cells on either side of a member; exp(-((REACH + 0.5) SPACING)^2) = 2e-15
@@ -64,7 +64,7 @@ def _factors(n: int, cell: float, sigmas: FloatArray) -> tuple[FloatArray, IntAr
     return factors, ends
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _spread(values: FloatArray, low: float, cell: float, n: int) -> FloatArray:
     """Sum of a Gaussian about every value, exp(-(distance / narrowest sigma)^2): (n,), from `low` - REACH cells on."""
     grid = np.zeros(n)
@@ -85,7 +85,7 @@ def _spread(values: FloatArray, low: float, cell: float, n: int) -> FloatArray:
     return grid
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _products(x: FloatArray, y: FloatArray, factors: FloatArray, ends: IntArray) -> FloatArray:
     """Sums over modes of x with x, x with y and y with y: (s, 3)."""
     sums = np.zeros((len(ends), 3))

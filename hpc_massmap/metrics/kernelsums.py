@@ -11,10 +11,10 @@ Exponential: `exp(-|u - v|)` of sorted samples is an exact recursion along the a
 
 import math
 
-import numba
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.compiled import compiled
 
 WIDTH = 0.5  # of a box, in units of sqrt(2) sigma; a power of 2, so that centres of far boxes are not rounded away
 TERMS = 24  # the first neglected one is below WIDTH^24 2^12 / sqrt(24!) = 3e-16
@@ -76,7 +76,7 @@ def exponential_sum(x: FloatArray, y: FloatArray, length: float) -> float:
     return float(_decaying_sum(x / length, y / length))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _moments(scaled: FloatArray, place: FloatArray, start: FloatArray) -> FloatArray:
     moments = np.zeros((len(place), TERMS))
     for box in range(len(place)):
@@ -90,7 +90,7 @@ def _moments(scaled: FloatArray, place: FloatArray, start: FloatArray) -> FloatA
     return moments
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator,unused-ignore]
+@compiled(fastmath={"reassoc", "contract"})
 def _sum_of_boxes(
     u: FloatArray,
     u_place: FloatArray,
@@ -126,7 +126,7 @@ def _sum_of_boxes(
     return total
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _decaying_sum(u: FloatArray, v: FloatArray) -> float:
     total = 0.0
     below, j = 0.0, 0  # sum of exp(v_j - u_i) over the v_j <= u_i

@@ -7,10 +7,10 @@ the result has no unit. The unbiased estimate may be a little below 0: two equal
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numba
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.compiled import compiled
 from hpc_massmap.metrics.gridsums import gaussian_sums
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 
@@ -120,7 +120,7 @@ def _unbiased(within_x: Any, between: Any, within_y: Any, m: int) -> Any:
     return (within_x - m) / (m * (m - 1)) - 2 * between / m**2 + (within_y - m) / (m * (m - 1))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _kth_distances(ordered: FloatArray, k: int) -> tuple[float, float]:
     """The distance of a pair that has k pairs before it in the order of distances, and the next one in that order.
 
@@ -161,7 +161,7 @@ def _kth_distances(ordered: FloatArray, k: int) -> tuple[float, float]:
     return found[k - before], found[k + 1 - before] if k + 1 < through else beyond
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+@compiled()
 def _distances(ordered: FloatArray, low: float, high: float) -> tuple[FloatArray, float]:
     """All distances above `low` that are at most `high`, sorted, and the first one beyond."""
     inside, beyond = [high for _ in range(0)], np.inf

@@ -1,17 +1,20 @@
-"""The files of a trial: each attempt writes into a folder of its own, `trials/<tid>/<version>`.
+"""The files of trials: each attempt writes into a folder of its own, `trials/<tid>/<version>`.
 
 Whoever was taken for dead and wakes up again writes where nobody reads: what fences the documents fences the files.
 An attempt starts from a copy of the furthest checkpoint that its predecessors left.
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
+from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.storage import replacing
+from hpc_massmap.storage import digest_of, read_json, replacing, write_json
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST, LAST, LOG, identity_of
 from hpc_massmap.tune.trials import Trial
@@ -52,6 +55,30 @@ def keep(run: Run, trial: Trial) -> None:
             (folder / str(trial.version) / name).replace(folder / name)
     for attempt in _attempts(run, trial):
         shutil.rmtree(attempt, ignore_errors=True)
+
+
+def common_normalisation(run: Run, write: bool) -> Normalisation:
+    """The training set's, which all trials have in common; kept in a file, since measuring it takes longer than a fork.
+
+    Raises
+    ------
+    InputError
+        If the maps cannot be read.
+    """
+    config = run.config
+    names = [*config.model.views, *config.model.targets]
+    maps = open_maps(run.maps, names)
+    rows = split_maps(maps, config.split)
+    path = run.trials / "normalisation.json"
+    of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation])
+    with suppress(InputError):  # none yet, or damaged: measured again
+        known = read_json(path)
+        if isinstance(known, dict) and known.get("of") == digest_of([of, known.get("normalisation")]):
+            return Normalisation(**known["normalisation"])
+    found = fit_normalisation(maps, rows.train, names, config.train.normalisation)
+    if write:
+        write_json(path, {"of": digest_of([of, found.as_dict()]), "normalisation": found.as_dict()})
+    return found
 
 
 def _of(run: Run, trial: Trial) -> Path:

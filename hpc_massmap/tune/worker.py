@@ -9,24 +9,20 @@ import os
 import platform
 import time
 import uuid
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from hpc_massmap.config import Config
-from hpc_massmap.dataset.mapfile import open_maps
-from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
-from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
 from hpc_massmap.notice import COME_BACK, Notice
 from hpc_massmap.run import Run
-from hpc_massmap.storage import digest_of, read_json, write_json
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
 from hpc_massmap.tune.database import connect
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.folders import keep, prepare
+from hpc_massmap.tune.folders import common_normalisation, keep, prepare
 from hpc_massmap.tune.line import Line, Silent
 from hpc_massmap.tune.pruning import ends_early
 from hpc_massmap.tune.space import hyperparameters, with_trial
@@ -73,30 +69,12 @@ def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -
     """
     notice, team = Notice(signal_seconds), Team()
     start_forking()
-    normalisation = _normalisation(run, team.is_first)
+    normalisation = common_normalisation(run, team.is_first)
     await_forking()
     if team.is_first:
         return Leader(run, team, notice, normalisation, train).lead()
     _follow(run, team, normalisation, train)
     return 0
-
-
-def _normalisation(run: Run, write: bool) -> Normalisation:
-    """The training set's, kept in the run's folder: on The300's maps measuring it takes longer than a fork."""
-    config = run.config
-    names = [*config.model.views, *config.model.targets]
-    maps = open_maps(run.maps, names)
-    rows = split_maps(maps, config.split)
-    path = run.trials / "normalisation.json"
-    of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation])
-    with suppress(InputError):  # none yet, or damaged: measured again
-        known = read_json(path)
-        if isinstance(known, dict) and known.get("of") == digest_of([of, known.get("normalisation")]):
-            return Normalisation(**known["normalisation"])
-    found = fit_normalisation(maps, rows.train, names, config.train.normalisation)
-    if write:
-        write_json(path, {"of": digest_of([of, found.as_dict()]), "normalisation": found.as_dict()})
-    return found
 
 
 class Leader:

@@ -25,8 +25,8 @@ from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json, write_text
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.tune.best import with_best
+from hpc_massmap.tune.folders import common_normalisation
 from hpc_massmap.tune.server import Endpoint, login, publish, published
-from hpc_massmap.tune.worker import _normalisation
 from hpc_massmap.yamlfile import dump_yaml, load_yaml
 from tests.synthetic import write_synthetic_maps
 from tests.trained_run import CONFIG, write_model
@@ -170,9 +170,11 @@ def test_normalisation_of_the_trials(run: Path) -> None:
     config = load_config(run / "c.yaml")
     opened = Run(config, run)
     path = run / "trials" / "normalisation.json"
-    measured = _normalisation(opened, write=True)
-    assert _normalisation(opened, write=False) == measured
-    assert all(one == measured for one in outcomes(path, lambda: _normalisation(opened, write=False), flips=60, cuts=5))
+    measured = common_normalisation(opened, write=True)
+    assert common_normalisation(opened, write=False) == measured
+    assert all(
+        one == measured for one in outcomes(path, lambda: common_normalisation(opened, write=False), flips=60, cuts=5)
+    )
 
 
 READERS: list[tuple[str, Callable[[Path], Any]]] = [

@@ -1,7 +1,8 @@
 """What the whole paper will cost, before anything is submitted: measured on a few steps of a few networks.
 
 Draws networks from the search space and trains each for some steps on made-up maps, on the device of this process: run
-it where the trainings will run. Costs are upper bounds: every trial to its last epoch, nothing ended early.
+it where the trainings will run. For a site with GPUs, asked where there is none, the paper's own rate stands in. Costs
+are upper bounds: every trial to its last epoch, nothing ended early.
 """
 
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from hpc_massmap.arrays import PIXELS
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Config, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.model.unet import UNet
@@ -27,6 +28,7 @@ HALOS = 2518 + 2523  # of the paper's two samples (section 2.1), where there are
 VIEWS = 4  # kinds of maps in a map file
 SECONDS_PER_HALO = 7.4  # one core, 29 views of 5e5 particles: benchmarks/maps_at_scale.py
 LINES_OF_SIGHT = 29  # in that measurement
+PAPER_EPOCH = 120.0  # seconds of an A100 (section 3.2)
 PRUNED = (0.20, 0.36)  # the share of epochs that pruned studies trained: benchmarks/pruning.py
 HOUR, GIB = 3600.0, 2**30
 BYTES = 4  # of a pixel or a weight in a file
@@ -43,16 +45,18 @@ class Rate:
 def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> str:
     """Hours of GPUs or CPU processes, of nodes where a site says how many share one, and disk, as text."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    measured = device.type == "cuda" or site is None or site.gpus_per_task == 0
     n_halos, n_maps, source = _sizes(base)
     n_train, n_test = n_maps * base.split.train, n_maps * (1 - base.split.train - base.split.validation)
-    lines = [f"{n_maps:,} maps of each kind, {source}; rates of {device} with {base.train.threads} threads"]
+    rate_of = f"{device} with {base.train.threads} threads" if measured else "the paper's A100: there is no GPU here"
+    lines = [f"{n_maps:,} maps of each kind, {source}; rates of {rate_of}"]
     rates: dict[tuple[str, ...], Rate] = {}
     total_hours, disk = 0.0, n_maps * VIEWS * PIXELS**2 * BYTES / GIB
     for model, path in paths.items():
         config = load_config(path)
         key = (*config.model.views, "|", *config.model.targets, config.model.encoders)
         if key not in rates:
-            rates[key] = measure(config, device)
+            rates[key] = measure(config, device if measured else None)
         rate = rates[key]
         of_study = _trial_epochs(config) * _maps_per_epoch(config, n_train, trial=True) * rate.seconds_per_map / HOUR
         if config.tuned_by is not None:
@@ -67,10 +71,11 @@ def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> 
         lines.append(
             f"  {model}: {1 / rate.seconds_per_map:,.0f} maps/s; study {_said(of_study)}{pruned}, final {_said(final)}"
         )
+    who = "one process on CPUs" if measured and device.type == "cpu" else "one GPU"
     cores = n_halos * SECONDS_PER_HALO * base.maps.lines_of_sight / LINES_OF_SIGHT / HOUR
     lines += [
-        f"trainings: at most {_said(total_hours)} of {_device(device)}, less what early stopping ends",
-        *_of_nodes(total_hours, base, site, device),
+        f"trainings: at most {_said(total_hours)} of {who}, less what early stopping ends",
+        *_of_nodes(total_hours, base, site),
         f"maps: {_said(cores)} of a core at 5e5 particles a halo",
         f"disk: {disk:,.1f} GiB, of which maps {n_maps * VIEWS * PIXELS**2 * BYTES / GIB:,.1f}",
     ]
@@ -81,21 +86,15 @@ def _said(hours: float) -> str:
     return f"{hours:,.1f} h" if hours >= 1 or hours == 0 else f"{60 * hours:,.1f} min"
 
 
-def _device(device: torch.device) -> str:
-    return "one GPU" if device.type == "cuda" else "one process on CPUs"
-
-
-def _of_nodes(hours: float, base: Config, site: Site | None, device: torch.device) -> list[str]:
+def _of_nodes(hours: float, base: Config, site: Site | None) -> list[str]:
     if site is None:
         return []
-    if site.gpus_per_task and device.type != "cuda":
-        return ["  the site's trainings have GPUs and this process has none: ask again within a job there"]
     per_node = site.tasks_per_node or -(-base.train.ranks // site.nodes)
     return [f"  that is {_said(hours / per_node)} of a node with {per_node} at once"]
 
 
-def measure(config: Config, device: torch.device) -> Rate:
-    """Seconds a map and weights, means over networks drawn from the search space."""
+def measure(config: Config, device: torch.device | None) -> Rate:
+    """Seconds a map and weights, means over networks drawn from the search space; no device: the paper's seconds."""
     stream = np.random.default_rng(config.seed)
     space = config.space
     seconds, weights = [], []
@@ -105,16 +104,21 @@ def measure(config: Config, device: torch.device) -> Rate:
             for name, bounds in (("filters", space.filters), ("kernel", space.kernel), ("layers", space.layers))
         }
         one = config.with_values("model", **drawn)
-        network = UNet(one.model).to(device)
-        seconds.append(_seconds_per_map(network, one, device))
+        network = UNet(one.model)
+        seconds.append(_seconds_per_map(network, one, device) if device else paper_seconds_per_map())
         weights.append(sum(weight.numel() for weight in network.parameters()))
     return Rate(float(np.mean(seconds)), float(np.mean(weights)))
+
+
+def paper_seconds_per_map() -> float:
+    """Of one of its trainings, on four fifths of its maps (section 3.2)."""
+    return PAPER_EPOCH / (Split().train * HALOS * LINES_OF_SIGHT)
 
 
 def _seconds_per_map(network: UNet, config: Config, device: torch.device) -> float:
     model, train = config.model, config.train
     torch.set_num_threads(train.threads)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = optimiser_of(train, network.parameters())
     ones = dict.fromkeys(model.targets, 1.0)
     loss_between = loss_of(train, Normalisation("linear", ones, ones, ones), model.targets)

@@ -42,7 +42,14 @@ def run_here(stages: list[Stage], logs: Path, on_stage: Callable[[str, str], Non
 def _run(jobs: list[list[str]], log: Path) -> int:
     with log.open("a") as output:
         for job in jobs:
-            code = subprocess.run([sys.executable, *job], stdout=output, stderr=subprocess.STDOUT).returncode
+            running = subprocess.Popen([sys.executable, *job], stdout=output, stderr=subprocess.STDOUT)
+            try:
+                code = running.wait()
+            except SystemExit:  # TERM came to us alone; Ctrl-C comes to all that a terminal runs
+                running.terminate()
+                raise
+            finally:
+                running.wait()  # it shuts down what it started
             if code:
                 return code
     return 0

@@ -1,6 +1,10 @@
 """The stages of the whole paper: which there are, what each needs, and what a failure takes with it."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_jo
 from hpc_massmap.run import Run
 from hpc_massmap.site import Site
 from hpc_massmap.storage import write_json, write_text
+from tests.conftest import ROOT
 from tests.synthetic import write_synthetic_maps
 from tests.test_docs import loaded
 
@@ -103,6 +108,38 @@ def test_a_branch_that_fails_ends_alone(tmp_path: Path) -> None:
     }
 
 
+PATIENT = """
+import signal, sys, time
+from pathlib import Path
+def end(*_):
+    time.sleep(0.5)
+    Path("ended").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+Path("begun").touch()
+time.sleep(60)
+"""
+LAUNCHER = """
+import signal, sys
+from pathlib import Path
+from hpc_massmap.pipeline.here import run_here
+from hpc_massmap.pipeline.stages import Stage
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+run_here([Stage("tune", [], [["-c", sys.argv[1]]], False)], Path("logs"), print)
+"""
+
+
+def test_a_stage_may_shut_down_what_it_started_when_all_is_terminated(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    whole = subprocess.Popen([sys.executable, "-c", LAUNCHER, PATIENT], cwd=tmp_path, env=environment)
+    while not (tmp_path / "begun").exists():
+        assert whole.poll() is None
+        time.sleep(0.05)
+    whole.terminate()
+    assert whole.wait(30) == 143
+    assert (tmp_path / "ended").exists()
+
+
 def test_what_is_missing_is_told_with_the_last_words_of_its_stage(tmp_path: Path) -> None:
     wanted = [
         Stage("maps", [], [], True),
@@ -150,8 +187,15 @@ def test_the_estimate_counts_hours_and_disk(tmp_path: Path) -> None:
         for text in re.findall(r"at most (\S+) h of one process .*\n  that is (\S+) h of a node with 4", told)[0]
     )
     assert of_node == pytest.approx(of_process / 4, rel=0.05)
-    told = estimate(base, write_configs(base, ["star"]), Site(gpus_per_task=1))
-    assert "this process has none: ask again within a job there" in told
+
+
+def test_an_estimate_for_gpus_where_there_is_none_takes_the_paper_s_rate(base: Config) -> None:
+    """Two minutes an epoch of the paper's training set: 100 trials and one training of 100 epochs are 337 hours."""
+    told = estimate(base, write_configs(base, ["star"]), Site(gpus_per_task=1, tasks_per_node=4))
+    assert "rates of the paper's A100: there is no GPU here" in told
+    assert "star: 975 maps/s; study 333.3 h, final 3.3 h" in told
+    assert "at most 336.7 h of one GPU" in told
+    assert "that is 84.2 h of a node with 4 at once" in told
 
 
 def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

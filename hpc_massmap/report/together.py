@@ -78,8 +78,10 @@ def bias_together(models: list[Shown], target: str) -> Figure:
                 for panel, spread in zip(line, summary.bias_by_mass(model.metrics, target), strict=True):
                     band(panel, radii, spread, model.colour, model.name)
                     _edges(panel, radii, spread, model.colour)
-            for panel in line:
+            for panel, inside in zip(line, summary.in_intervals(models[0].metrics), strict=True):
                 panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
+                if not inside.any():
+                    say(panel, "no test halos")
             line[0].set_ylabel(r"mass bias $b(R)$")
             line[-1].legend(loc="upper right", ncols=2)
         for panel, label in zip(grid[0], labels, strict=True):
@@ -132,6 +134,9 @@ def mmd_together(models: list[Shown], target: str) -> Figure:
         figure = style.canvas(3.2, width=style.WIDTH * 0.6)
         panel = figure.subplots()
         panel.set(xlabel=LOG_MASS, ylabel=r"MMD$^2$ of truth and prediction", xlim=(edges[0], edges[-1]))
+        if not some.any():
+            say(panel, "no test halos")
+            return figure
         drawn = [calibration.median[some].ravel()]
         for line in calibration.median[some].T:
             panel.plot(centre[some], line, color=style.GUIDE, ls="--", lw=1)

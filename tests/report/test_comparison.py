@@ -81,6 +81,15 @@ def test_drawn_mmd_is_each_models_own(compared: comparison.Comparison) -> None:
         np.testing.assert_array_equal(drawn, value.median[value.count > 0])
 
 
+def test_models_whose_test_halos_are_in_no_interval(tmp_path: Path) -> None:
+    star, sz = (make_run(tmp_path, ["mass"], [10.0, 11.0], name, every=12, **VIEWS[name]) for name in ("star", "sz"))
+    main = read_inputs(star)
+    drawn = {of.name: of.figure for of in comparison.comparison_figures(main, comparison.compare(main, [sz]), "mass")}
+    for name in ("fig7_models_mass", "fig9_models_mass"):
+        assert all("no test halos" in [text.get_text() for text in panel.texts] for panel in drawn[name].axes)
+        assert style.png(drawn[name])
+
+
 def test_table_4_has_a_row_a_model_beside_the_papers(main: Inputs, compared: comparison.Comparison) -> None:
     table, *_ = comparison.comparison_tables(main, compared, "mass")
     assert [row[0] for row in table.rows] == ["star", "tweaked", "SZ", "multi-3"]

@@ -25,11 +25,15 @@ def equivalent_noise(value: float, calibration: FloatArray, noise: FloatArray) -
     """
     order = np.argsort(noise)
     alpha, at = noise[order], np.maximum.accumulate(calibration[order])
-    if value < at[0] or at[0] <= 0:
+    if value < at[0]:
         return f"< {alpha[0]:g}"
     if value > at[-1]:
         return f"> {alpha[-1]:g}"
-    return f"{np.exp(np.interp(np.log(value), np.log(at), np.log(alpha))):.3f}"
+    # of too little noise the unbiased estimate may be negative, which has no logarithm
+    least = min(int(np.searchsorted(at, 0, side="right")), len(at) - 1)
+    if value <= 0 or value < at[least]:
+        return f"< {alpha[least]:g}"
+    return f"{np.exp(np.interp(np.log(value), np.log(at[least:]), np.log(alpha[least:]))):.3f}"
 
 
 def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Table:

@@ -187,6 +187,18 @@ def test_noise_that_changes_a_map_as_much(value: float, shown: str) -> None:
     assert equivalent_noise(value, calibration, noise) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-2e-4, "< 0.001"), (-1e-5, "< 0.05"), (5e-4, "< 0.05"), (4e-3, "0.100"), (2e-2, "> 0.2")]
+)
+def test_noise_too_weak_to_be_seen_does_not_hide_the_stronger(value: float, shown: str) -> None:
+    calibration, noise = np.array([-1e-4, 1e-3, 4e-3, 1e-2]), np.array([0.001, 0.05, 0.1, 0.2])
+    assert equivalent_noise(value, calibration, noise) == shown
+
+
+def test_noise_that_leaves_a_map_of_zeros_as_it_is() -> None:
+    assert equivalent_noise(0.0, np.zeros(2), np.array([0.1, 0.2])) == "< 0.2"
+
+
 def test_mmd_table_is_in_thousandths_by_mass_interval(inputs: Inputs) -> None:
     table = mmd_table([("demo", inputs.metrics)], "mass", "made up")
     (row,) = table.rows

@@ -96,12 +96,12 @@ def compare(main: Inputs, others: list[Run]) -> Comparison:
         except InputError as error:
             missing.append(f"{run.config.name}: {error}")
             continue
-        if _is_restricted(other) or not _has_test_maps_of(main, other):
-            apart.append(other)
-        elif other.metrics.mass_intervals != main.metrics.mass_intervals:
-            missing.append(f"{run.config.name}: evaluated in other mass intervals than {main.metrics.name}")
+        is_apart = _is_restricted(other) or not _has_test_maps_of(main, other)
+        difference = _predicts_others(main, other) or (None if is_apart else _measured_otherwise(main, other))
+        if difference:
+            missing.append(f"{run.config.name}: {difference}")
         else:
-            same.append(other)
+            (apart if is_apart else same).append(other)
     colours = style.colours_of([run.run.config.model for run in [*same, *apart]])
     ordered = sorted(range(len(same)), key=lambda n: _place(same[n]))
     in_order = [colours[n] for n in ordered] + colours[len(same) :]
@@ -112,6 +112,25 @@ def _has_test_maps_of(main: Inputs, other: Inputs) -> bool:
     return main.metrics.maps_digest == other.metrics.maps_digest and np.array_equal(
         main.metrics.maps["row"], other.metrics.maps["row"]
     )
+
+
+def _predicts_others(main: Inputs, other: Inputs) -> str | None:
+    """Why two runs have nothing to compare, if they have not."""
+    if main.metrics.targets.keys() & other.metrics.targets.keys():
+        return None
+    ours, others = (", ".join(map(style.name_of, run.metrics.targets)) for run in (main, other))
+    return f"predicts {others}, but {main.metrics.name} {ours}"
+
+
+def _measured_otherwise(main: Inputs, other: Inputs) -> str | None:
+    """Why numbers of two runs do not compare, if they do not."""
+    if other.metrics.mass_intervals != main.metrics.mass_intervals:
+        return f"evaluated in other mass intervals than {main.metrics.name}"
+    ours, others = (next(iter(run.metrics.targets.values())).mmd for run in (main, other))
+    is_one_mmd = ours.kernel == others.kernel and np.array_equal(ours.scales, others.scales)
+    if not (is_one_mmd and np.array_equal(ours.noise, others.noise)):
+        return f"evaluated with another MMD (evaluate.mmd_...) than {main.metrics.name}"
+    return None
 
 
 def _is_restricted(run: Inputs) -> bool:

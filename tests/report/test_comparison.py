@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -160,6 +161,32 @@ def test_browser_has_every_models_prediction(compared: comparison.Comparison, ma
     assert titles == ["prediction of multi-3", "residual of multi-3", "prediction of SZ", "residual of SZ"]
     bias = others[0].metrics.targets["mass"].profiles.bias[:, -1]
     assert [row["bias"][1] for row in data["maps"]] == pytest.approx(bias.tolist(), abs=1e-4)
+
+
+def test_what_does_not_compare_is_named(tmp_path: Path) -> None:
+    made = {
+        name: make_run(tmp_path, [target], intervals, name, every=12)
+        for name, target, intervals in (
+            ("main", "mass", [13.5, 15.9]),
+            ("narrow", "mass", [13.5, 14.0]),
+            ("painted", "sz", [13.5, 15.9]),
+            ("printed", "mass", [13.5, 15.9]),
+            ("noisy", "mass", [13.5, 15.9]),
+        )
+    }
+    with h5py.File(made["printed"].metrics, "r+") as file:
+        file["mass/mmd"].attrs["kernel"] = "printed"
+    with h5py.File(made["noisy"].metrics, "r+") as file:
+        file["mass/mmd/noise"][:] *= 2
+    main = read_inputs(made.pop("main"))
+    compared = comparison.compare(main, list(made.values()))
+    assert (compared.same, compared.apart) == ([main], [])
+    assert compared.missing == [
+        "narrow: evaluated in other mass intervals than main",
+        "painted: predicts SZ, but main total mass",
+        "printed: evaluated with another MMD (evaluate.mmd_...) than main",
+        "noisy: evaluated with another MMD (evaluate.mmd_...) than main",
+    ]
 
 
 def test_a_name_given_twice_is_refused(runs: dict[str, Run], main: Inputs) -> None:

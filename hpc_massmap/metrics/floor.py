@@ -5,17 +5,15 @@ pixels, which is what the network sees too; R200, which would give M200 away, is
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.pixels import squared_radii
-from hpc_massmap.metrics.predictions import Predictions
+from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.mpi import share
 
 if TYPE_CHECKING:
@@ -67,14 +65,6 @@ class Floor(Predictions):
         return predicted.astype(np.float32).astype(np.float64), true
 
 
-def training_of(path: Path) -> tuple[IntArray, list[str]] | None:
-    """Rows of the map file that trained the model of a predictions.h5, and its views; None if the file does not say."""
-    with h5py.File(path, "r") as file:
-        if "index/train" not in file or "views" not in file.attrs:
-            return None
-        return np.asarray(file["index/train"][:]), [str(view) for view in file.attrs["views"]]
-
-
 def richness_view(views: list[str]) -> str:
     """Which of a model's views tells how rich a cluster is."""
     return next((name for name in RICHNESS if name in views), views[0])
@@ -88,7 +78,7 @@ def floor_of(predictions: Predictions, comm: "MPI.Intracomm") -> Floor | None:
     InputError
         If a test map is among the training maps.
     """
-    training = training_of(predictions.path)
+    training = training_of(predictions)
     if training is None:
         return None
     train, views = training

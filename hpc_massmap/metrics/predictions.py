@@ -91,12 +91,9 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
             f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
             f"{maps.digest[:12]}; {AGAIN}"
         )
-    if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise InputError(f"{path}: /index/row is {rows.dtype} {rows.shape}, not a list of rows; {AGAIN}")
+    _refuse_no_rows(path, "row", rows, maps)
     if len(rows) == 0 or not targets:
         raise InputError(f"{path}: holds no predictions, so there is nothing to evaluate; check the split's test set")
-    if rows.min() < 0 or rows.max() >= len(maps):
-        raise InputError(f"{path}: /index/row names a map outside the {len(maps)} of {maps.path}; {AGAIN}")
     for target, (shape, dtype) in shapes.items():
         if target not in maps.maps:
             raise InputError(f"{path}: predicts {target!r}, of which {maps.path} holds no maps")
@@ -104,6 +101,25 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
             wanted = f"float32 ({len(rows)}, {PIXELS}, {PIXELS})"
             raise InputError(f"{path}: /predictions/{target} is {dtype} {shape}, not {wanted}; {AGAIN}")
     return Predictions(path, maps, name, targets, rows)
+
+
+def training_of(predictions: Predictions) -> tuple[IntArray, list[str]] | None:
+    """Rows of the map file that trained the model, and its views; None if the file does not say.
+
+    Raises
+    ------
+    InputError
+        If what it says is damaged, or not of its map file.
+    """
+    path, maps = predictions.path, predictions.maps
+    with _readable(path), h5py.File(path, "r") as file:
+        if "index/train" not in file or "views" not in file.attrs:
+            return None
+        rows, views = np.asarray(file["index/train"][:]), [str(view) for view in file.attrs["views"]]
+    _refuse_no_rows(path, "train", rows, maps)
+    if not len(rows) or not views or not set(views) <= maps.maps.keys():
+        raise InputError(f"{path}: does not say which maps of {maps.path} trained its model; {AGAIN}")
+    return rows, views
 
 
 def digest_of_file(path: Path) -> str:
@@ -121,6 +137,13 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a readable file of predictions ({reason}); {AGAIN}") from None
+
+
+def _refuse_no_rows(path: Path, name: str, rows: IntArray, maps: MapFile) -> None:
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(f"{path}: /index/{name} is {rows.dtype} {rows.shape}, not a list of rows; {AGAIN}")
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(maps)):
+        raise InputError(f"{path}: /index/{name} names a map outside the {len(maps)} of {maps.path}; {AGAIN}")
 
 
 def _refuse_non_finite(what: str, block: FloatArray, rows: IntArray, remedy: str) -> None:

@@ -18,8 +18,8 @@ from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import crossings, simulations_of
-from hpc_massmap.metrics.floor import training_of
 from hpc_massmap.metrics.pixels import BoolArray
+from hpc_massmap.metrics.predictions import training_of
 from hpc_massmap.report import captions, contents, paper, style, together
 from hpc_massmap.report.crosschecks import crossings_table
 from hpc_massmap.report.examples import read_examples
@@ -215,7 +215,7 @@ def comparison_tables(main: Inputs, runs: Comparison, target: str) -> Iterator[T
     apart = [run for run in runs.apart if target in run.metrics.targets]
     if apart:
         yield _retrained_table(main, apart, target)
-    known = [(run, training_of(run.predictions.path)) for run in [*same, *apart]]
+    known = [(run, training_of(run.predictions)) for run in [*same, *apart]]
     trained = [(simulations_of(run.predictions.maps, found[0]), run.metrics) for run, found in known if found]
     if len(trained) > 1:
         yield crossings_table(crossings(trained, target), f"models_{target}", target)

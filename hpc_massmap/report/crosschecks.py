@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.metrics.crosschecks import Crossing, Trend, crossings, simulations_of
 from hpc_massmap.metrics.crosschecks import trends as trends_of
-from hpc_massmap.metrics.floor import FLOOR, richness_view, training_of
-from hpc_massmap.metrics.predictions import Predictions
+from hpc_massmap.metrics.floor import FLOOR, richness_view
+from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, interval_labels, pixels
 from hpc_massmap.report import style
@@ -36,7 +36,7 @@ FLOOR_NOTE = (
 
 def check_tables(metrics: Metrics, predictions: Predictions, target: str) -> Iterator[Table]:
     """All the cross-checks that a run's files allow; the floor is read beside the predictions, if it was evaluated."""
-    trends, training = trends_of(metrics, predictions.maps, target), training_of(predictions.path)
+    trends, training = trends_of(metrics, predictions.maps, target), training_of(predictions)
     floor = predictions.path.with_name(FLOOR)
     if training is not None:
         train, views = training

@@ -18,7 +18,7 @@ from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.predictions import read_predictions
+from hpc_massmap.metrics.predictions import read_predictions, training_of
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.test_set import predict_rows
 from hpc_massmap.run import Run, Step
@@ -95,7 +95,9 @@ def test_predictions(run: Path) -> None:
 
     def read() -> tuple[Any, ...]:
         opened = read_predictions(path, maps)
-        return opened.name, opened.rows.tolist(), *(array.tobytes() for array in opened.block("mass", slice(None)))
+        train, views = training_of(opened) or (np.array([]), [])
+        tables = opened.name, opened.rows.tolist(), train.tolist(), views
+        return *tables, *(array.tobytes() for array in opened.block("mass", slice(None)))
 
     whole, found = read(), outcomes(path, read, flips=2 * FLIPS)
     assert all(isinstance(one, InputError) or one == whole for one in found)

@@ -84,7 +84,7 @@ def metrics_of(predictions: Predictions) -> Metrics:
 def floor(predictions: Predictions, train: Any = TRAIN) -> Floor:
     with h5py.File(predictions.path, "a") as file:
         file.require_dataset("index/train", len(train), int, data=train)
-        file.attrs["views"] = ["xray", "star"]
+        file.attrs["views"] = ["mass", "star"]
     with communicator() as comm:
         found = floor_of(predictions, comm)
     assert found is not None

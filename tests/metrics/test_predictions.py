@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import h5py
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
+from hpc_massmap.metrics.predictions import digest_of_file, read_predictions, training_of
 
 from .made_up import Folder, write_folder
 
@@ -93,3 +94,37 @@ def test_the_digest_is_of_the_content(folder: Folder) -> None:
     before = digest_of_file(folder.run.predictions)
     write_folder(folder.path, n_test=6)
     assert digest_of_file(folder.run.predictions) != before
+
+
+@pytest.mark.parametrize(
+    ("rows", "views", "says"),
+    [
+        ([0, 10], ["star"], "/index/train names a map outside the 10"),
+        ([-1, 0], ["star"], "/index/train names a map outside the 10"),
+        ([0.5, 1.0], ["star"], "/index/train is float64 (2,), not a list of rows"),
+        ([0, 1], ["gas"], "does not say which maps"),
+        (np.array([], int), ["star"], "does not say which maps"),
+        ([0, 1], 3, "not a readable file of predictions"),
+    ],
+)
+def test_training_maps_that_cannot_be_are_refused(folder: Folder, rows: object, views: object, says: str) -> None:
+    predictions = folder.predictions
+    assert training_of(predictions) is None
+    with h5py.File(predictions.path, "r+") as file:
+        file["index/train"] = rows
+        file.attrs["views"] = views
+    with pytest.raises(InputError, match=re.escape(says)):
+        training_of(predictions)
+
+
+def test_training_maps_that_cannot_be_read_are_refused(folder: Folder) -> None:
+    predictions = folder.predictions
+    with h5py.File(predictions.path, "r+") as file:
+        dataset = file.create_dataset("index/train", data=np.arange(3), fletcher32=True)
+        file.attrs["views"] = ["star"]
+        place = dataset.id.get_chunk_info(0).byte_offset
+    content = bytearray(predictions.path.read_bytes())
+    content[place] ^= 1
+    predictions.path.write_bytes(content)
+    with pytest.raises(InputError, match="not a readable file of predictions"):
+        training_of(predictions)

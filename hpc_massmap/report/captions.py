@@ -21,7 +21,7 @@ FRACTIONS = {
     "star": "In the paper the simulations differ in the opposite sense to gas; they meet at high mass.",
 }
 PIXELS = "Density of D = (prediction - truth)/truth of all pixels of all test maps, in three apertures (fig. 6)."
-BIAS = "Bias of the mass inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
+BIAS = "Bias of the {quantity} inside R by mass interval (fig. 7): median, and 16th to 84th percentile as a band."
 POWER = (
     "Power spectra of true and predicted maps and their relative difference (fig. 8): median, and 16th to 84th "
     f"percentile; the difference is drawn up to ±{figures.CUT:g}."
@@ -50,8 +50,8 @@ PIXELS_OF_MODELS = (
     "gives the median and its distances to the 84th and 16th percentile."
 )
 BIAS_OF_MODELS = (
-    "Bias of the mass inside R by mass interval (fig. 7): models of one view above, of several below; median, and 16th "
-    "to 84th percentile as a band."
+    "Bias of the {quantity} inside R by mass interval (fig. 7): models of one view above, of several below; median, "
+    "and 16th to 84th percentile as a band."
 )
 POWER_OF_MODELS = (
     "Power spectra of truth (dark) and prediction against wavelength (top) and their relative difference (bottom), "
@@ -62,6 +62,7 @@ MMD_OF_MODELS = (
     "Dashed: truth against truth with noise of α times its maximum."
 )
 RETRAINED = (
-    "Bias of the mass inside R of retrained models, over the test maps of the kind each was trained on (fig. A4): "
-    "median, and 16th to 84th percentile as a band. Dashed and dotted: median and percentiles of {name} on these."
+    "Bias of the {quantity} inside R of retrained models, over the test maps of the kind each was trained on "
+    "(fig. A4): median, and 16th to 84th percentile as a band. Dashed and dotted: median and percentiles of {name} on "
+    "these."
 )

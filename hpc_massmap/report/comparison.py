@@ -174,9 +174,8 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         yield Drawing(
             f"fig6_models_{target}", captions.PIXELS_OF_MODELS + of_data, together.pixels_together(models, target)
         )
-        yield Drawing(
-            f"fig7_models_{target}", captions.BIAS_OF_MODELS + of_data, together.bias_together(models, target)
-        )
+        caption = captions.BIAS_OF_MODELS.format(quantity=style.enclosed(target)) + of_data
+        yield Drawing(f"fig7_models_{target}", caption, together.bias_together(models, target))
         yield Drawing(
             f"fig8_models_{target}",
             captions.POWER_OF_MODELS + of_data,
@@ -188,7 +187,8 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         retrained = [(model, of_its_kind(run)) for model, run in zip(runs.shown(apart), apart, strict=True)]
         with_main = [_has_test_maps_of(main, run) for run in apart]
         figure = together.retrained_figure(retrained, runs.shown([main])[0], with_main, target)
-        yield Drawing(f"figA4_retrained_{target}", captions.RETRAINED.format(name=shown_name(main)) + of_data, figure)
+        caption = captions.RETRAINED.format(quantity=style.enclosed(target), name=shown_name(main)) + of_data
+        yield Drawing(f"figA4_retrained_{target}", caption, figure)
 
 
 def _example_figure(main: Inputs, same: list[Inputs], target: str, units: dict[str, str]) -> Figure | None:
@@ -242,7 +242,8 @@ def _retrained_table(main: Inputs, apart: list[Inputs], target: str) -> Table:
         f"{shown_name(main)} on the same",
     ]
     note = f"Test maps of the kind each was trained on. {contents.spread_note(main.metrics)}"
-    return Table(f"retrained_{target}", f"Retrained models, {target} maps (fig. A4 at R200)", note, columns, rows)
+    title = f"Retrained models, {style.name_of(target)} maps (fig. A4 at R200)"
+    return Table(f"retrained_{target}", title, note, columns, rows)
 
 
 def _b200_of_models(runs: list[Inputs], target: str) -> Table:
@@ -260,7 +261,7 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
             row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
         rows.append(row)
     note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
-    title = f"Mass bias b200 inside R200 of each model by mass interval, {target} maps (table 4)"
+    title = f"{contents.of_b200(target)} of each model by mass interval, {style.name_of(target)} maps (table 4)"
     return Table(f"b200_models_{target}", title, note, columns, rows)
 
 
@@ -281,7 +282,7 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
         rows.append(row)
     columns += ["paper, scatter of the whole map"] * with_paper
     note = _note(runs, with_paper)
-    title = f"Relative difference of pixels of each model, {target} maps (legend of fig. 6)"
+    title = f"Relative difference of pixels of each model, {style.name_of(target)} maps (legend of fig. 6)"
     return Table(f"pixels_models_{target}", title, note, columns, rows)
 
 

@@ -12,7 +12,7 @@ from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.pixels import BINS, BoolArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
-from hpc_massmap.report import paper
+from hpc_massmap.report import paper, style
 from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
 from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
@@ -43,6 +43,11 @@ def spread_note(metrics: Metrics) -> str:
     return f"{SPREAD} ± {summary.error_note(metrics)}."
 
 
+def of_b200(target: str) -> str:
+    """What b200 is of a target, to begin a title with."""
+    return f"Bias b200 of the {style.enclosed(target)} inside R200"
+
+
 def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Mass bias inside R200 by mass interval (table 4); the paper's in the rows of its own intervals."""
     rows: dict[tuple[float, float], list[Cell]] = {}
@@ -53,7 +58,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title, note = f"Mass bias b200 inside R200 by mass interval, {target} maps (table 4)", spread_note(metrics)
+    title, note = f"{of_b200(target)} by mass interval, {style.name_of(target)} maps (table 4)", spread_note(metrics)
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
@@ -71,7 +76,8 @@ def _readable(label: str) -> str:
 
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
-    title, note = f"Relative difference of pixels, {target} maps (legend of fig. 6)", spread_note(metrics)
+    title = f"Relative difference of pixels, {style.name_of(target)} maps (legend of fig. 6)"
+    note = spread_note(metrics)
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
     for name in metrics.targets[target].pixels:
         of = summary.pixels(metrics, target, name)
@@ -104,7 +110,7 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
             ]
             halos = len(np.unique(metrics.maps["halo"][chosen]))
             rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
-    title = f"The metrics by simulation, {target} maps"
+    title = f"The metrics by simulation, {style.name_of(target)} maps"
     note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
     return Table(f"simulations_{target}", title, note, columns, rows)
 
@@ -124,7 +130,7 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
         spread = float(medians.std(ddof=1)) if len(medians) > 1 else None
         rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
     columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
-    title = f"Medians along each of {len(projections)} lines of sight, {target} maps"
+    title = f"Medians along each of {len(projections)} lines of sight, {style.name_of(target)} maps"
     note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
     return Table(f"projections_{target}", title, note, columns, rows)
 

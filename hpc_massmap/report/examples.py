@@ -13,7 +13,7 @@ from hpc_massmap.metrics.results import Metrics
 EXAMPLES = 3
 RULE = (
     "the test halos, sorted by M200, are cut into three groups of equal number; of each group the map is shown whose "
-    "error, the mean |b(R)| over the ten radii of its mass profile, is the median of the group's maps"
+    "error, the mean |b(R)| over the ten radii of its profile, is the median of the group's maps"
 )
 
 

@@ -51,8 +51,10 @@ def pixel_range(apertures: dict[str, PixelStatistics]) -> tuple[float, float]:
     return max(float(edges[0]), -reach), min(float(edges[-1]), max(reach, 0.05))
 
 
-def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], halos: list[int], colour: str) -> Figure:
-    """Bias of the enclosed mass against radius, one panel a mass interval (fig. 7).
+def bias_figure(
+    radii: FloatArray, profiles: list[Spread], labels: list[str], halos: list[int], target: str, colour: str
+) -> Figure:
+    """Bias of the enclosed mass, or of what the target adds up to, against radius, one panel a mass interval (fig. 7).
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def bias_figure(radii: FloatArray, profiles: list[Spread], labels: list[str], ha
                 continue
             band(panel, radii, profile, colour)
             say(panel, f"{n_halos} halos, {profile.count.max()} maps", corner=True)
-        panels[0].set(xlim=(0.05, 1.05), ylabel=r"mass bias $b(R)$")
+        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{style.enclosed(target)} bias $b(R)$")
         symmetric(panels[0])
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.summary import in_intervals, mmd_of
-from hpc_massmap.report import contents, paper
+from hpc_massmap.report import contents, paper, style
 from hpc_massmap.report.tables import Cell, Table
 
 
@@ -53,5 +53,5 @@ def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Tabl
     several = "_models" if len(models) > 1 else ""
     said = f"Intervals of log10 M200/(Msun/h). {contents.spread_note(models[0][1])}"
     said += f" {paper.NOISE}" * (target == paper.TARGET)
-    title = f"MMD of pixel values by mass interval, {target} maps (fig. 9)"
+    title = f"MMD of pixel values by mass interval, {style.name_of(target)} maps (fig. 9)"
     return Table(f"mmd{several}_{target}", title, f"{said} Data: {data}.", columns, rows)

@@ -119,7 +119,7 @@ def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | M
     data = browser.browser_data([inputs, *others], target, at_most)
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script
     rule = browser.rule_of_choice(len(data["maps"]), len(inputs.metrics))
-    return {"rule": rule, "json": Markup(text), "several": bool(others)}
+    return {"rule": rule, "json": Markup(text), "several": bool(others), "enclosed": style.enclosed(target)}
 
 
 def _embedded(drawing: Drawing, folder: Path) -> dict[str, str | float]:
@@ -188,9 +188,10 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         summary.bias_by_mass(metrics, target),
         summary.interval_labels(metrics),
         contents.halos_by_mass(metrics),
+        target,
         colour,
     )
-    yield Drawing(f"fig7_bias_{target}", captions.BIAS + of_run, bias)
+    yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=style.enclosed(target)) + of_run, bias)
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
     power = figures.power_figure(result.power.wavelength, spectra, difference, unit, colour)

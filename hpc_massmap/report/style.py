@@ -30,6 +30,7 @@ TRUTH = "#333333"
 GUIDE = "#999999"
 
 NAMES = {"star": "stars", "sz": "SZ", "xray": "X-ray", "mass": "total mass", "gas": "gas"}
+ENCLOSED = {"mass": "mass", "star": "stellar mass", "sz": "integrated Compton-y", "xray": "X-ray luminosity"}
 SYMBOLS = {"sz": "Compton-$y$", "xray": "surface brightness", "star": r"$\Sigma_\mathrm{star}$", "mass": r"$\Sigma$"}
 MAP_COLOURS = {"star": "cividis", "sz": "viridis", "xray": "inferno"}
 OTHER_MAP = "magma"
@@ -139,6 +140,11 @@ def write_figure(figure: Figure, stem: Path) -> bytes:
 def name_of(quantity: str) -> str:
     """A view or target as a title."""
     return NAMES.get(quantity, quantity)
+
+
+def enclosed(quantity: str) -> str:
+    """What the pixels of a target add up to inside a radius: that whose bias b(R) and b200 are."""
+    return ENCLOSED.get(quantity, f"integrated {name_of(quantity)}")
 
 
 def symbol_of(quantity: str) -> str:

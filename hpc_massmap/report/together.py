@@ -82,7 +82,7 @@ def bias_together(models: list[Shown], target: str) -> Figure:
                 panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
                 if not inside.any():
                     say(panel, "no test halos")
-            line[0].set_ylabel(r"mass bias $b(R)$")
+            line[0].set_ylabel(rf"{style.enclosed(target)} bias $b(R)$")
             line[-1].legend(loc="upper right", ncols=2)
         for panel, label in zip(grid[0], labels, strict=True):
             panel.set_title(interval_title(label))
@@ -180,7 +180,7 @@ def retrained_figure(
                 _edges(panel, radii, other, reference.colour)
             halos = len(np.unique(model.metrics.maps["halo"][chosen]))
             say(panel, f"{halos} halos, {chosen.sum()} maps", corner=True)
-        panels[0].set(xlim=(0.05, 1.05), ylabel=r"mass bias $b(R)$")
+        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{style.enclosed(target)} bias $b(R)$")
         symmetric(panels[0])
     return figure
 

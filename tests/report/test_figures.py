@@ -34,11 +34,11 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for panel in figure.axes for text in panel.texts]
 
 
-def bias(inputs: Inputs) -> Figure:
+def bias(inputs: Inputs, target: str = "mass") -> Figure:
     metrics = inputs.metrics
     profiles, labels = summary.bias_by_mass(metrics, "mass"), summary.interval_labels(metrics)
     radii = metrics.targets["mass"].profiles.radii
-    return figures.bias_figure(radii, profiles, labels, contents.halos_by_mass(metrics), COLOUR)
+    return figures.bias_figure(radii, profiles, labels, contents.halos_by_mass(metrics), target, COLOUR)
 
 
 def test_bias_profiles(inputs: Inputs) -> None:
@@ -47,6 +47,12 @@ def test_bias_profiles(inputs: Inputs) -> None:
     for panel, profile in zip(figure.axes[:3], profiles, strict=False):
         np.testing.assert_array_equal(lines(panel)[0], np.stack([radii, profile.median], axis=1))
         assert set(zip(radii, profile.p16, strict=True)) | set(zip(radii, profile.p84, strict=True)) <= band(panel)
+
+
+def test_bias_is_called_after_what_is_predicted(inputs: Inputs) -> None:
+    names = {"mass": "mass", "sz": "integrated Compton-y", "xray": "X-ray luminosity", "gas": "integrated gas"}
+    for target, name in names.items():
+        assert bias(inputs, target).axes[0].get_ylabel() == f"{name} bias $b(R)$"
 
 
 def test_interval_without_halos_says_so(inputs: Inputs) -> None:

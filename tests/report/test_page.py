@@ -154,7 +154,12 @@ def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     page = Page((report / "index.html").read_text())
     assert "the paper's gas" in page.text
     assert "was not tuned" in page.text
-    assert "paper's" not in (report / "tables" / "b200_star.md").read_text()
+    of_stars = (report / "tables" / "b200_star.md").read_text()
+    assert of_stars.startswith("Bias b200 of the stellar mass inside R200 by mass interval, stars maps")
+    assert "paper's" not in of_stars
+    for quantity in ("mass", "stellar mass"):
+        for said in ("Bias of the {} inside R by mass interval", "The column b200, the bias of the {} inside R200,"):
+            assert page.text.count(said.format(quantity)) == 1
 
 
 def test_closing_lines(inputs: Inputs) -> None:

@@ -66,3 +66,8 @@ RETRAINED = (
     "(fig. A4): median, and 16th to 84th percentile as a band. Dashed and dotted: median and percentiles of {name} on "
     "these."
 )
+
+
+def power_of_paper(target: str) -> str:
+    """What follows in a caption of figure 8 if the paper has the same quantity."""
+    return f" {paper.POWER}" if target == paper.TARGET else ""

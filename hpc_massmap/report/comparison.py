@@ -178,7 +178,7 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         yield Drawing(f"fig7_models_{target}", caption, together.bias_together(models, target))
         yield Drawing(
             f"fig8_models_{target}",
-            captions.POWER_OF_MODELS + of_data,
+            captions.POWER_OF_MODELS + captions.power_of_paper(target) + of_data,
             together.power_together(models, target, units[target]),
         )
         yield Drawing(f"fig9_models_{target}", captions.MMD_OF_MODELS + of_data, together.mmd_together(models, target))
@@ -261,6 +261,8 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
             row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
         rows.append(row)
     note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
+    if with_paper and any(style.model_key(run.run.config.model) in paper.OTHER_SIGNS for run in runs):
+        note += f" {paper.SIGNS}"
     title = f"{contents.of_b200(target)} of each model by mass interval, {style.name_of(target)} maps (table 4)"
     return Table(f"b200_models_{target}", title, note, columns, rows)
 
@@ -277,10 +279,9 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
         for name in contents.APERTURES:
             row.append(contents.measured(summary.pixels(run.metrics, target, name)))
         if with_paper:
-            scatter = paper.PIXEL_SCATTER.get(style.model_key(run.run.config.model) or "")
-            row.append(f"+{scatter[0]} −{scatter[1]}" if scatter else None)
+            row.append(paper.pixels(style.model_key(run.run.config.model), "whole"))
         rows.append(row)
-    columns += ["paper, scatter of the whole map"] * with_paper
+    columns += ["paper, whole map"] * with_paper
     note = _note(runs, with_paper)
     title = f"Relative difference of pixels of each model, {style.name_of(target)} maps (legend of fig. 6)"
     return Table(f"pixels_models_{target}", title, note, columns, rows)

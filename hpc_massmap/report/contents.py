@@ -66,7 +66,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
             rows.setdefault(interval, [label, None, None, None]).append(number)
         rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in sorted(rows.items())}
         columns.append(f"paper's {paper.NAMES[model]}")
-        note += f" {PAPER_DATA}"
+        note += f" {PAPER_DATA}" + f" {paper.SIGNS}" * (model in paper.OTHER_SIGNS)
     return Table(f"b200_{target}", title, f"{note} Data of this run: {data}.", columns, list(rows.values()))
 
 
@@ -79,13 +79,12 @@ def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> 
     title = f"Relative difference of pixels, {style.name_of(target)} maps (legend of fig. 6)"
     note = spread_note(metrics)
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
-    for name in metrics.targets[target].pixels:
+    for name, shown in APERTURES.items():
         of = summary.pixels(metrics, target, name)
-        rows.append([APERTURES[name], int(of.count), measured(of)])
+        rows.append([shown, int(of.count), measured(of)])
     if target == paper.TARGET and model in paper.PIXEL_SCATTER:
-        plus, minus = paper.PIXEL_SCATTER[model]
-        columns.append(f"paper's {paper.NAMES[model]}, scatter")
-        rows = [[*row, f"+{plus} −{minus}" if row[0] == APERTURES["whole"] else None] for row in rows]
+        columns.append(f"paper's {paper.NAMES[model]}")
+        rows = [[*row, paper.pixels(model, name)] for row, name in zip(rows, APERTURES, strict=True)]
         note += f" {PAPER_DATA}"
     return Table(f"pixels_{target}", title, f"{note} Data of this run: {data}.", columns, rows)
 

@@ -195,7 +195,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
     power = figures.power_figure(result.power.wavelength, spectra, difference, unit, colour)
-    yield Drawing(f"fig8_power_{target}", captions.POWER + of_run, power)
+    yield Drawing(f"fig8_power_{target}", captions.POWER + captions.power_of_paper(target) + of_run, power)
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)
     yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)

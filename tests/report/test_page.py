@@ -157,6 +157,7 @@ def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     of_stars = (report / "tables" / "b200_star.md").read_text()
     assert of_stars.startswith("Bias b200 of the stellar mass inside R200 by mass interval, stars maps")
     assert "paper's" not in of_stars
+    assert page.text.count("25 % too low at λ = 0.5 R200") == 1  # of the mass
     for quantity in ("mass", "stellar mass"):
         for said in ("Bias of the {} inside R by mass interval", "The column b200, the bias of the {} inside R200,"):
             assert page.text.count(said.format(quantity)) == 1

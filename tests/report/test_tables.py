@@ -69,7 +69,21 @@ def test_pixels_are_the_evaluations(inputs: Inputs) -> None:
         numbers = pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16
         assert (row[2].median, row[2].plus, row[2].minus) == pytest.approx(numbers)
         assert row[2].error
-    assert [row[3] for row in table.rows] == ["+0.44 −0.29", None, None]
+    assert [row[3] for row in table.rows] == ["scatter +0.44 −0.29", None, None]
+
+
+def test_what_the_paper_says_of_pixels_stands_beside_every_aperture(inputs: Inputs) -> None:
+    def beside(target: str, model: str) -> list[Cell]:
+        return [cell for row in pixel_table(inputs.metrics, target, model, "made up").rows for cell in row[3:]]
+
+    assert beside("mass", "xray") == ["median −0.03, scatter +0.36 −0.28", "median −0.03", "median −0.03"]
+    assert beside("mass", "multi3") == ["median 0.00, scatter +0.23 −0.18", "median 0.00", "median 0.00"]
+    assert beside("mass", "multi1") == []
+
+
+def test_signs_on_which_the_paper_is_of_two_minds_are_named(inputs: Inputs) -> None:
+    notes = {model: b200_table(inputs.metrics, "mass", model, "made up").note for model in ("star", "sz", "xray")}
+    assert [model for model, note in notes.items() if "the other way round" in note] == ["star", "xray"]
 
 
 def test_the_same_regions_make_the_errors_of_every_table(inputs: Inputs) -> None:

@@ -184,6 +184,7 @@ _LATEX = {
     "≤": r"$\leq$",
     "–": "--",
     "−": "$-$",
+    "α": r"$\alpha$",  # of Greek letters, inputenc knows none in text
 }
 
 

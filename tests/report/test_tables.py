@@ -180,6 +180,16 @@ def test_latex_is_balanced_and_escaped() -> None:
         assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
 
 
+def test_latex_has_no_letter_that_inputenc_does_not_know(inputs: Inputs) -> None:
+    tables = [
+        b200_table(inputs.metrics, "mass", "star", "made up"),
+        mmd_table([("m", inputs.metrics)], "mass", "made up"),
+    ]
+    for table in tables:
+        assert set(re.findall(r"[^\x00-\xff]", to_latex(table))) == set()
+    assert r"as noise of $\alpha$" in to_latex(tables[1])
+
+
 def test_html_escapes_texts() -> None:
     assert "<script>" not in to_html(TABLE)
     assert "&lt;script&gt;" in to_html(TABLE)

@@ -1,6 +1,5 @@
 """Figures of how the model came about: the loss of every trial, and of every epoch of the final training."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.report import style
-from hpc_massmap.report.history import TrainingLog, Trial, best_so_far, best_trial
+from hpc_massmap.report.history import TrainingLog, Trial, best_so_far, best_trial, with_loss
 
 LOSS = "validation loss\n(mean absolute error, normalised)"
 
@@ -26,7 +25,7 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
     with style.applied():
         figure = style.canvas(2.6, width=style.WIDTH * 0.6)
         panel = figure.subplots()
-        done = [trial for trial in trials if trial.loss is not None and math.isfinite(trial.loss)]
+        done = with_loss(trials)
         if done:
             losses = draw_losses(panel, [trial.tid for trial in done], done, colour)
             steps = [*best_so_far(trials), (trials[-1].tid, min(losses))]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ def _trial(document: Any, space: Space | None) -> Trial:
 
 
 def _date(value: Any) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
+    """A date without a zone is UTC, as MongoDB's are."""
+    date = None if value is None else datetime.fromisoformat(value)
+    return date.replace(tzinfo=UTC) if date and date.tzinfo is None else date
 
 
 def _number(value: Any) -> float:
@@ -124,15 +126,19 @@ def _number(value: Any) -> float:
 
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The finished trial with the lowest loss, the earliest of equals; None if none finished."""
-    done = [trial for trial in trials if trial.loss is not None and math.isfinite(trial.loss)]
-    return min(done, key=lambda trial: (trial.loss, trial.tid), default=None)
+    return min(with_loss(trials), key=lambda trial: (trial.loss, trial.tid), default=None)
+
+
+def with_loss(trials: list[Trial]) -> list[Trial]:
+    """The trials that finished with a loss that is a number."""
+    return [trial for trial in trials if trial.loss is not None and math.isfinite(trial.loss)]
 
 
 def best_so_far(trials: list[Trial]) -> list[tuple[int, float]]:
     """Number and loss of every trial that was better than all with lower numbers."""
     steps: list[tuple[int, float]] = []
-    for trial in trials:
-        if trial.loss is not None and math.isfinite(trial.loss) and (not steps or trial.loss < steps[-1][1]):
+    for trial in with_loss(trials):
+        if trial.loss is not None and (not steps or trial.loss < steps[-1][1]):
             steps.append((trial.tid, trial.loss))
     return steps
 
@@ -140,7 +146,7 @@ def best_so_far(trials: list[Trial]) -> list[tuple[int, float]]:
 def hours_to_loss(trials: list[Trial]) -> list[tuple[float, Trial]]:
     """The trials with a loss by the time they ended, in hours since the first was started."""
     starts = [trial.started for trial in trials if trial.started]
-    ended = [(trial.ended, trial) for trial in trials if trial.ended and trial.loss is not None]
+    ended = [(trial.ended, trial) for trial in with_loss(trials) if trial.ended]
     timed = [((end - min(starts)).total_seconds() / 3600, trial) for end, trial in ended if starts]
     return sorted(timed, key=lambda item: item[0])
 

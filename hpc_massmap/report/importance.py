@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.report.history import HYPERPARAMETERS, Trial
+from hpc_massmap.report.history import HYPERPARAMETERS, Trial, with_loss
 
 FEWEST = 20  # finished trials
 TREES = 64
@@ -40,7 +40,7 @@ class Importance:
 
 def importance(trials: list[Trial]) -> Importance | None:
     """The importance of every hyperparameter that was varied; None if too few trials finished."""
-    done = [trial for trial in trials if trial.loss is not None and set(trial.values) >= set(HYPERPARAMETERS)]
+    done = [trial for trial in with_loss(trials) if set(trial.values) >= set(HYPERPARAMETERS)]
     names = varied(done)
     if len(done) < FEWEST or not names:
         return None

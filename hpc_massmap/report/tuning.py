@@ -3,7 +3,6 @@
 `trials.jsonl` alone is enough for them: see `write_tuning_figures`.
 """
 
-import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.errors import InputError
 from hpc_massmap.report import contents, style
 from hpc_massmap.report.curves import LOSS, ceiling, draw_losses, trials_figure
-from hpc_massmap.report.history import Trial, best_trial, hours_to_loss, read_trials
+from hpc_massmap.report.history import Trial, best_trial, hours_to_loss, read_trials, with_loss
 from hpc_massmap.report.importance import Importance, importance, varied
 from hpc_massmap.report.tables import write_table
 
@@ -45,7 +45,7 @@ def time_figure(trials: list[Trial], colour: str) -> Figure | None:
 
 def parallel_figure(trials: list[Trial]) -> Figure | None:
     """Every finished trial as a line through its hyperparameters to its loss; None if nothing was varied."""
-    done = sorted((t for t in trials if t.loss is not None and math.isfinite(t.loss)), key=lambda t: -(t.loss or 0.0))
+    done = sorted(with_loss(trials), key=lambda trial: -(trial.loss or 0.0))
     names = varied(done)
     done = [trial for trial in done if set(trial.values) >= set(names)]
     if len(done) < 2 or not names:
@@ -140,8 +140,15 @@ def write_tuning_figures(export: Path, folder: Path, startup: int = 0) -> list[P
     Parameters
     ----------
     startup : how many trials were random before the first suggestion of TPE
+
+    Raises
+    ------
+    InputError
+        If it holds no trials, or a line is not one.
     """
     trials, colour = read_trials(export), style.COLOURS["sz"]
+    if not trials:
+        raise InputError(f"{export}: holds no trials; run jobs/tune.py first")
     found = importance(trials)
     figures = {
         "trials": trials_figure(trials, startup, colour),

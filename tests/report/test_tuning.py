@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from hpc_massmap.config import IntegerRange, Space
+from hpc_massmap.errors import InputError
 from hpc_massmap.report import style, tuning
 from hpc_massmap.report.curves import ceiling, trials_figure
 from hpc_massmap.report.history import Trial, hours_to_loss, read_trials
@@ -141,6 +142,21 @@ def test_a_diverged_trial_does_not_hide_the_others() -> None:
     panel = trials_figure([*trials, trial(30, 1e9, trials[0].values)], 0, COLOUR).axes[0]
     assert panel.get_ylim()[1] < 1
     assert any(str(line.get_label()).startswith("above 0.") for line in panel.get_lines())
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_an_export_whose_losses_are_no_numbers_is_drawn(tmp_path: Path, loss: float) -> None:
+    documents = [{**trial_document(tid % 6), "tid": tid} for tid in range(30)]
+    documents[0] = {**documents[0], "result": {"status": "ok", "loss": loss}, "book_time": "2025-05-01T10:00:00"}
+    export = tmp_path / "trials.jsonl"
+    export.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    written = {path.name for path in tuning.write_tuning_figures(export, tmp_path / "plots")}
+    assert {"best_over_time.png", "parallel_coordinates.png", "importance.png"} <= written
+
+
+def test_a_study_that_has_not_begun_has_no_plots(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no trials"):
+        tuning.write_tuning_figures(tmp_path / "trials.jsonl", tmp_path / "plots")
 
 
 def test_bars_are_the_shares() -> None:

@@ -133,6 +133,11 @@ def _measured_otherwise(main: Inputs, other: Inputs) -> str | None:
     return None
 
 
+def model_of_paper(run: Inputs) -> str | None:
+    """Whose numbers in the paper stand beside a run's; none do for a model that was trained on some halos only."""
+    return None if _is_restricted(run) else style.model_key(run.run.config.model)
+
+
 def _is_restricted(run: Inputs) -> bool:
     return run.run.config.split.log_m200 is not None or bool(run.run.config.split.only)
 
@@ -258,10 +263,10 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
         ]
         if with_paper:
             none = [None] * (len(paper.MASS_INTERVALS) - 1)
-            row += paper.B200.get(style.model_key(run.run.config.model) or "", none)
+            row += paper.B200.get(model_of_paper(run) or "", none)
         rows.append(row)
     note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
-    if with_paper and any(style.model_key(run.run.config.model) in paper.OTHER_SIGNS for run in runs):
+    if with_paper and any(model_of_paper(run) in paper.OTHER_SIGNS for run in runs):
         note += f" {paper.SIGNS}"
     title = f"{contents.of_b200(target)} of each model by mass interval, {style.name_of(target)} maps (table 4)"
     return Table(f"b200_models_{target}", title, note, columns, rows)
@@ -279,7 +284,7 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
         for name in contents.APERTURES:
             row.append(contents.measured(summary.pixels(run.metrics, target, name)))
         if with_paper:
-            row.append(paper.pixels(style.model_key(run.run.config.model), "whole"))
+            row.append(paper.pixels(model_of_paper(run), "whole"))
         rows.append(row)
     columns += ["paper, whole map"] * with_paper
     note = _note(runs, with_paper)

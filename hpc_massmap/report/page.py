@@ -18,6 +18,7 @@ from hpc_massmap.report.comparison import (
     compare,
     comparison_figures,
     comparison_tables,
+    model_of_paper,
     models_table,
     runs_table,
     shown_name,
@@ -137,10 +138,19 @@ def _model_sentence(inputs: Inputs) -> str:
     model = inputs.run.config.model
     views = ", ".join(style.name_of(view) for view in model.views)
     targets = ", ".join(style.name_of(target) for target in model.targets)
-    key = style.model_key(model)
-    like = f"; the paper's {paper.NAMES[key]}" if key else ""
+    key = model_of_paper(inputs)
+    like = f"; the paper's {paper.NAMES[key]}" if key and paper.TARGET in model.targets else ""
     encoders = "one encoder" if model.encoders == "one" or len(model.views) == 1 else "one encoder a view"
-    return f"A U-Net that predicts {targets} from {views} with {encoders}{like}."
+    return f"A U-Net that predicts {targets} from {views} with {encoders}{like}.{_restriction(inputs)}"
+
+
+def _restriction(inputs: Inputs) -> str:
+    split, kinds = inputs.run.config.split, list[str]()
+    if split.log_m200 is not None:
+        kinds.append("of log10 M200/(h⁻¹ M☉) from {:g} to {:g}".format(*split.log_m200))
+    if split.only:
+        kinds.append(f"of {', '.join(split.only)}")
+    return f" It was trained on halos {' '.join(kinds)} only, and is tested here on all." if kinds else ""
 
 
 def _cards(inputs: Inputs) -> Iterator[Card]:
@@ -205,7 +215,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
 
 
 def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
-    key, data = style.model_key(inputs.run.config.model), inputs.run.config.data.rstrip(".")
+    key, data = model_of_paper(inputs), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
     yield contents.pixel_table(inputs.metrics, target, key, data)
     yield mmd_table([(shown_name(inputs), inputs.metrics)], target, data)

@@ -163,6 +163,16 @@ def test_two_targets_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert page.text.count(said.format(quantity)) == 1
 
 
+def test_a_retrained_model_is_not_taken_for_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "write_figure", lambda figure, stem: b"")
+    run = make_run(tmp_path, ["mass"], every=12, split={"log_m200": [13.5, 14.02], "only": ["synthetic"]})
+    page = Page(write_report(read_inputs(run), run.report).read_text())
+    assert "trained on halos of log10 M200/(h⁻¹ M☉) from 13.5 to 14.02 of synthetic only" in page.text
+    for table in ("b200_mass", "pixels_mass"):
+        assert "paper's multi-3" not in (run.report / "tables" / f"{table}.md").read_text()
+    assert "the paper's multi-3" not in page.text
+
+
 def test_closing_lines(inputs: Inputs) -> None:
     first, *others = closing_lines(inputs)
     assert first == "best of 8 trials: 4 (filters 12, kernel 3, layers 2, dropout 0.2), validation loss 0.1000"

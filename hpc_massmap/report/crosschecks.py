@@ -13,7 +13,7 @@ from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.metrics.summary import Spread, b200_by_mass, interval_labels, pixels
 from hpc_massmap.report import style
-from hpc_massmap.report.contents import APERTURES, measured
+from hpc_massmap.report.contents import APERTURES, SPREAD, measured
 from hpc_massmap.report.tables import Cell, Table
 
 PROPERTIES = {
@@ -21,7 +21,7 @@ PROPERTIES = {
     "f_star": ("stellar fraction", r"$M_\mathrm{star}\,/\,M_{200}$"),
     "centroid_offset": ("centroid offset (R200)", r"centroid offset $[R_{200}]$"),
 }
-SPREAD = "Median, and its distances to the 84th and 16th percentile."
+ERROR = "± is the standard error of the median."
 TRENDS = (
     f"{SPREAD} Quarters of the test halos by each property. Rank correlation: of the property with the mean b200 of a "
     "halo; at fixed mass: of what the rank of M200 does not explain of either. Centroid offset: of the true mass "
@@ -29,8 +29,8 @@ TRENDS = (
     "file does not hold."
 )
 FLOOR_NOTE = (
-    f"{SPREAD} The floor gives each test map the mean radial profile of training maps whose {{view}} pixels have the "
-    "same sum; it has no network."
+    f"{SPREAD} {ERROR} The floor gives each test map the mean radial profile of training maps whose {{view}} pixels "
+    "have the same sum; it has no network."
 )
 
 
@@ -57,7 +57,7 @@ def trends_table(trends: list[Trend], target: str) -> Table:
             rows.append([PROPERTIES[trend.name][0], float(median), halos, measured(b200), *correlations])
     columns = ["property", "its median", "test halos", "b200", "rank correlation", "at fixed mass"]
     title = f"b200 against gas, stars and relaxation, {style.name_of(target)} maps"
-    return Table(f"trends_{target}", title, TRENDS, columns, rows)
+    return Table(f"trends_{target}", title, f"{TRENDS} {ERROR}", columns, rows)
 
 
 def trends_figure(trends: list[Trend], colour: str) -> Figure:
@@ -83,7 +83,8 @@ def crossings_table(found: list[Crossing], name: str, target: str) -> Table:
         [one.model, one.trained_on, one.tested_on, one.halos, measured(one.b200)] for one in found
     ]
     title = f"b200 by training and test simulation, {style.name_of(target)} maps"
-    return Table(f"trained_on_{name}", title, SPREAD, ["model", "trained on", "tested on", "test halos", "b200"], rows)
+    columns = ["model", "trained on", "tested on", "test halos", "b200"]
+    return Table(f"trained_on_{name}", title, f"{SPREAD} {ERROR}", columns, rows)
 
 
 def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Table:

@@ -4,7 +4,7 @@
 # and those tests skip themselves. It always succeeds: all the other tests must run on a machine without them.
 set -euo pipefail
 
-packages=(munge slurmctld slurmd slurm-client libpmix-dev slurmdbd slurm-wlm-mysql-plugin mariadb-server chromium)
+packages=(jq munge slurmctld slurmd slurm-client libpmix-dev slurmdbd slurm-wlm-mysql-plugin mariadb-server chromium)
 policy=/usr/sbin/policy-rc.d # asked by Debian's package scripts whether a service may be started
 
 give_up() {
@@ -45,6 +45,7 @@ command -v apt-get >/dev/null || give_up "this is no Debian-like system, missing
 echo "tests: installing ${missing[*]}"
 log=$(mktemp)
 forbid_services
+DEBIAN_FRONTEND=noninteractive dpkg --configure -a >>"$log" 2>&1 </dev/null || true # what an interrupted run left
 apt update || true # the package lists of an earlier update may do
 if ! apt install -y --no-install-recommends "${missing[@]}"; then
     reason=$(grep -m 1 '^E:' "$log" || tail -n 1 "$log")

@@ -1,4 +1,4 @@
-"""The site builds without a warning; what it tells people to type exists and is accepted, or is run where it is cheap.
+"""The site builds without a warning; what it names exists, and its snippets run. test_commands.py types its commands.
 
 Broken links between pages, pages that no table of contents has, and docstrings that it cannot read are warnings
 of Sphinx.
@@ -8,11 +8,10 @@ import importlib.util
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
-from itertools import dropwhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,97 +19,18 @@ from typing import Any
 import pytest
 from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-untyped]
 
-from hpc_massmap.cli import parse
 from hpc_massmap.config import Config, Database, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.sims.catalogue import read_catalogue
-from hpc_massmap.site import load_site
 from hpc_massmap.tune.database import database
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of
-from tests.synthetic import write_synthetic_maps
+from tests.documented import COMMANDS, PAGES, blocks, inline
 from tests.tune import made_up
 
-PAGES = [*map(Path, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(Path("docs").glob("*.md"))]
 TUNING, SIMULATION, EXTENDING = (Path("docs", f"{name}.md") for name in ("tuning", "simulation", "extending"))
 SOURCES = [path for folder in ("hpc_massmap", "slurm", "tests") for path in Path(folder).rglob("*.*") if path.is_file()]
 CODE = "".join(path.read_text() for path in SOURCES if path.suffix in (".py", ".sh", ".yaml"))
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language; those of none for an empty one."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [block for kind, block in fenced if kind == language]
-
-
-def inline(page: Path) -> list[str]:
-    """What stands between single backticks."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [" ".join(words.split()) for words in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
-
-
-def commands(page: Path) -> Iterator[str]:
-    """The commands of a page, in lines of its blocks and within its sentences."""
-    for line in (line for block in blocks(page, "") for line in block.splitlines()):
-        if re.match(r"(SITE=\S+ )?(python|mpirun|srun|torchrun|make|sbatch) ", line):
-            yield line.split("#")[0].strip()
-    for words in inline(page):
-        if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", words):
-            yield words
-        elif re.match(r"jobs/\w+\.py [^-]", words):
-            yield f"python {words}"
-
-
-COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_documented_command_is_accepted(command: str) -> None:
-    program, *words = shlex.split(command.partition(" | ")[0])
-    if program.startswith("SITE="):
-        load_site(Path(program.removeprefix("SITE=")))
-        program, *words = words
-    if program == "make":
-        assert f"\n{words[0]}:" in Path("Makefile").read_text()
-        return
-    if words[0] == "-m":
-        assert Path(*words[1].split(".")).with_suffix(".py").exists()
-        return
-    if program == "sbatch":
-        words = list(dropwhile(lambda word: word.startswith("--"), words))
-        script = Path(words[0])
-        step, config = re.findall(r"job\.sh\"? (?:srun .*-- )?(\w+)(?: (configs/\S+))?", script.read_text())[-1]
-        default = re.findall(r"\|\| set -- (\S+)", script.read_text()) if len(words) == 1 else []
-        job, words = Path("jobs", f"{step}.py"), [*([config] if config else default), *words[1:]]
-    else:
-        job, *words = dropwhile(lambda word: not word.startswith("jobs/"), words)  # type: ignore[assignment]
-    accept(Path(job), words)
-
-
-class Parsed(Exception):
-    """Stops a job when its command line was understood."""
-
-
-def accept(path: Path, words: list[str]) -> None:
-    """Whether a job understands a command line, and the files and keys in it exist."""
-    job = loaded(path)
-    if hasattr(job, "arguments"):  # of a job that takes the folder of a run
-        job.arguments().parse_args(words)
-        return
-    if job.parse.__module__ == job.__name__:  # of one that takes neither
-        job.parse(words)
-        return
-
-    def note(*arguments: Any) -> Namespace:
-        raise Parsed(parse(*arguments))
-
-    job.parse = note  # type: ignore[attr-defined]
-    with pytest.raises(Parsed) as parsed:
-        job.main(words)
-    args = parsed.value.args[0]
-    load_config(args.config, args.overrides)
-    if getattr(args, "site", None):
-        load_site(args.site)
 
 
 def loaded(path: Path) -> ModuleType:
@@ -120,27 +40,6 @@ def loaded(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "jobs/tune.py configs/multi3.yaml --no-such-option",
-        "jobs/monitor.py runs/x --no-such-option",
-        "jobs/trials.py runs/x no-such-verb",
-    ],
-)
-def test_a_command_that_does_not_exist_is_noticed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path, *words = command.split()
-    with pytest.raises(SystemExit):
-        accept(Path(path), words)
-    assert "no-such" in capsys.readouterr().err
-
-
-def test_there_are_commands_to_check() -> None:
-    assert {"make demo", "make test", "python jobs/monitor.py runs/multi3"} <= set(COMMANDS)
-    assert sum("jobs/trials.py" in command for command in COMMANDS) >= 4
-    assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -247,19 +146,6 @@ def test_the_example_of_a_catalogue_is_read(tmp_path: Path) -> None:
     assert read_catalogue(path).r500.tolist() == [790.0]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if re.search(r"jobs/maps\.py show runs/demo", c)])
-def test_a_documented_look_at_maps_shows_them(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = loaded(Path("jobs/maps.py"))
-    path = tmp_path / "runs" / "demo" / "maps.h5"
-    path.parent.mkdir(parents=True)
-    write_synthetic_maps(path, regions=121, snapshots=1, projections=1)
-    monkeypatch.chdir(tmp_path)
-    job.main(shlex.split(command)[2:])
-    assert Path(capsys.readouterr().out.strip()).stat().st_size > 10_000
-
-
 def test_the_documented_stages_of_the_paper_are_those_it_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +174,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         opened = study_of(run)
         opened.create(100, {})
         trials, workers, _ = made_up.study(ended=40, running=2)
+        trials[17], trials[23] = made_up.trial(17, 3), made_up.trial(23, 3)
         opened.jobs.insert_many([{**trial, "exp_key": "multi3"} for trial in trials])
         opened.workers.insert_many([{**worker, "exp_key": "multi3"} for worker in workers])
         export(opened, run.trials_export)
@@ -334,18 +221,26 @@ def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
     [
         ("python jobs/trials.py runs/multi3 list", f"\n{BEST} "),
         ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 42 trials"),
-        ("python jobs/monitor.py runs/multi3", "35 of 100 done"),
+        ("python jobs/monitor.py runs/multi3", "33 of 100 done"),
+        ("python jobs/database.py runs/multi3", ": 42 trials; docs/tuning.md says how to look into it"),
     ],
 )
 def test_a_documented_look_at_a_study_shows_it(
     command: str, says: str, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command in COMMANDS
+    typed(command, study, monkeypatch)
+    assert says in capsys.readouterr().out
+
+
+def typed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a job in a folder as its command line says; one that waits for Ctrl-C gets it at once."""
     _, path, *words = shlex.split(command)
     job = loaded(Path(path))
-    monkeypatch.chdir(study)
-    job.main(words)
-    assert says in capsys.readouterr().out
+    with monkeypatch.context() as changed:
+        changed.chdir(folder)
+        changed.setattr(signal, "pause", lambda: signal.raise_signal(signal.SIGINT))
+        job.main(words)
 
 
 @pytest.mark.parametrize(
@@ -374,3 +269,20 @@ def test_what_the_trouble_table_quotes_is_what_the_code_says() -> None:
     code = "".join(path.read_text() for folder in ("hpc_massmap", "jobs") for path in Path(folder).rglob("*.py"))
     assert len(quoted) >= 10
     assert [quote for quote in quoted if quote not in code] == []
+
+
+def test_the_documented_changes_of_a_study(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After all that only look at it."""
+    (study / "elsewhere").mkdir()
+    shutil.copy(study / "runs" / "multi3" / "trials.jsonl", study / "elsewhere")
+    for words, says in (
+        ("import elsewhere/trials.jsonl", "0 of 42 trials of elsewhere/trials.jsonl were taken over"),
+        ("retry 17 23", "2 trials will be tried again"),
+        ("retry", "5 trials will be tried again"),
+    ):
+        command = f"python jobs/trials.py runs/multi3 {words}"
+        assert command in COMMANDS
+        typed(command, study, monkeypatch)
+        assert says in capsys.readouterr().out

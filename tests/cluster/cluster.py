@@ -46,7 +46,7 @@ def missing() -> list[str]:
 
 
 class Cluster:
-    """A running Slurm: nodes n1, n2, ...; partitions batch (the default), low (preemptible) and urgent (preempts)."""
+    """A running Slurm: nodes n1, n2, ...; partitions batch (the default), long, short, low (preemptible) and urgent."""
 
     def __init__(self, folder: Path, nodes: int, cpus: int, gpus: int) -> None:
         """Only describe it; `start` makes one that runs."""
@@ -65,7 +65,7 @@ class Cluster:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def start(cls, folder: Path, nodes: int = 4, cpus: int = 8, gpus: int = 2) -> Self:
+    def start(cls, folder: Path, nodes: int = 4, cpus: int = 8, gpus: int = 4) -> Self:
         """Start a cluster whose files are all in one folder, and return when its nodes are idle.
 
         The CPUs and GPUs (at most 6) are those that each node claims to have, with 1000 MB of memory per CPU.

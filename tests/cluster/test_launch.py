@@ -80,7 +80,7 @@ def test_a_mistake_in_a_site_is_told_in_one_line_before_anything_else(slurm: Clu
     [
         (
             {"partition": "nowhere"},
-            r"partition = nowhere: no such partition; this cluster has batch, low, urgent, short",
+            r"partition = nowhere: no such partition; this cluster has batch, low, urgent, long, short",
         ),
         ({"partition": "short", "minutes": 3}, r"minutes = 3: partition short allows 2"),
         ({"nodes": 9}, r"nodes = 9: partition low has 4"),
@@ -89,7 +89,7 @@ def test_a_mistake_in_a_site_is_told_in_one_line_before_anything_else(slurm: Clu
             {"tasks_per_node": 2, "cpus_per_task": 5},
             r"cpus_per_task = 5 \(2 on a node\): the largest node of partition low has 8",
         ),
-        ({"gpus_per_task": 3}, r"gpus_per_task = 3 \(on a node\): the largest node of partition low has 2"),
+        ({"gpus_per_task": 5}, r"gpus_per_task = 5 \(on a node\): the largest node of partition low has 4"),
         ({"constraint": "a100"}, r"Slurm refuses such a job in partition low: Invalid feature specification"),
         (
             {"sbatch": {"reservation": "week"}},

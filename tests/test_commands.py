@@ -1,0 +1,168 @@
+"""Every command of the documentation, typed to the letter in a clone whose configs are of small data.
+
+Those for Slurm are in tests/cluster/test_commands.py. Each is run in the order in which a reader would come to it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from hpc_massmap.dataset.mapfile import open_maps
+from tests.cluster.test_commands import ON_SLURM
+from tests.conftest import AS_ROOT, ON_ONE_HOST, ROOT
+from tests.dataset.test_imported import content, write
+from tests.documented import COMMANDS
+from tests.house import build_house
+from tests.synthetic import write_synthetic_maps
+
+PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+OVERSUBSCRIBED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+JOINING = "name=longer tuned_by=demo train.epochs=30"
+
+# what is typed, and what it says
+IN_ORDER = [
+    ("python jobs/paper.py configs/paper.yaml --dry-run", "report: slurm/paper_report.sh"),
+    ("mpirun -n 2 python jobs/mock.py configs/mock.yaml", "12/12 halos"),
+    ("mpirun -n 2 python jobs/make_maps.py configs/mock.yaml --consolidate", "48 maps of 48 halos"),
+    ("python jobs/maps.py check runs/mock/maps.h5", "GIZMO-SIMBA  24"),
+    ("python jobs/maps.py show runs/mock/maps.h5 --halo 0 1 2", "runs/mock/maps_halo_0_1_2.png"),
+    (
+        "mpirun -n 2 python jobs/make_maps.py configs/multi3.yaml maps.file=data/maps.h5 --consolidate",
+        "data/maps.h5: 48 maps of 48 halos",
+    ),
+    ("mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate", "make_maps: already done"),
+    ("python jobs/tune.py configs/multi3.yaml tune.workers=2 tune.evaluations=20", "20/20 trials"),
+    ("python jobs/monitor.py runs/multi3", "20 of 20 done"),
+    ("python jobs/monitor.py runs/multi3 --json | jq .best.values", '"filters": '),
+    ("python jobs/trials.py runs/multi3 list", "F "),
+    ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 20 trials"),
+    ("python jobs/trials.py runs/multi3 export trials.jsonl", "trials.jsonl: 20 trials"),
+    ("python jobs/train.py configs/multi3.yaml --profile", "wrote runs/multi3/logs/train/trace.json"),
+    ("torchrun --nproc-per-node=4 jobs/train.py configs/multi3.yaml", ""),
+    ("python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'", "2/2 epochs"),
+    ("python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
+    ("mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
+    ("python jobs/report.py configs/multi3.yaml", "report: runs/multi3/report/index.html"),
+    (
+        "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/low_mass.yaml",
+        "report: runs/multi3/report/index.html",
+    ),
+    ("python jobs/maps.py check runs/demo/maps.h5", "synthetic"),
+    ("python jobs/maps.py show runs/demo/maps.h5 --halo 0 60 120", "runs/demo/maps_halo_0_60_120.png"),
+    ("python jobs/trials.py runs/demo list", "F "),
+    ("python jobs/monitor.py runs/demo --once", "20 of 20 done"),
+    (f"python jobs/train.py configs/demo.yaml {JOINING}", "30/30 epochs"),
+    (f"python jobs/predict.py configs/demo.yaml {JOINING}", "maps, "),
+    (f"python jobs/evaluate.py configs/demo.yaml {JOINING}", "b200, "),
+    ("python jobs/report.py configs/demo.yaml --with runs/longer --force", "report: runs/demo/report/index.html"),
+    (
+        "python jobs/maps.py import x.h5 simba.h5 maps.h5 --simulation GADGET-X GIZMO-SIMBA "
+        "--redshift 128:0 127:0.022 --h 0.678 --omega-m 0.307",
+        "maps.h5: 24 maps of 8 halos",
+    ),
+    ("python jobs/paper.py configs/paper.yaml --estimate", "of one process on CPUs"),
+    ("make clean", "rm -rf runs/demo"),
+]
+ELSEWHERE = {
+    # tests/test_docs.py types them where a database runs or trials have failed, and tests/test_packaging.py a module
+    "python jobs/database.py runs/multi3",
+    "python jobs/trials.py runs/multi3 import elsewhere/trials.jsonl",
+    "python jobs/trials.py runs/multi3 retry 17 23",
+    "python jobs/trials.py runs/multi3 retry",
+    "python -m hpc_massmap.jobs.tune CONFIG",
+    # AtomDB's data are what it needs: tests/maps/test_cooling.py
+    "python jobs/cooling_table.py FILE",
+}
+BY_HAND = {"make demo", "make test", "make paper-small", "make docs"}  # minutes each; and benchmarks
+
+
+def for_predictions(house: Path) -> None:
+    """Maps of one's own, as docs/apply.md says."""
+    maps, folder = open_maps(house / "data" / "maps.h5"), house / "clusters"
+    shutil.rmtree(house / "masses", ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    for row, name in enumerate(("A119", "A399")):
+        for view in ("star", "sz", "xray"):
+            header = fits.Header({"R200": "40 pix", "BUNIT": maps.units[view]})
+            fits.PrimaryHDU(maps.maps[view][row], header).writeto(folder / f"{name}_{view}.fits", overwrite=True)
+
+
+def for_demo(house: Path) -> None:
+    """What `make demo` would have left, as far as others read it: its maps, trials and metrics."""
+    folder = house / "runs" / "demo"
+    trials = (house / "runs" / "multi3" / "trials.jsonl").read_text()
+    write_synthetic_maps(folder / "maps.h5", regions=121, snapshots=1, projections=1)
+    (folder / "trials.jsonl").write_text(trials.replace('"multi3"', '"demo"'))
+    shutil.copy(house / "runs" / "multi3" / "best.yaml", folder)
+    for job in ("train", "predict", "evaluate"):
+        typed(f"python jobs/{job}.py configs/demo.yaml tune.evaluations=20", house)
+
+
+def for_report(house: Path) -> None:
+    for job in ("predict", "evaluate"):
+        typed(f"python jobs/{job}.py configs/multi3.yaml", house)
+
+
+def for_other_report(house: Path) -> None:
+    shutil.rmtree(house / "runs" / "multi3" / "report")
+
+
+def for_import(house: Path) -> None:
+    for seed, name in enumerate(("x.h5", "simba.h5")):
+        write(house / name, content(seed=seed))
+
+
+BEFORE: dict[str, Callable[[Path], None]] = {
+    "python jobs/predict.py configs/multi3.yaml --maps": for_predictions,
+    "mpirun -n 4 python jobs/predict.py": for_predictions,
+    "python jobs/report.py configs/multi3.yaml": for_report,
+    "python jobs/report.py configs/multi3.yaml --with": for_other_report,
+    "python jobs/maps.py check runs/demo": for_demo,
+    "python jobs/maps.py import": for_import,
+}
+
+
+def typed(command: str, house: Path) -> str:
+    """What a command says that is typed where .venv is activated; jq may be missing."""
+    if shutil.which("jq") is None:
+        command = command.partition(" | jq")[0]
+    environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, **OVERSUBSCRIBED, "PATH": PATHS, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (ROOT / ".venv" / "bin" / "python").exists():
+        pytest.skip("there is no .venv, which `make` makes; this environment is another")
+    return build_house(tmp_path_factory.mktemp("house"))
+
+
+@pytest.mark.xdist_group("commands")
+@pytest.mark.parametrize(("command", "says"), IN_ORDER, ids=[command for command, _ in IN_ORDER])
+def test_a_documented_command_does_what_it_says(command: str, says: str, house: Path) -> None:
+    prepare = [BEFORE[start] for start in sorted(BEFORE, key=len) if command.startswith(start)]
+    if prepare:
+        prepare[-1](house)
+    assert says in typed(command, house)
+
+
+def test_every_documented_command_is_typed_by_a_test() -> None:
+    typed_here = {command for command, _ in IN_ORDER}
+    left = set(COMMANDS) - typed_here - set(ON_SLURM) - ELSEWHERE - BY_HAND
+    benchmarks = {command for command in left if command.startswith("python -m benchmarks.")}
+    assert left == benchmarks
+    assert all(Path("benchmarks", f"{command.rpartition('.')[2]}.py").exists() for command in benchmarks)
+    assert (typed_here | set(ON_SLURM) | ELSEWHERE | BY_HAND) - set(COMMANDS) == set()
+    rules = Path("Makefile").read_text()
+    assert all(f"\n{command.split()[1]}:" in rules for command in BY_HAND)
+    assert len(COMMANDS) > 60

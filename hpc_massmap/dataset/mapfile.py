@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.heap import has_sound_heaps
-from hpc_massmap.dataset.stacks import PartedStack, Stack
+from hpc_massmap.dataset.stacks import Stack, memory_maps, parted_stacks
 from hpc_massmap.errors import InputError, first_line
 
 SCHEMA = 1
@@ -116,7 +116,7 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     for column in ("m200", "r200", "r500"):
         if not np.all(np.isfinite(halos[column]) & (halos[column] > 0)):
             raise InputError(f"{path}: /halo/{column} has a value that is not positive")
-    maps = {name: _stack(path, file[f"maps/{name}"], len(halo)) for name in names}
+    maps = _stacks(path, file, names, len(halo))
     units = {name: str(file[f"maps/{name}"].attrs["unit"]) for name in names}
     attributes = {key: value for key, value in file.attrs.items() if key != "digest"}
     skipped = _column(file["skipped"]).tolist() if "skipped" in file else []
@@ -131,32 +131,16 @@ def _column(dataset: h5py.Dataset) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
-def _stack(path: Path, dataset: h5py.Dataset, n_maps: int) -> Stack:
-    if dataset.shape != (n_maps, PIXELS, PIXELS) or dataset.dtype != np.dtype("<f4"):
-        raise InputError(
-            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not float32 ({n_maps}, {PIXELS}, {PIXELS})"
-        )
-    if dataset.is_virtual:
-        return PartedStack(_parts(path, dataset))
-    return _memory_map(path, dataset)
-
-
-def _parts(path: Path, dataset: h5py.Dataset) -> list[npt.NDArray[np.float32]]:
-    parts = []
-    for source in sorted(dataset.virtual_sources(), key=lambda source: int(source.vspace.get_select_bounds()[0][0])):
-        part = path.parent / source.file_name
-        if not part.is_file():
-            raise InputError(f"{path}: its part {part} is missing; put it back, or make_maps --force makes all again")
-        with h5py.File(part, "r") as file:
-            parts.append(_memory_map(part, file[source.dset_name]))
-    return parts
-
-
-def _memory_map(path: Path, dataset: h5py.Dataset) -> npt.NDArray[np.float32]:
-    offset = dataset.id.get_offset()
-    if offset is None:
-        raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
-    return np.memmap(path, np.float32, "r", offset, dataset.shape)
+def _stacks(path: Path, file: h5py.File, names: list[str], n_maps: int) -> dict[str, Stack]:
+    for name in names:
+        dataset = file[f"maps/{name}"]
+        if dataset.shape != (n_maps, PIXELS, PIXELS) or dataset.dtype != np.dtype("<f4"):
+            raise InputError(
+                f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not float32 ({n_maps}, {PIXELS}, {PIXELS})"
+            )
+    virtual = [name for name in names if file[f"maps/{name}"].is_virtual]
+    whole: Mapping[str, Stack] = memory_maps(path, file, [name for name in names if name not in virtual])
+    return {**whole, **(parted_stacks(path, file, virtual) if virtual else {})}
 
 
 def index(n_halos: int, n_projections: int) -> dict[str, IntArray]:

@@ -1,9 +1,22 @@
-"""Maps that lie in several files, as if they were one array."""
+"""Maps of a file as memory maps; those that lie in several files as if they were one array.
 
+A memory map keeps its file open, so a file is mapped once for all its stacks, and a process that opens thousands of
+parts raises its own limit of open files, which is mostly 1024 although the system would allow far more.
+"""
+
+import errno
+import resource
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 import numpy.typing as npt
+
+from hpc_massmap.errors import InputError
+
+MOST_OPEN_FILES = 65_536  # as many memory maps Linux gives to a process
 
 Maps = npt.NDArray[np.float32]
 
@@ -48,3 +61,58 @@ class PartedStack:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)
+
+
+def memory_maps(path: Path, file: h5py.File, names: Iterable[str]) -> dict[str, Maps]:
+    """Some stacks of an open HDF5 file, by name; nothing is read until they are indexed.
+
+    Raises
+    ------
+    InputError
+        If one is not in one piece.
+    """
+    datasets = {name: file[f"maps/{name}"] for name in names}
+    for dataset in datasets.values():
+        if dataset.id.get_offset() is None:
+            raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
+    whole = np.memmap(path, np.uint8, "r")
+    pixels = {name: whole[dataset.id.get_offset() :][: dataset.nbytes] for name, dataset in datasets.items()}
+    return {name: pixels[name].view(np.float32).reshape(dataset.shape) for name, dataset in datasets.items()}
+
+
+def parted_stacks(path: Path, file: h5py.File, names: list[str]) -> dict[str, PartedStack]:
+    """Some virtual stacks of an open HDF5 file, by name.
+
+    Raises
+    ------
+    InputError
+        If a part is missing, or they are too many for one process.
+    """
+    sources = file[f"maps/{names[0]}"].virtual_sources()
+    sources.sort(key=lambda source: int(source.vspace.get_select_bounds()[0][0]))
+    parts = [path.parent / source.file_name for source in sources]
+    _allow_many_files()
+    try:
+        found = [_maps_of_part(path, part, names) for part in parts]
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise InputError(
+            f"{path}: its {len(parts)} parts are more files than a process may open here (ulimit -n); "
+            "where more may be, make it one file by jobs/make_maps.py --consolidate"
+        ) from None
+    return {name: PartedStack([maps[name] for maps in found]) for name in names}
+
+
+def _maps_of_part(path: Path, part: Path, names: list[str]) -> dict[str, Maps]:
+    if not part.is_file():
+        raise InputError(f"{path}: its part {part} is missing; put it back, or make_maps --force makes all again")
+    with h5py.File(part, "r") as file:
+        return memory_maps(part, file, names)
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -1,6 +1,9 @@
 """From real snapshots to a map file: parts, how they are joined, and what does not belong together is refused."""
 
+import os
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -9,17 +12,18 @@ import pytest
 from mpi4py import MPI
 
 from hpc_massmap.config import Maps, Selection, Simulation
-from hpc_massmap.dataset import build
+from hpc_massmap.dataset import build, stacks
 from hpc_massmap.dataset.build import make_maps, plan, read_candidates
-from hpc_massmap.dataset.mapfile import open_maps
-from hpc_massmap.dataset.parts import parts_folder
-from hpc_massmap.dataset.writing import consolidate
+from hpc_massmap.dataset.mapfile import halo_stacks, open_maps
+from hpc_massmap.dataset.parts import parts_folder, write_part
+from hpc_massmap.dataset.writing import consolidate, write_virtual_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.sims.selection import Halo, find_sources, siblings
 from hpc_massmap.sims.snapshot import read_snapshot
 from tests.sims.files import all_candidates
+from tests.synthetic import write_synthetic_maps
 
 EXAMPLES = Path("examples/gadget4_L50")
 SELECTION = Selection(m200_min=1e13)
@@ -98,6 +102,32 @@ def test_a_virtual_file_reads_like_the_contiguous_one(tmp_path: Path, monkeypatc
     for name, stack in contiguous.maps.items():
         assert isinstance(stack, np.memmap)
         np.testing.assert_array_equal(stack, before[name])
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may open 30 files more, unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_parts_than_files_may_be_open(tmp_path: Path, few_files: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "maps.h5"
+    write_synthetic_maps(path, regions=40, snapshots=1, projections=1)
+    whole = open_maps(path)
+    parts = [(parts_folder(path) / f"{h}.h5", 1) for h in range(40)]
+    for (part, _), stack in zip(parts, halo_stacks(whole), strict=True):
+        write_part(part, "key", [stack])
+    tables = whole.halos, whole.rotations, whole.digests, whole.attributes, whole.units, whole.skipped
+    write_virtual_file(path, parts, *tables)
+    with monkeypatch.context() as strict:
+        strict.setattr(stacks, "_allow_many_files", lambda: None)
+        with pytest.raises(InputError, match=r"its 40 parts are more files than .*jobs/make_maps\.py --consolidate$"):
+            open_maps(path)
+    consolidate(path)
+    assert open_maps(path, check_values=True).digest == whole.digest
 
 
 def test_a_damaged_part_is_not_consolidated(tmp_path: Path) -> None:

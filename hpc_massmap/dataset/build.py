@@ -146,9 +146,11 @@ def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, Coo
         own, files = list(group), sources_digest([source])
         for chunk, start in enumerate(range(0, len(own), HALOS_PER_TASK)):
             few = own[start : start + HALOS_PER_TASK]
-            name = f"{source.simulation}-{source.region}-{source.snapshot:03d}-{chunk}.h5"
             what = [(halo.halo_id, halo.centre.tolist(), halo.m200, halo.r200) for halo in few]
-            tasks.append(Task(few, folder / name, digest_of([settings, files, what])))
+            key = digest_of([settings, files, what])
+            # with the key in it no part of an earlier map file is overwritten, which stays whole until it is replaced
+            name = f"{source.simulation}-{source.region}-{source.snapshot:03d}-{chunk}-{key[:12]}.h5"
+            tasks.append(Task(few, folder / name, key))
     return tasks
 
 

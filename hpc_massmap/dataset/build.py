@@ -99,7 +99,8 @@ def make_maps(
     Raises
     ------
     InputError
-        If the simulations differ in cosmology, no region can be drawn, or one cannot and `bad_regions` is `stop`.
+        If the simulations differ in cosmology, no region can be drawn, one cannot and `bad_regions` is `stop`, or
+        another job removes what this one has drawn.
     """
     tables = on_first(comm, lambda: read_cooling_tables(config))
     tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path), tables))
@@ -126,7 +127,8 @@ def make_maps(
     if comm.rank == 0:
         on_halos(sum(len(task.halos) for task in tasks) - sum(len(task.halos) for task in todo))
     balanced(comm, len(todo), draw, own_threads(comm), on_done)
-    on_first(comm, lambda: _join(path, tasks, [*unread, *(reasons[place] for place in sorted(reasons))], config))
+    failed = {todo[place].part: reasons[place] for place in sorted(reasons)}
+    on_first(comm, lambda: _join(path, tasks, unread, failed, config))
 
 
 def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, CoolingTable]) -> list[Task]:
@@ -160,12 +162,18 @@ def _unfinished(tasks: list[Task]) -> list[Task]:
     return sorted(left, key=lambda task: -task.cost)
 
 
-def _join(path: Path, tasks: list[Task], skipped: list[str], config: Maps) -> None:
-    """Join the parts of all tasks into one file, and remove what belongs to no task."""
+def _join(path: Path, tasks: list[Task], unread: list[str], failed: Mapping[Path, str], config: Maps) -> None:
+    """Join the parts of all tasks but the failed into one file, and remove what belongs to no task."""
+    skipped = [*unread, *failed.values()]
     if skipped and config.bad_regions == "stop":
         raise InputError(f"{skipped[0]} (maps.bad_regions: skip would go on without this region)")
     found = [(task, digests_of_part(task.part, task.key)) for task in tasks]
     done = [(task, digests) for task, digests in found if digests is not None]
+    for task, digests in found:
+        if digests is None and task.part not in failed:
+            raise InputError(
+                f"{task.part}: was drawn and is gone; if another job makes {path}, let it end, then run again"
+            )
     if not done:
         raise InputError(f"none of the {len(tasks)} regions can be drawn; the first: {skipped[0]}")
     halos = [halo for task, _ in done for halo in task.halos]

@@ -165,6 +165,18 @@ def test_repetition_changes_nothing_and_other_settings_redraw(tmp_path: Path, mo
     assert not keys & {task.key for task in plan(halos, others, tmp_path, {})}
 
 
+def test_a_part_that_another_job_removes_is_not_left_out(tmp_path: Path) -> None:
+    path, halos = tmp_path / "maps.h5", selected(EXAMPLES, [106])
+
+    def on_halos(number: int) -> None:
+        for part in list(parts_folder(path).glob("*.h5"))[:number]:
+            part.unlink()
+
+    with pytest.raises(InputError, match=r"region_000\d-106-0-\w+\.h5: was drawn and is gone; if another job makes"):
+        make_maps(path, halos, [], CONFIG, MPI.COMM_SELF, on_halos)
+    assert not path.exists()
+
+
 def test_a_large_region_is_drawn_in_several_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "HALOS_PER_TASK", 2)
     halos = selected(EXAMPLES, [106])[:1] * 5

@@ -68,7 +68,8 @@ def find_sources(simulations: list[Simulation]) -> list[Source]:
     Raises
     ------
     InputError
-        If a folder holds no region, or no snapshot of those asked for, or a file lacks its counterpart.
+        If a folder holds no region, or no snapshot of those asked for, or a file lacks its counterpart, or two
+        sources are one.
     """
     sources = []
     for simulation in simulations:
@@ -82,7 +83,28 @@ def find_sources(simulations: list[Simulation]) -> list[Source]:
                 f"as {simulation.snapshot} with {simulation.catalogue}"
             )
         sources += [source for source in found if source]
+    _refuse_twins(sources)
     return sources
+
+
+def _refuse_twins(sources: list[Source]) -> None:
+    """A halo that is there twice has twice the weight, and the maps of two regions of one name are mixed up."""
+    seen: dict[tuple[object, ...], Source] = {}
+    for source in sources:
+        first = seen.setdefault((source.simulation, source.region, source.snapshot), source)
+        if first is not source:
+            raise InputError(
+                f"{source.snapshot_file}: is snapshot {source.snapshot} of {source.region} of {source.simulation}, as "
+                f"{first.snapshot_file}; every simulation, region and snapshot needs a name of its own"
+            )
+        for file in (source.snapshot_file, source.catalogue_file):
+            first = seen.setdefault((source.simulation, file), source)
+            if first is not source:
+                raise InputError(
+                    f"{file}: would be snapshot {first.snapshot} and snapshot {source.snapshot} of "
+                    f"{source.simulation}; "
+                    "use {snapshot:03d} in simulations.snapshot and simulations.catalogue"
+                )
 
 
 def _source(simulation: Simulation, region: Path, snapshot: int) -> Source | None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,23 @@ def test_patterns_that_fit_nothing_or_too_much(regions: Path) -> None:
     write_catalogue(regions / "region_1" / "copy.snap_009.z0.000.AHF_halos", {})
     with pytest.raises(InputError, match=r"both copy\.snap_009\.z0\.000\.AHF_halos and region_1\.snap_009"):
         find_sources([simulation(regions)])
+
+
+def test_no_snapshot_is_taken_twice(regions: Path) -> None:
+    twice = simulation(regions).model_copy(update={"snapshots": [9, 7, 9]})
+    with pytest.raises(
+        InputError, match=r"snap_009\.hdf5: is snapshot 9 of region_1 of made-up, as .*snap_009\.hdf5; ev"
+    ):
+        find_sources([twice])
+    with pytest.raises(InputError, match="is snapshot 9 of region_1 of made-up, as"):
+        find_sources([simulation(regions), simulation(regions)])
+    shutil.copytree(regions / "region_1", regions / "more" / "region_1")
+    nested = simulation(regions.parent).model_copy(update={"region": f"{regions.name}/**/region_*"})
+    with pytest.raises(InputError, match=r"/region_1/snap_009\.hdf5: is .* as .*/more/region_1/snap_009\.hdf5; every"):
+        find_sources([nested])
+    for files in ({"snapshot": "snap_009.hdf5"}, {"catalogue": "*snap_009.z*.AHF_halos"}):
+        with pytest.raises(InputError, match=r"snap_009\..*: would be snapshot 9 and snapshot 7 of made-up; use "):
+            find_sources([simulation(regions, **files)])
 
 
 def test_the_digest_knows_a_changed_file(regions: Path) -> None:

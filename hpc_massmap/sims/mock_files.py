@@ -21,6 +21,7 @@ from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.sims.mock import MASS_UNIT, Blocks, Region
 from hpc_massmap.sims.mock_halo import CODES, COSMOLOGY, REDSHIFTS, Code
 from hpc_massmap.sims.particles import DARK_MATTER
+from hpc_massmap.sims.selection import named
 from hpc_massmap.storage import replacing, write_text
 
 NOTICE = "mock, not a simulation: analytic halo"
@@ -102,20 +103,26 @@ def claim_folders(folders: list[Path]) -> None:
 
 
 def write_region(simulation: Simulation, region: Region, files: int) -> None:
-    """Write a region where the config looks for it; a snapshot whose pattern names file 0 becomes `files` files."""
+    """Write a region where the config looks for it; a snapshot whose pattern names file 0 becomes `files` files.
+
+    Raises
+    ------
+    InputError
+        If the config would not find it.
+    """
     folder = simulation.folder / region.halo.name
-    first = folder / simulation.snapshot.format(snapshot=region.snapshot)
+    catalogue = (
+        f"{region.code.catalogue}-{region.halo.name}.snap_{region.snapshot:03d}.z{region.redshift:.3f}.AHF_halos"
+    )
+    if not fnmatch(catalogue, named(simulation.catalogue, region.snapshot)):
+        raise InputError(f"simulations: {catalogue} does not match {simulation.catalogue}")
+    first = folder / named(simulation.snapshot, region.snapshot)
     paths = [first]
     if FIRST_OF_SEVERAL.search(first.name):
         paths = [first.with_name(FIRST_OF_SEVERAL.sub(f".{i}", first.name)) for i in range(files)]
     write = _write_binary if region.code.name == "GADGET-X" else _write_hdf5
     for path, blocks in zip(paths, _parts(region, len(paths)), strict=True):
         write(path, region, blocks, len(paths))
-    catalogue = (
-        f"{region.code.catalogue}-{region.halo.name}.snap_{region.snapshot:03d}.z{region.redshift:.3f}.AHF_halos"
-    )
-    if not fnmatch(catalogue, simulation.catalogue.format(snapshot=region.snapshot)):
-        raise InputError(f"simulations: {catalogue} does not match {simulation.catalogue}")
     write_text(folder / catalogue, catalogue_text(region))
 
 

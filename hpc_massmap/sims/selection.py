@@ -113,20 +113,27 @@ def _source(simulation: Simulation, region: Path, snapshot: int) -> Source | Non
     if snapshot_file and catalogue_file:
         return Source(simulation.name, region.name, snapshot, snapshot_file, catalogue_file)
     if snapshot_file:
-        raise InputError(f"{snapshot_file}: its halo catalogue {_named(simulation.catalogue, snapshot)} is missing")
+        raise InputError(f"{snapshot_file}: its halo catalogue {named(simulation.catalogue, snapshot)} is missing")
     if catalogue_file:
-        raise InputError(f"{catalogue_file}: its snapshot {_named(simulation.snapshot, snapshot)} is missing")
+        raise InputError(f"{catalogue_file}: its snapshot {named(simulation.snapshot, snapshot)} is missing")
     return None
 
 
 def _one_file(region: Path, pattern: str, snapshot: int) -> Path | None:
-    files = sorted(region.glob(_named(pattern, snapshot)))
+    files = sorted(region.glob(named(pattern, snapshot)))
     if len(files) > 1:
         raise InputError(f"{region}: both {files[0].name} and {files[1].name} match {pattern}; make it narrower")
     return files[0] if files else None
 
 
-def _named(pattern: str, snapshot: int) -> str:
+def named(pattern: str, snapshot: int) -> str:
+    """The pattern of a simulation's files for one snapshot.
+
+    Raises
+    ------
+    InputError
+        If it asks for anything but the number.
+    """
     try:
         return pattern.format(snapshot=snapshot)
     except (KeyError, IndexError, ValueError):

@@ -168,6 +168,11 @@ def test_a_catalogue_that_the_config_would_not_find_is_an_error(tmp_path: Path) 
     elsewhere = gadget_x(tmp_path).model_copy(update={"catalogue": "halos_{snapshot:03d}.txt"})
     with pytest.raises(InputError, match="does not match"):
         write_region(elsewhere, drawn("GADGET-X"), 1)
+    for key in ("catalogue", "snapshot"):
+        wrong = gadget_x(tmp_path).model_copy(update={key: "snap_{number:03d}.0"})
+        with pytest.raises(InputError, match=r"^simulations: 'snap_\{number:03d\}\.0' is no file pattern"):
+            write_region(wrong, drawn("GADGET-X"), 1)
+    assert not list(tmp_path.iterdir())
 
 
 def run(*command: object) -> str:

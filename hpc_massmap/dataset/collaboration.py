@@ -70,6 +70,25 @@ class Source:
         return len(self.halos["m200"])
 
 
+def redshifts_of(given: list[tuple[int | None, float]]) -> dict[int | None, float]:
+    """What `Assumed` takes, of pairs of a snapshot, or None for all others, and its redshift.
+
+    Raises
+    ------
+    InputError
+        If one is given twice or is negative.
+    """
+    redshifts: dict[int | None, float] = {}
+    for snapshot, redshift in given:
+        which = "all halos" if snapshot is None else f"snapshot {snapshot}"
+        if not redshift >= 0:
+            raise InputError(f"--redshift: {redshift:g} of {which} is negative")
+        if snapshot in redshifts:
+            raise InputError(f"--redshift: {which} cannot have both {redshifts[snapshot]:g} and {redshift:g}")
+        redshifts[snapshot] = redshift
+    return redshifts
+
+
 def read_sources(paths: list[Path], simulations: list[str], assumed: Assumed) -> list[Source]:
     """Check the files of one import, without their pixels.
 
@@ -164,10 +183,11 @@ def _table(path: Path, file: h5py.File, n_halos: int, assumed: Assumed) -> dict[
     _check_density(path, m200, r200, redshift, assumed)
     if "R_500" in file:
         r500 = _numbers(path, file, "R_500", n_halos)
+        _refuse(path, "R_500", r500, r500 == 0)
     else:
         r500 = r200 * r500_over_r200(np.array([USUAL_CONCENTRATION]))
     return {
-        "region": _regions(_column(path, file, "region", n_halos)),
+        "region": _regions(path, _column(path, file, "region", n_halos)),
         "snapshot": snapshot,
         "redshift": redshift,
         "halo_id": halo_id,
@@ -188,15 +208,22 @@ def _numbers(path: Path, file: h5py.File, name: str, n_halos: int) -> npt.NDArra
     values = _column(path, file, name, n_halos)
     if values.dtype.kind not in "fiu":
         raise InputError(f"{path}: {name} is {values.dtype}, not numbers")
-    for halo in np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[:1]:
-        raise InputError(f"{path}: {name} of halo {halo} is {values[halo]}")
+    _refuse(path, name, values, ~(np.isfinite(values) & (values >= 0)))
     return values
 
 
-def _regions(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _refuse(path: Path, name: str, values: npt.NDArray[Any], wrong: npt.NDArray[np.bool_]) -> None:
+    for halo in np.flatnonzero(wrong)[:1]:
+        raise InputError(f"{path}: {name} of halo {halo} is {values[halo]}")
+
+
+def _regions(path: Path, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The names of their folders; the same in all simulations, so that the split keeps counterparts together."""
-    plain = [str(int(value)) if values.dtype.kind in "fiu" else str(value) for value in values]
-    return np.array([f"NewMDCLUSTER_{int(name):04d}" if name.isdigit() else name for name in plain], dtype=object)
+    if values.dtype.kind == "f":
+        _refuse(path, "region", values, ~(np.isfinite(values) & (np.floor(values) == values)))
+        values = values.astype(np.int64)
+    plain = [str(value) for value in values]
+    return np.array([f"NewMDCLUSTER_{int(name):04d}" if name.isdecimal() else name for name in plain], dtype=object)
 
 
 def _snapshots(path: Path, halo_id: npt.NDArray[np.int64], given: int | None) -> npt.NDArray[np.int64]:

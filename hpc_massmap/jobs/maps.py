@@ -91,12 +91,13 @@ def check(args: argparse.Namespace) -> None:
 
 
 def take(args: argparse.Namespace) -> None:
-    from hpc_massmap.dataset.collaboration import Assumed, read_sources
+    from hpc_massmap.dataset.collaboration import Assumed, read_sources, redshifts_of
     from hpc_massmap.dataset.imported import import_maps
     from hpc_massmap.dataset.mapfile import describe, open_maps
     from hpc_massmap.progress import progress, say
 
-    assumed = Assumed(args.h, args.omega_m, dict(args.redshift), args.snapshot, args.xray_unit, args.density_unit)
+    redshifts = redshifts_of(args.redshift)
+    assumed = Assumed(args.h, args.omega_m, redshifts, args.snapshot, args.xray_unit, args.density_unit)
     sources = read_sources(args.files, args.simulation, assumed)
     with progress("reading", 2 * sum(len(source) for source in sources), "halos, each twice") as bar:
         import_maps(args.out, sources, assumed, on_halo=bar.advance)

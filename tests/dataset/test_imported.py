@@ -16,7 +16,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Split
 from hpc_massmap.dataset import imported
 from hpc_massmap.dataset.check import check_maps
-from hpc_massmap.dataset.collaboration import DATASETS, Assumed, read_sources
+from hpc_massmap.dataset.collaboration import DATASETS, Assumed, read_sources, redshifts_of
 from hpc_massmap.dataset.imported import import_maps, rebinned
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
@@ -198,6 +198,9 @@ def put(name: str, make: Callable[[Any], Any]) -> Change:
         (put("M_200", np.log), "M_200 of halo 0 is 2.6"),
         (entry("M_200", np.nan), "M_200 of halo 3 is nan"),
         (entry("R_200", 1.2), "halo 3: R_200 = 1.2 comoving kpc/h at z = 0.022 goes with log10 M200 = "),
+        (lambda held: held.__setitem__("R_500", np.array([500, 500, 0, 500.0])), "R_500 of halo 2 is 0.0"),
+        (put("region", lambda _: np.array([1, np.nan, 2, 2])), "region of halo 1 is nan"),
+        (put("region", lambda _: np.array([1, 2, 2, 2.5])), "region of halo 3 is 2.5"),
         (entry("hid", 17), "hid of halo 3 is 17, which names no snapshot; give --snapshot"),
         (entry("hid", 126 * 10**12), "has halos of snapshot 126; give its redshift, --redshift 126:Z"),
     ],
@@ -235,6 +238,16 @@ def test_files_that_cannot_be_read_or_do_not_fit(tmp_path: Path) -> None:
         read_sources([path], ["A"], Assumed(H, OMEGA_M, REDSHIFTS, xray_unit="erg"))
     with pytest.raises(InputError, match=r"--h 67\.77: must be between 0 and 1\.5"):
         read_sources([path], ["A"], Assumed(100 * H, OMEGA_M, REDSHIFTS))
+
+
+def test_a_redshift_is_given_once() -> None:
+    assert redshifts_of([(128, 0.0), (None, 0.022)]) == {128: 0.0, None: 0.022}
+    with pytest.raises(InputError, match=r"^--redshift: all halos cannot have both 0 and 0\.022$"):
+        redshifts_of([(None, 0.0), (127, 0.022), (None, 0.022)])
+    with pytest.raises(InputError, match=r"^--redshift: snapshot 127 cannot have both 0\.022 and 0\.045$"):
+        redshifts_of([(127, 0.022), (127, 0.045)])
+    with pytest.raises(InputError, match=r"^--redshift: -0\.022 of snapshot 127 is negative$"):
+        redshifts_of([(127, -0.022)])
 
 
 def test_the_job_imports_but_never_over_a_file(tmp_path: Path) -> None:

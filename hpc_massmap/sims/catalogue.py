@@ -1,7 +1,7 @@
 """Halo catalogues of AHF: one text line a halo, columns found by the name in the header, never by position.
 
 Releases of AHF differ in the order of columns and call the same quantity Mvir or Mhalo; both are read, and taken as
-R200c's. In files that carry several overdensities a column that says so, as M200c or M_500, goes before them. Lengths
+R200c's. In files that carry several overdensities a column that says so, as M200c or R_200, goes before them. Lengths
 are comoving kpc/h and masses Msun/h, as AHF writes them.
 
 The text has no checksum. What a damaged file shows is looked for: values that no halo has, halos that are there twice,
@@ -34,19 +34,13 @@ NAMES = {
     "m_gas": ("M_gas",),
     "m_star": ("M_star",),
 }
-CONCENTRATION = "cNFW"
-OPTIONAL = {
-    "m500": ("M500c", "M_500c", "M500", "M_500"),
-    "r500": ("R500c", "R_500c", "R500", "R_500"),
-    "host_id": ("hostHalo",),
-    "concentration": (CONCENTRATION,),
-}
+R500 = ("R500c", "R_500c", "R500", "R_500")
+CONCENTRATION = "cNFW"  # where there is no R500
 POSSIBLE = {  # from, to
     **dict.fromkeys(("m200", "r200", "r500"), (np.finfo(float).tiny, np.inf)),
     **dict.fromkeys(("m_gas", "m_star"), (0.0, np.inf)),
     "f_mhires": (0.0, 1.0),
 }
-INTEGERS = ("halo_id", "host_id")
 USUAL_CONCENTRATION = 4.0  # of a cluster at z = 0, where AHF could fit none (it writes -1)
 
 
@@ -60,8 +54,6 @@ class Catalogue:
     m200, m_gas, m_star : (n,), Msun/h
     centre : (n, 3), comoving kpc/h
     r200, r500 : (n,), comoving kpc/h
-    m500 : (n,), Msun/h; NaN where there is none
-    host_id : (n,) int64, of the halo it lies in; 0 for none
     f_mhires : (n,), mass fraction in high-resolution particles; 1 is uncontaminated
     """
 
@@ -73,8 +65,6 @@ class Catalogue:
     f_mhires: FloatArray
     m_gas: FloatArray
     m_star: FloatArray
-    m500: FloatArray
-    host_id: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.halo_id)
@@ -90,14 +80,16 @@ def read_catalogue(path: Path) -> Catalogue:
     """
     header, rows = _read_lines(path)
     places = {field: _place(path, header, names) for field, names in NAMES.items()}
-    places |= {field: place for field, names in OPTIONAL.items() if (place := _found(header, names)) is not None}
-    if "r500" not in places and "concentration" not in places:
-        raise InputError(f"{path}: has no column {OPTIONAL['r500'][-1]}, nor {CONCENTRATION} to derive it from")
+    if (place := _found(header, R500)) is not None:
+        places["r500"] = place
+    elif (place := _found(header, (CONCENTRATION,))) is not None:
+        places["concentration"] = place
+    else:
+        raise InputError(f"{path}: has no column {R500[-1]}, nor {CONCENTRATION} to derive it from")
     if not rows:
         raise InputError(f"{path}: holds no halos")
     values = _columns(path, rows, header, places)
     _refuse_impossible(path, values, header, places)
-    nowhere = np.zeros(len(rows), np.int64)
     return Catalogue(
         halo_id=values["halo_id"],
         m200=values["m200"],
@@ -107,8 +99,6 @@ def read_catalogue(path: Path) -> Catalogue:
         f_mhires=values["f_mhires"],
         m_gas=values["m_gas"],
         m_star=values["m_star"],
-        m500=_positive(values["m500"]) if "m500" in values else np.full(len(rows), np.nan),
-        host_id=np.maximum(values.get("host_id", nowhere), 0),
     )
 
 
@@ -127,11 +117,6 @@ def _refuse_impossible(
     if len(ids) < len(values["halo_id"]):
         row = int(np.setdiff1d(np.arange(len(values["halo_id"])), first)[0])
         raise InputError(f"{path}: halo {row + 1}: its {header[places['halo_id']]} is that of one before it")
-
-
-def _positive(m500: FloatArray) -> FloatArray:
-    """Without what stands for a halo that has none."""
-    return np.where(m500 > 0, m500, np.nan)
 
 
 def _read_lines(path: Path) -> tuple[list[str], list[str]]:
@@ -171,8 +156,8 @@ def _place(path: Path, header: list[str], names: tuple[str, ...]) -> int:
 
 
 def _columns(path: Path, rows: list[str], header: list[str], places: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
-    """The columns at these places; the ids as integers."""
-    dtype = np.dtype([(field, np.int64 if field in INTEGERS else np.float64) for field in places])
+    """The columns at these places; the id as an integer."""
+    dtype = np.dtype([(field, np.int64 if field == "halo_id" else np.float64) for field in places])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # an id that is no integer
@@ -191,7 +176,7 @@ def _wrong_word(path: Path, rows: list[str], header: list[str], places: dict[str
         words = row.split()
         for field, place in places.items():
             try:
-                np.int64(int(words[place])) if field in INTEGERS else float(words[place])
+                np.int64(int(words[place])) if field == "halo_id" else float(words[place])
             except (ValueError, OverflowError):
                 return f"{path}: column {header[place]}, halo {i}: {words[place]!r} is not a number"
     return None

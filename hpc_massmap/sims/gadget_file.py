@@ -45,23 +45,27 @@ class Scale:
 
 def header_of(file: File) -> Header:
     """Its cosmology and time, checked."""
-    redshift, h = _number(file, "Redshift"), _number(file, "HubbleParam")
+    redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
     if h <= 0 or redshift <= -1:
         raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
     return Header(
         redshift,
         1 / (1 + redshift),
         h,
-        _number(file, "Omega0", "Omega_Matter"),
+        number_of(file, "Omega0", "Omega_Matter"),
     )
 
 
-def _number(file: File, *names: str) -> float:
+def number_of(file: File, *names: str) -> float:
+    """The first of these attributes of its header that is there; raises an InputError if it is no finite number."""
     for name in names:
         if name in file.header:
-            value = float(file.header[name])
+            try:
+                value = float(file.header[name])
+            except (TypeError, ValueError):
+                value = np.nan
             if not np.isfinite(value):
-                raise InputError(f"{file.path}: {name} = {value} in the Header")
+                raise InputError(f"{file.path}: {name} = {file.header[name]} in the Header")
             return value
     raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
 
@@ -102,8 +106,8 @@ def _unit(file: File, quantity: str, h: float) -> float:
     name = next((name for name in UNIT_NAMES[quantity] if name in file.header), None)
     if name is None:
         return 1.0
-    value = float(file.header[name])
-    if not (np.isfinite(value) and value > 0):
+    value = number_of(file, name)
+    if value <= 0:
         raise InputError(f"{file.path}: {name} = {value:g} in the Header; expected a positive number")
     ratio = value / DEFAULT_UNITS[quantity]
     for candidate in (ratio, ratio * h) if name.endswith("In_CGS") and quantity != "Velocity" else (ratio,):

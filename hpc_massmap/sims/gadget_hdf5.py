@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 
+KINDS = 6  # of particles; some codes count fewer
 OTHER_NAMES = {"Metallicity": ("GFM_Metallicity",), "SmoothingLength": ("KernelMaxRadius",)}
 
 
@@ -32,7 +33,7 @@ class Hdf5File:
         self._file = h5py.File(path, "r")
         try:
             self.header = self._read_header()
-            self.counts = [int(n) for n in np.resize([*self.header["NumPart_ThisFile"], *[0] * 6], 6)]
+            self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
         except BaseException:
             self.close()
             raise
@@ -45,6 +46,7 @@ class Hdf5File:
         for name in ("NumPart_ThisFile", "MassTable"):
             if name not in header:
                 raise InputError(f"{self.path}: Header has no {name}")
+            header[name] = np.resize([*np.atleast_1d(header[name]), *[0] * KINDS], KINDS)
         return header
 
     def has(self, kind: int, name: str) -> bool:
@@ -60,9 +62,9 @@ class Hdf5File:
     def read(self, kind: int, name: str, rows: slice) -> FloatArray:
         """Rows of a block, (n,) or for Coordinates (n, 3), in the file's precision."""
         label = self.label(kind, name)
-        if label not in self._file:
+        block = self._file.get(label)
+        if not isinstance(block, h5py.Dataset):
             raise InputError(f"{self.path}: has no {label}")
-        block = self._file[label]
         shape = (self.counts[kind], 3) if name == "Coordinates" else (self.counts[kind],)
         if name == "Metallicity" and block.ndim == 2 and len(block) == shape[0]:
             values: npt.NDArray[Any] = block[rows, 0]

@@ -35,7 +35,7 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
-from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, scale_of
+from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
@@ -80,7 +80,7 @@ def snapshot_files(path: Path) -> list[Path]:
         If the snapshot has several and `path` is not the one numbered 0, or another is missing.
     """
     with _opened(path) as file:
-        number = int(file.header.get("NumFilesPerSnapshot", 1))
+        number = int(number_of(file, "NumFilesPerSnapshot")) if "NumFilesPerSnapshot" in file.header else 1
     if number <= 1:
         return [path]
     name = re.fullmatch(r"(.*)\.0(\.\w+)?", path.name)
@@ -169,8 +169,8 @@ def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | Non
 
 def _star_formation_rate(files: list[File], reader: "_Reader") -> FloatArray:
     """As stored; zero for a run that formed no stars."""
-    flag = next((files[0].header[name] for name in ("Flag_Sfr", "Flag_SFR") if name in files[0].header), None)
-    without = (flag is not None and int(flag) == 0) or not any(file.counts[STARS] for file in files)
+    flags = [name for name in ("Flag_Sfr", "Flag_SFR") if name in files[0].header]
+    without = (flags and number_of(files[0], *flags) == 0) or not any(file.counts[STARS] for file in files)
     if not reader.has("StarFormationRate") and without:
         return np.zeros(reader.number)
     return reader.block("StarFormationRate")
@@ -206,7 +206,7 @@ class _Reader:
 
         def of_part(file: File, rows: slice) -> FloatArray:
             table = file.header["MassTable"]
-            if self._kind < len(table) and table[self._kind] > 0:
+            if table[self._kind] > 0:
                 return np.full(rows.stop - rows.start, float(table[self._kind]))
             return self._checked(file, "Masses", rows, True)
 

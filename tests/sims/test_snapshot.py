@@ -83,13 +83,21 @@ def test_a_value_that_cannot_be(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["PartType0/Density"][0] = 0
     assert problem(path) == f"{path}: PartType0/Density has values that are not positive"
+    with h5py.File(path, "a") as file:
+        del file["PartType0/Density"]
+        file.create_group("PartType0/Density")
+    assert problem(path) == f"{path}: has no PartType0/Density"
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
         ({"NumFilesPerSnapshot": 4}, "one of 4 files of a snapshot; give the one whose name has the number 0"),
+        ({"NumFilesPerSnapshot": "one"}, "NumFilesPerSnapshot = one in the Header"),
         ({"Redshift": np.nan}, "Redshift = nan in the Header"),
+        ({"Redshift": [0.0, 1.0]}, "Redshift = [0. 1.] in the Header"),
+        ({"HubbleParam": "0.7 km"}, "HubbleParam = 0.7 km in the Header"),
+        ({"UnitMass_in_g": "gram"}, "UnitMass_in_g = gram in the Header"),
         ({"UnitMass_in_g": -1.0}, "UnitMass_in_g = -1 in the Header; expected a positive number"),
     ],
 )

@@ -17,11 +17,10 @@ from numpy.polynomial.chebyshev import chebval
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.spectrum import RYDBERG, energy_between
-from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
+from hpc_massmap.sims.particles import GAMMA, HYDROGEN_FRACTION, Gas
 
 BoolArray = npt.NDArray[np.bool_]
 
-GAMMA = 5 / 3
 DEFAULT_METALLICITY = 0.3  # solar, of the intracluster medium, where the snapshot has none
 COLDEST_XRAY_GAS = 1e6  # K
 XRAY_UNIT = 1e40 * u.erg / u.s

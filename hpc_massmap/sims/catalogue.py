@@ -196,11 +196,11 @@ def r500_over_r200(concentration: FloatArray) -> FloatArray:
     """
 
     def excess(ratio: float, c: float) -> float:
-        return _nfw_mass(c * ratio) / _nfw_mass(c) - 2.5 * ratio**3
+        return float(nfw_mass(c * ratio) / nfw_mass(c)) - 2.5 * ratio**3
 
     return np.array([brentq(excess, 0.05, 1.0, args=(c,)) for c in concentration])
 
 
-def _nfw_mass(x: float) -> float:
+def nfw_mass(x: float | FloatArray) -> FloatArray:
     """Mass inside x scale radii, in units of 4 pi rho_s r_s^3 (Navarro, Frenk & White 1996)."""
-    return float(np.log1p(x) - x / (1 + x))
+    return np.asarray(np.log1p(x) - x / (1 + x))

@@ -19,8 +19,8 @@ from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.sims.mock_halo import COSMOLOGY, REDSHIFTS, Code, Halo
-from hpc_massmap.sims.mock_particles import GAMMA, Drawn, draw_particles
-from hpc_massmap.sims.particles import GAS, HYDROGEN_FRACTION, STARS
+from hpc_massmap.sims.mock_particles import Drawn, draw_particles
+from hpc_massmap.sims.particles import FULLY_IONISED, GAMMA, GAS, HYDROGEN_FRACTION, STARS
 
 LITTLE_H = float(COSMOLOGY.h)
 MASS_UNIT = 1e10  # Msun/h
@@ -30,7 +30,6 @@ CODE_DENSITY = CODE_MASS / CODE_LENGTH**3
 CODE_ENERGY = (u.km / u.s) ** 2
 G = float(const.G.to_value(CODE_LENGTH * CODE_ENERGY / CODE_MASS))
 
-FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen nucleus, with helium
 COLD_TEMPERATURE, COLD_ELECTRONS = 1e4 * u.K, 0.1
 COLD_DENSITY = 1.0 / u.cm**3  # of hydrogen nuclei
 CONSUMPTION_TIME = 2.1 * u.Gyr  # of star-forming gas (Springel & Hernquist 2003)

@@ -13,6 +13,7 @@ from astropy.cosmology import FlatLambdaCDM
 from scipy.spatial.transform import Rotation
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.sims.catalogue import nfw_mass
 
 COSMOLOGY = FlatLambdaCDM(H0=67.8, Om0=0.307, Ob0=0.048)  # The300's (Planck Collaboration 2016)
 REDSHIFTS = {123: 0.117, 124: 0.093, 125: 0.069, 126: 0.045, 127: 0.022, 128: 0.0}  # of The300's snapshots
@@ -186,11 +187,6 @@ def median_concentration(m200: FloatArray, redshift: float) -> FloatArray:
     slope = -0.101 + 0.026 * redshift
     zero = 0.520 + (0.905 - 0.520) * np.exp(-0.617 * redshift**1.21)
     return np.asarray(10 ** (zero + slope * np.log10(m200 / 1e12)))
-
-
-def nfw_mass(x: float | FloatArray) -> FloatArray:
-    """Mass inside x scale radii, in units of 4 pi rho_s r_s^3 (Navarro, Frenk & White 1996)."""
-    return np.asarray(np.log1p(x) - x / (1 + x))
 
 
 @dataclass(frozen=True)

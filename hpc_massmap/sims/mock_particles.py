@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.sims.mock_halo import COSMOLOGY, Code, Halo, directions, median_concentration, nfw_mass
+from hpc_massmap.sims.catalogue import nfw_mass
+from hpc_massmap.sims.mock_halo import COSMOLOGY, Code, Halo, directions, median_concentration
 from hpc_massmap.sims.mock_profiles import CENTRAL_GALAXY_SCALE, DIFFUSE_LIGHT_SCALE, Budget, Profiles, build
-from hpc_massmap.sims.particles import BLACK_HOLES, DARK_MATTER, GAS, STARS
+from hpc_massmap.sims.particles import BLACK_HOLES, DARK_MATTER, GAMMA, GAS, STARS
 
-GAMMA = 5 / 3
 GAS_TO_DARK_MATTER = float(COSMOLOGY.Ob0 / (COSMOLOGY.Om0 - COSMOLOGY.Ob0))  # masses of particles; stars are as gas
 CLUMP_SCALE = 0.3  # of the tidal radius, of Plummer spheres
 SATELLITE_SCALE = 0.04  # of the tidal radius, of Hernquist spheres

@@ -11,7 +11,8 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import brentq
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.sims.mock_halo import LOG_MASSES, Code, Halo, fibonacci_sphere, nfw_mass
+from hpc_massmap.sims.catalogue import nfw_mass
+from hpc_massmap.sims.mock_halo import LOG_MASSES, Code, Halo, fibonacci_sphere
 
 INNERMOST, STEPS = 1e-4, 1000
 

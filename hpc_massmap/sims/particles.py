@@ -17,6 +17,8 @@ from hpc_massmap.arrays import FloatArray, IntArray
 BoolArray = npt.NDArray[np.bool_]
 
 HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
+FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen nucleus, with helium
+GAMMA = 5 / 3
 
 GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
 

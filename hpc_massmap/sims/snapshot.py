@@ -40,8 +40,8 @@ from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
     DARK_MATTER,
+    FULLY_IONISED,
     GAS,
-    HYDROGEN_FRACTION,
     STARS,
     Gas,
     Header,
@@ -49,7 +49,6 @@ from hpc_massmap.sims.particles import (
     Snapshot,
 )
 
-FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen, with helium
 NEIGHBOURS = 64
 CHUNK = 1_000_000  # particles read at a time
 Spheres = tuple[FloatArray, FloatArray]

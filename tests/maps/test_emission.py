@@ -23,8 +23,7 @@ from hpc_massmap.maps.emission import (
 )
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.particles import Gas
-from hpc_massmap.sims.snapshot import FULLY_IONISED
+from hpc_massmap.sims.particles import FULLY_IONISED, Gas
 from tests.maps.test_physics import gas, halo_at, snapshot
 
 H = 0.7

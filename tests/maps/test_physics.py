@@ -21,9 +21,8 @@ from hpc_massmap.maps.emission import (
 )
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.particles import Gas, Header, Particles, Snapshot
+from hpc_massmap.sims.particles import FULLY_IONISED, Gas, Header, Particles, Snapshot
 from hpc_massmap.sims.selection import Halo, Source
-from hpc_massmap.sims.snapshot import FULLY_IONISED
 
 H = 0.7
 HACC = Path("examples/hacc_nonradiative/hacc_z0.0_1pct.hdf5")

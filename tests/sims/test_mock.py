@@ -26,8 +26,8 @@ from hpc_massmap.sims.mock_halo import (
     draw_subhalos,
     fraction_scatter,
 )
-from hpc_massmap.sims.mock_particles import GAMMA, draw_particles, ellipsoid, tidal_and_scale_radii
-from hpc_massmap.sims.particles import DARK_MATTER, GAS, Particles, Snapshot
+from hpc_massmap.sims.mock_particles import draw_particles, ellipsoid, tidal_and_scale_radii
+from hpc_massmap.sims.particles import DARK_MATTER, GAMMA, GAS, Particles, Snapshot
 from hpc_massmap.sims.snapshot import read_snapshot
 
 GADGET_X, GIZMO_SIMBA = CODES.values()

@@ -7,7 +7,8 @@ import pytest
 from astropy import units as u
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.snapshot import FULLY_IONISED, read_header, read_snapshot
+from hpc_massmap.sims.particles import FULLY_IONISED
+from hpc_massmap.sims.snapshot import read_header, read_snapshot
 from tests.sims.files import EXAMPLE, GAS_BLOCKS, write_snapshot
 
 REAL = EXAMPLE / "region_0001" / "snap_106.hdf5"

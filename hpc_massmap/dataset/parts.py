@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.dataset.heap import has_sound_heaps
 from hpc_massmap.dataset.mapfile import halo_digest
 from hpc_massmap.hdf5 import new_hdf5
 
@@ -41,7 +42,9 @@ def digests_of_part(path: Path, key: str) -> list[str] | None:
     """The digests of its halos, (n,); None if the part is missing, cannot be read, or is not the one of this key."""
     try:
         with h5py.File(path, "r") as file:
+            if not has_sound_heaps(path, file):
+                return None
             found: Any = file["digests"].asstr()[:].tolist()
             return list(found) if file.attrs["key"] == key else None
-    except (OSError, KeyError, RuntimeError, TypeError):
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
         return None

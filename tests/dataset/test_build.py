@@ -15,7 +15,7 @@ from hpc_massmap.config import Maps, Selection, Simulation
 from hpc_massmap.dataset import build, stacks
 from hpc_massmap.dataset.build import make_maps, plan, read_candidates
 from hpc_massmap.dataset.mapfile import halo_stacks, open_maps
-from hpc_massmap.dataset.parts import parts_folder, write_part
+from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import consolidate, write_virtual_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
@@ -163,6 +163,17 @@ def test_repetition_changes_nothing_and_other_settings_redraw(tmp_path: Path, mo
     keys = {task.key for task in plan(halos, CONFIG, tmp_path, {})}
     others = CONFIG.model_copy(update={"kernel": "wendland_c4"})
     assert not keys & {task.key for task in plan(halos, others, tmp_path, {})}
+
+
+@pytest.mark.parametrize(("byte", "bit"), [(25, 3), (38, 7)])  # a size in its heap, and a letter of a digest
+def test_a_part_whose_texts_are_damaged_is_none(tmp_path: Path, byte: int, bit: int) -> None:
+    part = tmp_path / "part.h5"
+    write_part(part, "key", [{"mass": np.ones((1, 80, 80), np.float32)}])
+    assert digests_of_part(part, "key") is not None
+    data = bytearray(part.read_bytes())
+    data[data.index(b"GCOL") + byte] ^= 1 << bit
+    part.write_bytes(data)
+    assert digests_of_part(part, "key") is None
 
 
 def test_a_part_that_another_job_removes_is_not_left_out(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.heap import has_sound_heaps
-from hpc_massmap.dataset.stacks import Stack, memory_maps, parted_stacks
+from hpc_massmap.dataset.stacks import Stack, check_in_one_piece, memory_maps, parted_stacks
 from hpc_massmap.errors import InputError, first_line
 
 SCHEMA = 1
@@ -98,9 +98,11 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
 def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     if file.attrs.get("schema") != SCHEMA:
         raise InputError(f"{path}: schema {file.attrs.get('schema')}, but this version reads schema {SCHEMA}")
+    names = sorted(file["maps"])
+    for name in names:  # all but pixels in one piece is read in the next step
+        check_in_one_piece(path, file[f"maps/{name}"])
     if not has_sound_heaps(path, file):
         raise InputError(f"{path}: its texts are damaged; make it again")
-    names = sorted(file["maps"])
     for name in needed:
         if name not in names:
             raise InputError(f"{path}: holds no {name!r} maps, only {', '.join(names)}; change model.views or targets")

@@ -63,6 +63,12 @@ class PartedStack:
         return np.asarray(self[:], dtype)
 
 
+def check_in_one_piece(path: Path, dataset: h5py.Dataset) -> None:
+    """Raise an InputError if pixels can neither be mapped nor lie in parts that can."""
+    if dataset.id.get_offset() is None and not dataset.is_virtual:
+        raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
+
+
 def memory_maps(path: Path, file: h5py.File, names: Iterable[str]) -> dict[str, Maps]:
     """Some stacks of an open HDF5 file, by name; nothing is read until they are indexed.
 
@@ -73,8 +79,7 @@ def memory_maps(path: Path, file: h5py.File, names: Iterable[str]) -> dict[str, 
     """
     datasets = {name: file[f"maps/{name}"] for name in names}
     for dataset in datasets.values():
-        if dataset.id.get_offset() is None:
-            raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
+        check_in_one_piece(path, dataset)
     whole = np.memmap(path, np.uint8, "r")
     pixels = {name: whole[dataset.id.get_offset() :][: dataset.nbytes] for name, dataset in datasets.items()}
     return {name: pixels[name].view(np.float32).reshape(dataset.shape) for name, dataset in datasets.items()}

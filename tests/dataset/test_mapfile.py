@@ -86,3 +86,10 @@ def test_a_damaged_file_is_refused_in_one_line(map_path: Path, damage: Callable[
         open_maps(map_path, NAMES, check_values=True)
     assert "\n" not in str(error.value)
     assert str(map_path) in str(error.value)
+
+
+def test_chunked_pixels_are_refused_before_they_are_read(map_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(compress)(map_path)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the file was read"))
+    with pytest.raises(InputError, match="/maps/sz is not contiguous and uncompressed"):
+        open_maps(map_path)

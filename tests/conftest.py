@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell has in the background ignores it, and its children
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # what a shell has in the background ignores it, and its children
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 

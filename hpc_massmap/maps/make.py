@@ -88,6 +88,7 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, C
         (particles, _near(particles, halo))
         for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
     )
+    stellar = snapshot.stars.stellar_masses[stars[1]]
     h, own = snapshot.header.h, snapshot.gas.at(gas[1])  # of many halos' gas, for each its own
     energies = {"xray": None} | {name: band.energies for name, band in config.bands.items()}
     of_gas = {name: xray_luminosity(own, h, tables.get(name), energies[name]) for name in energies}
@@ -96,7 +97,7 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, C
     return [
         _layer(*gas, halo, own.smoothing_length, of_gas),
         _layer(*dark_matter, halo, _radii(*dark_matter, config), {}),
-        _layer(*stars, halo, _radii(*stars, config), {"star": stars[0].masses[stars[1]]}),
+        _layer(*stars, halo, _radii(*stars, config), {"star": stellar}),
         _layer(*black_holes, halo, no_kernel, {}),
     ]
 

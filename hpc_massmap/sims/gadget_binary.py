@@ -192,7 +192,7 @@ class BinaryFile:
         """What the file calls a block."""
         if name == "Metallicity" and "Zs" in self._blocks and "Z" not in self._blocks:
             return "Zs"
-        return NAMES[name]
+        return NAMES.get(name, name)  # binary files have no wind among their stars
 
     def read(self, kind: int, name: str, rows: slice) -> FloatArray:
         """Rows of a block, (n,) or for Coordinates (n, 3), in the file's precision."""

@@ -35,7 +35,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Particles:
-    """Dark matter, stars or black holes.
+    """Dark matter or black holes, and what all types have.
 
     Attributes
     ----------
@@ -93,6 +93,24 @@ class Gas(Particles):
 
 
 @dataclass(frozen=True)
+class Stars(Particles):
+    """Particles of the stars' type.
+
+    Attributes
+    ----------
+    wind : (n,), gas that feedback launched and that Arepo keeps among them (GFM_StellarFormationTime <= 0); None where
+        the snapshot knows no such
+    """
+
+    wind: BoolArray | None = None
+
+    @property
+    def stellar_masses(self) -> FloatArray:
+        """Without the wind's, (n,) Msun/h."""
+        return self.masses if self.wind is None else np.where(self.wind, 0.0, self.masses)
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All particles of one region at one time."""
 
@@ -100,5 +118,5 @@ class Snapshot:
     header: Header
     gas: Gas
     dark_matter: Particles
-    stars: Particles
+    stars: Stars
     black_holes: Particles

@@ -47,6 +47,7 @@ from hpc_massmap.sims.particles import (
     Header,
     Particles,
     Snapshot,
+    Stars,
 )
 
 NEIGHBOURS = 64
@@ -112,12 +113,11 @@ def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
         header = header_of(files[0])
         check_same_snapshot(files, header)
         scale = scale_of(files[0], header)
-        return Snapshot(
-            path,
-            header,
-            _gas(files, header, scale, spheres),
-            *(_Reader(files, kind, scale, spheres).particles() for kind in (DARK_MATTER, STARS, BLACK_HOLES)),
+        gas = _gas(files, header, scale, spheres)
+        dark_matter, stars, black_holes = (
+            _Reader(files, kind, scale, spheres) for kind in (DARK_MATTER, STARS, BLACK_HOLES)
         )
+        return Snapshot(path, header, gas, dark_matter.particles(), _stars(stars), black_holes.particles())
 
 
 @contextmanager
@@ -164,6 +164,11 @@ def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | Non
         metallicity=reader.block("Metallicity") if reader.has("Metallicity") else None,
         wind=reader.block("DelayTime") > 0 if reader.has("DelayTime") else None,
     )
+
+
+def _stars(reader: "_Reader") -> Stars:
+    formed = "GFM_StellarFormationTime"
+    return Stars(reader.positions, reader.masses(), reader.block(formed) <= 0 if reader.has(formed) else None)
 
 
 def _star_formation_rate(files: list[File], reader: "_Reader") -> FloatArray:

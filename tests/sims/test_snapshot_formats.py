@@ -123,6 +123,19 @@ def test_gizmo_metals_and_wind(tmp_path: Path) -> None:
     assert gas.thermal.tolist() == [True, False, False, True, False]
 
 
+def test_arepo_wind_is_no_star(tmp_path: Path) -> None:
+    path = write_snapshot(tmp_path / "s", NumPart_ThisFile=[5, 5, 0, 0, 3, 0], Flag_Sfr=1)
+    with h5py.File(path, "a") as file:
+        file["PartType4/Coordinates"] = np.ones((3, 3), np.float32)
+        file["PartType4/Masses"] = np.array([1, 2, 4], np.float32)
+    assert read_snapshot(path).stars.stellar_masses.tolist() == [1e10, 2e10, 4e10]
+    with h5py.File(path, "a") as file:
+        file["PartType4/GFM_StellarFormationTime"] = [0.3, -1.0, 0.9]
+    stars = read_snapshot(path).stars
+    assert stars.masses.tolist() == [1e10, 2e10, 4e10]
+    assert stars.stellar_masses.tolist() == [1e10, 0, 4e10]
+
+
 def test_substitutes_for_missing_blocks(tmp_path: Path) -> None:
     path = write_snapshot(tmp_path / "s")
     with h5py.File(path, "a") as file:

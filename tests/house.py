@@ -17,9 +17,9 @@ SMALL: dict[str, Any] = {
     "selection": {"flat": None},
     "maps": {"lines_of_sight": 1, "bands": {"xray_hard": {"energies": [2.0, 10.0]}}},
     "model": {"filters": 4, "kernel": 3, "layers": 1},
-    "train": {"batch_size": 8, "epochs": 2, "maps_per_epoch": 8},
+    "train": {"batch_size": 4, "epochs": 15, "patience": 15, "learning_rate": 5e-3},
     "space": {
-        "filters": {"low": 2, "high": 4},
+        "filters": {"low": 6, "high": 8},
         "kernel": {"low": 1, "high": 3},
         "layers": {"low": 1, "high": 2},
         "dropout": {"low": 0.0, "high": 0.1},

@@ -3,6 +3,7 @@
 Those for Slurm are in tests/cluster/test_commands.py. Each is run in the order in which a reader would come to it.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -45,7 +48,7 @@ IN_ORDER = [
     ("python jobs/trials.py runs/multi3 export trials.jsonl", "trials.jsonl: 20 trials"),
     ("python jobs/train.py configs/multi3.yaml --profile", "wrote runs/multi3/logs/train/trace.json"),
     ("torchrun --nproc-per-node=4 jobs/train.py configs/multi3.yaml", ""),
-    ("python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'", "2/2 epochs"),
+    ("python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'", "15/15 epochs"),
     ("python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("python jobs/report.py configs/multi3.yaml", "report: runs/multi3/report/index.html"),
@@ -154,6 +157,35 @@ def test_a_documented_command_does_what_it_says(command: str, says: str, house: 
     if prepare:
         prepare[-1](house)
     assert says in typed(command, house)
+
+
+@pytest.mark.xdist_group("commands")
+def test_what_the_commands_left_is_right(house: Path) -> None:
+    """From maps to report: trials that are done, predictions of the right maps in physical units, their bias by hand."""
+    folder = house / "runs" / "multi3"
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert [trial["state"] for trial in trials] == [2] * 20
+    assert not (folder / "database" / "endpoint.json").exists()
+    assert len((folder / "model" / "log.csv").read_text().splitlines()) > 3
+    with h5py.File(folder / "predictions.h5") as predictions, h5py.File(house / "data" / "maps.h5") as maps:
+        predicted, rows = predictions["predictions/mass"][:], predictions["index/row"][:]
+        truth = maps["maps/mass"][:][rows]
+    assert np.corrcoef(predicted.ravel(), truth.ravel())[0, 1] > 0.8
+    with h5py.File(folder / "metrics.h5") as metrics:
+        bias = metrics["mass/profiles/bias"][:, -1]
+    y, x = (np.mgrid[:80, :80] - 39.5) / 40
+    inside = np.hypot(x, y) <= 1
+    masses = [np.sum(maps[:, inside], axis=1, dtype=np.float64) for maps in (predicted, truth)]
+    np.testing.assert_allclose(bias, masses[0] / masses[1] - 1, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.xdist_group("commands")
+def test_a_step_that_is_done_says_so_and_is_not_overwritten(house: Path) -> None:
+    tuned = "tune.evaluations=20"
+    for step in ("tune", "train", "predict", "evaluate"):
+        assert f"{step}: already done" in typed(f"python jobs/{step}.py configs/multi3.yaml {tuned}", house)
+    with pytest.raises(AssertionError, match=r"error: .*train was done with train\.epochs = 15, now 3; use a new run"):
+        typed("python jobs/train.py configs/multi3.yaml train.epochs=3", house)
 
 
 def test_every_documented_command_is_typed_by_a_test() -> None:

@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
 from hpc_massmap.config import load_config
@@ -45,44 +43,6 @@ def run(*command: object, expect: int = 0) -> str:
 
 def job(name: str, *arguments: object, expect: int = 0) -> str:
     return run(sys.executable, f"jobs/{name}.py", *arguments, expect=expect)
-
-
-def test_the_chain_from_maps_to_report(tmp_path: Path) -> None:
-    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=2, projections=2)
-    config = tmp_path / "small.yaml"
-    config.write_text(CONFIG.format(folder=tmp_path))
-    folder = tmp_path / "runs" / "small"
-    mpirun = [Path(sys.executable).parent / "mpirun", "--oversubscribe", "-n", "2"]
-
-    assert "3/3 trials" in job("tune", config)
-    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert [trial["state"] for trial in trials] == [2, 2, 2]
-    assert not (folder / "database" / "endpoint.json").exists()
-
-    assert "training on 2 ranks" in job("train", config)
-    assert len((folder / "model" / "log.csv").read_text().splitlines()) > 3
-
-    job("predict", config)
-    with h5py.File(folder / "predictions.h5") as predictions, h5py.File(tmp_path / "maps.h5") as maps:
-        predicted, rows = predictions["predictions/mass"][:], predictions["index/row"][:]
-        truth = maps["maps/mass"][:][rows]
-    assert np.corrcoef(predicted.ravel(), truth.ravel())[0, 1] > 0.8  # in physical units, of the right maps
-
-    run(*mpirun, sys.executable, "jobs/evaluate.py", config)
-    with h5py.File(folder / "metrics.h5") as metrics:
-        bias = metrics["mass/profiles/bias"][:, -1]
-    y, x = (np.mgrid[:80, :80] - 39.5) / 40
-    inside = np.hypot(x, y) <= 1
-    masses = [np.sum(maps[:, inside], axis=1, dtype=np.float64) for maps in (predicted, truth)]
-    np.testing.assert_allclose(bias, masses[0] / masses[1] - 1, rtol=1e-6, atol=1e-9)
-
-    output = job("report", config)
-    assert str(folder / "report" / "index.html") in output
-    assert "b200" in output
-
-    for step in ("tune", "train", "predict", "evaluate", "report"):
-        assert f"{step}: already done" in job(step, config)
-    assert "train was done with train.epochs = 15, now 3" in job("train", config, "train.epochs=3", expect=2)
 
 
 def test_a_terminated_launcher_shuts_its_database_down_and_its_rerun_goes_on(tmp_path: Path) -> None:

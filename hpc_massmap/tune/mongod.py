@@ -38,9 +38,10 @@ def launch(command: list[str], data: Path, where: list[str]) -> subprocess.Popen
 def serves(pid: int, data: Path) -> bool:
     """Whether this process of this machine is the mongod of these data."""
     try:
-        return f"--dbpath={data}" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # any program's, which may be no text
     except OSError:
         return False
+    return os.fsencode(f"--dbpath={data}") in words
 
 
 def pid_of(data: Path) -> int | None:

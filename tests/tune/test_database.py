@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -93,6 +94,15 @@ def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Pat
         while is_running(first["pid"]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not is_running(first["pid"])
+
+
+def test_the_command_lines_of_other_programs_need_not_be_text(tmp_path: Path) -> None:
+    other = subprocess.Popen([b"sh", b"-c", b"read wait", b"\xff"], stdin=subprocess.PIPE)
+    try:
+        assert not mongod.serves(other.pid, tmp_path)
+        assert not mongod._left(other.pid, tmp_path)
+    finally:
+        other.communicate()
 
 
 def _join_and_leave(folder: Path) -> None:

@@ -19,7 +19,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune.certificates import AUTHORITY
-from hpc_massmap.tune.mongod import START_SECONDS
+from hpc_massmap.tune.mongod import START_SECONDS, terminate
 from hpc_massmap.tune.server import NAME, Endpoint, login, publish, published, start, stop
 
 LOCK_SECONDS = 2 * START_SECONDS
@@ -75,11 +75,14 @@ def ensure(config: Database, folder: Path) -> bool:
                 return False
             except DatabaseUnreachable:
                 endpoint = start(config, folder)
-            # before anybody can know where it answers: no trial counts as abandoned while its worker could not speak
-            reopened = _join(config, folder, endpoint, 10.0)
-            reopened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
-            reopened.client.close()
-            publish(folder, endpoint)
+            try:  # before anybody knows where it answers: no trial is abandoned while its worker could not speak
+                reopened = _join(config, folder, endpoint, 10.0)
+                reopened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
+                reopened.client.close()
+                publish(folder, endpoint)
+            except BaseException:
+                terminate(endpoint.pid, Path(endpoint.data))
+                raise
             return True
     except Timeout:
         raise InputError(

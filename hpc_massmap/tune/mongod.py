@@ -66,11 +66,15 @@ def free_port(bind: str) -> int:
 def wait_for_port(process: subprocess.Popen[bytes], data: Path, bind: str, port: int) -> int | None:
     """The mongod of these data as soon as it listens; None if it ends instead, or is ended for taking too long."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1" if bind == "0.0.0.0" else bind, port), 1):
-            if pid := pid_of(data):  # else another program has the port, and ours is about to find out
-                return pid
-        time.sleep(0.05)
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1" if bind == "0.0.0.0" else bind, port), 1):
+                if pid := pid_of(data):  # else another program has the port, and ours is about to find out
+                    return pid
+            time.sleep(0.05)
+    except BaseException:  # we are told to end: nobody would know of it
+        end(process, data)
+        raise
     end(process, data)
     return None
 

@@ -201,9 +201,9 @@ def _prepare(command: list[str], data: Path, folder: Path) -> None:
     name = (data / HAS_USER).read_text() if (data / HAS_USER).exists() else None
     # others were served since: on this node's disk, which the run left and came back to, trials are as of long ago
     renew = name is None or (latest.exists() and latest.read_text() != name)
+    if pid := pid_of(data):  # of a start that was killed, or about to end: it would keep the data from the next
+        terminate(pid, data)
     if renew:
-        if pid := pid_of(data):  # of a start that was killed
-            terminate(pid, data)
         shutil.rmtree(data)
         data.mkdir(mode=0o700)
     if renew or not credentials.exists():

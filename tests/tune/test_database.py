@@ -1,5 +1,6 @@
 """The server: closed to strangers from its first moment, started once, shut down cleanly."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -94,6 +96,28 @@ def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Pat
         while is_running(first["pid"]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not is_running(first["pid"])
+
+
+def _start_and_get(folder: Path, where: str, number: int) -> None:
+    """Start a server and get a signal in the middle of it, where this function is called."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    module, _, name = where.rpartition(".")
+    setattr(importlib.import_module(f"hpc_massmap.tune.{module}"), name, lambda *_: os.kill(os.getpid(), number))
+    ensure(EMBEDDED, folder)
+
+
+@pytest.mark.parametrize("where", ["mongod.pid_of", "database.publish"])  # as it listens, and when it does
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_launcher_that_ends_as_its_server_starts_keeps_its_data_from_nobody(
+    where: str, number: int, tmp_path: Path
+) -> None:
+    launcher = multiprocessing.get_context("spawn").Process(target=_start_and_get, args=(tmp_path, where, number))
+    launcher.start()
+    launcher.join(60)
+    assert launcher.exitcode == (143 if number == signal.SIGTERM else -number)
+    assert (mongod.pid_of((tmp_path / "data").resolve()) is None) == (number == signal.SIGTERM)
+    with database(EMBEDDED, tmp_path) as opened:
+        opened["jobs"].insert_one({"tid": 1})
 
 
 def test_the_command_lines_of_other_programs_need_not_be_text(tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ def test_a_start_that_was_interrupted_anywhere_is_made_good(tmp_path: Path) -> N
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with database(EMBEDDED, tmp_path):
         os.rename(tmp_path / "endpoint.json", tmp_path / "hidden.json")  # as if on a node that we cannot see
+        monkeypatch.setattr(server, "pid_of", lambda _: None)
         with pytest.raises(InputError, match=r"mongod does not start: .*(lock|already running).*; its log is"):
             databases.ensure(EMBEDDED, tmp_path)
         os.rename(tmp_path / "hidden.json", tmp_path / "endpoint.json")

@@ -64,15 +64,6 @@ def main(argv: list[str] | None = None) -> None:
     with handing_over(), database(config.database, run.database):
         if config.database.kind != "external":
             start_guard(run, os.getpid())
-        study, settings = open_study(run), {**settings, "maps": maps.digest}
-        if args.force:
-            study.discard()
-        study.create(evaluations, settings)
-        if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
-            raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
-        write_json(run.study, settings)
-        if restored := restore(study, read_export(run.trials_export)):
-            say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
 
         def reopen() -> Study:
             try:
@@ -82,16 +73,26 @@ def main(argv: list[str] | None = None) -> None:
                 raise DatabaseUnreachable(str(error)) from None
             return open_study(run)
 
+        # a server that we share may end with the launcher that started it, at any moment; then it is ours to start
+        line, settings = Line(reopen, config.tune.wait), {**settings, "maps": maps.digest}
+        if args.force:
+            line(Study.discard)
+        line(lambda study: study.create(evaluations, settings))
+        if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
+            raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
+        write_json(run.study, settings)
+        if restored := line(lambda study: restore(study, read_export(run.trials_export))):
+            say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
+
         fleet = Fleet(
             logs / "workers.json",
             lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
             lambda names: reattach(names, logs, ranks, site),
         )
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
-            supervise(Line(reopen, config.tune.wait), config.tune, fleet, bar)
-        study = open_study(run)
-        export(study, run.trials_export)
-        write_best(run.best, study.documents(), config)
+            supervise(line, config.tune, fleet, bar)
+        line(lambda study: export(study, run.trials_export))
+        write_best(run.best, line(Study.documents), config)
     step.finish()
 
 

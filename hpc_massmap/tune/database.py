@@ -18,6 +18,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
 from hpc_massmap.tune.certificates import AUTHORITY
 from hpc_massmap.tune.mongod import START_SECONDS, terminate
 from hpc_massmap.tune.server import NAME, Endpoint, login, publish, published, start, stop
@@ -42,24 +43,29 @@ def database(config: Database, folder: Path) -> Iterator[MongoDatabase[dict[str,
     InputError
         If there is no mongod, no free port, or a server that does not let us in, or lets anybody in.
     """
-    ensure(config, folder)
-    try:
+    if config.kind == "external":
+        _refuse_if_open(config)
         yield connect(config, folder)
+        return
+    opened, _ = _serve(config, folder)
+    try:
+        yield opened
     finally:
         _leave(config, folder)
 
 
 def _leave(config: Database, folder: Path) -> None:
     """Shut a server of ours down; one that several runs share, if we started it: those that go on start it anew."""
-    if config.kind == "external":
-        return
     if config.folder is None:
         stop(folder)
         return
-    with FileLock(folder / "lock", timeout=LOCK_SECONDS):  # nobody starts the next one while this one has the data
-        endpoint = published(folder)
-        if endpoint is not None and endpoint.starter == os.getpid():
-            stop(folder)
+    try:
+        with _locked(folder):  # nobody starts the next one while this one has the data
+            endpoint = published(folder)
+            if endpoint is not None and endpoint.starter == os.getpid():
+                stop(folder)
+    except InputError as error:  # what ends us matters more
+        say(f"the database is left running: {error}")
 
 
 def ensure(config: Database, folder: Path) -> bool:
@@ -67,28 +73,50 @@ def ensure(config: Database, folder: Path) -> bool:
     if config.kind == "external":
         _refuse_if_open(config)
         return False
+    opened, started = _serve(config, folder)
+    opened.client.close()
+    return started
+
+
+def _serve(config: Database, folder: Path) -> tuple[MongoDatabase[dict[str, Any]], bool]:
+    """Join the server of a folder, or start it; the database, and whether it was started."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(folder):
+        try:
+            return connect(config, folder), False
+        except DatabaseUnreachable:
+            endpoint = start(config, folder)
+        try:  # before anybody knows where it answers: no trial is abandoned while its worker could not speak
+            opened = _join(config, folder, endpoint, 10.0)
+            opened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
+            publish(folder, endpoint)
+        except BaseException:
+            terminate(endpoint.pid, Path(endpoint.data))
+            raise
+        return opened, True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within, nobody else starts or ends the server of a folder.
+
+    Raises
+    ------
+    InputError
+        If another process holds the lock for too long.
+    """
+    lock = FileLock(folder / "lock", timeout=LOCK_SECONDS)
     try:
-        with FileLock(folder / "lock", timeout=LOCK_SECONDS):
-            try:
-                connect(config, folder)
-                return False
-            except DatabaseUnreachable:
-                endpoint = start(config, folder)
-            try:  # before anybody knows where it answers: no trial is abandoned while its worker could not speak
-                reopened = _join(config, folder, endpoint, 10.0)
-                reopened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
-                reopened.client.close()
-                publish(folder, endpoint)
-            except BaseException:
-                terminate(endpoint.pid, Path(endpoint.data))
-                raise
-            return True
+        lock.acquire()
     except Timeout:
         raise InputError(
             f"{folder / 'lock'}: held for {LOCK_SECONDS:.0f} s by another launcher that starts the database; if it is "
             "dead, with its node, remove the file"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_transient(error: Exception) -> bool:

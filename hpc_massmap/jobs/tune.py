@@ -60,6 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         stop(run.database)
     if step.is_finished(args.force):
         return
+    settings = {**settings, "maps": maps.digest}
+    if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
+        raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
     say(describe_maps(maps))
     with handing_over(), database(config.database, run.database):
         if config.database.kind != "external":
@@ -74,15 +77,14 @@ def main(argv: list[str] | None = None) -> None:
             return open_study(run)
 
         # a server that we share may end with the launcher that started it, at any moment; then it is ours to start
-        line, settings = Line(reopen, config.tune.wait), {**settings, "maps": maps.digest}
+        line = Line(reopen, config.tune.wait)
         if args.force:
             line(Study.discard)
-        line(lambda study: study.create(evaluations, settings))
-        if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
-            raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
+        line(lambda study: study.refuse_others(settings))
         write_json(run.study, settings)
         if restored := line(lambda study: restore(study, read_export(run.trials_export))):
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
+        line(lambda study: study.create(evaluations, settings))  # from now on workers take what is left
 
         fleet = Fleet(
             logs / "workers.json",

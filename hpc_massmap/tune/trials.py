@@ -84,14 +84,11 @@ class Study:
         InputError
             If the study was made with other settings.
         """
-        self.jobs.create_index([("exp_key", 1), ("tid", 1)], unique=True)
-        self.jobs.create_index([("exp_key", 1), ("state", 1), ("refresh_time", 1)])
-        self.jobs.create_index([("exp_key", 1), ("owner", 1)])
-        fresh = {"issued": 0, "settings": settings, "failures": 0, "stopped": None}
+        self.refuse_others(settings)
+        fresh = {"issued": 0, "evaluations": evaluations, "settings": settings, "failures": 0, "stopped": None}
         self.studies.update_one({"_id": self.key}, {"$setOnInsert": fresh}, upsert=True)
+        self.refuse_others(settings)  # of a launcher that came between
         found = self._study()
-        if found.get("settings") != settings:
-            raise InputError(f"study {self.key}: the database holds it with other settings; use a new run name")
         if evaluations < found["issued"]:
             raise InputError(
                 f"tune.evaluations = {evaluations}: {found['issued']} trials were already started in study {self.key}"
@@ -100,6 +97,24 @@ class Study:
         again = {"evaluations": evaluations, "failures": 0, "stopped": None}
         self.studies.update_one({"_id": self.key}, {"$set": again})
         self.reopen()
+
+    def refuse_others(self, settings: Document) -> None:
+        """Have the database ready for trials of these settings, before any worker can take one.
+
+        Raises
+        ------
+        InputError
+            If the study stands, with other settings.
+        """
+        self.jobs.create_index([("exp_key", 1), ("tid", 1)], unique=True)
+        self.jobs.create_index([("exp_key", 1), ("state", 1), ("refresh_time", 1)])
+        self.jobs.create_index([("exp_key", 1), ("owner", 1)])
+        if self.exists() and self._study().get("settings") != settings:
+            raise InputError(f"study {self.key}: the database holds it with other settings; use a new run name")
+
+    def exists(self) -> bool:
+        """Whether a launcher has made the study."""
+        return self.studies.find_one({"_id": self.key}, {"_id": 1}) is not None
 
     def reopen(self) -> None:
         """Note that the database answers again after a pause: for one lease from now no trial counts as abandoned."""

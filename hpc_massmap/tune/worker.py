@@ -19,7 +19,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.notice import COME_BACK, Notice
 from hpc_massmap.run import Run
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
-from hpc_massmap.tune.database import connect
+from hpc_massmap.tune.database import DatabaseUnreachable, connect
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import common_normalisation, keep, prepare
@@ -59,6 +59,20 @@ def open_study(run: Run) -> Study:
     return Study(connect(run.config.database, run.database, timeout), run.config.name, tune.lease, tune.attempts)
 
 
+def join_study(run: Run) -> Study:
+    """The study of a run, for a worker, which may come to a new database before its launcher has filled it.
+
+    Raises
+    ------
+    DatabaseUnreachable
+        Besides what `connect` raises: if there is no study yet.
+    """
+    study = open_study(run)
+    if not study.exists():
+        raise DatabaseUnreachable(f"study {study.key}: not there yet; jobs/tune.py makes it")
+    return study
+
+
 def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> int:
     """Work until the study is over or this job must end; returns how many trials this worker finished.
 
@@ -82,7 +96,7 @@ class Leader:
 
     def __init__(self, run: Run, team: Team, notice: Notice, normalisation: Normalisation, train: TrainTask) -> None:
         self.run, self.team, self.notice, self.train, self.normalisation = run, team, notice, train, normalisation
-        self.line = Line(lambda: open_study(run), run.config.tune.wait, lambda: notice.given is not None)
+        self.line = Line(lambda: join_study(run), run.config.tune.wait, lambda: notice.given is not None)
         self.worker = _describe(team.size)
         self.rounds = 0  # of training that all ranks were called to
         self.beat_every = min(LONGEST_BEAT, run.config.tune.lease / BEATS_PER_LEASE)

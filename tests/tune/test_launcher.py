@@ -1,18 +1,23 @@
 """The launcher may be killed and started again at any time; what it leaves finishes by itself and cleans up."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import tune
 from hpc_massmap.run import Run
-from hpc_massmap.tune import guard, supervise
-from hpc_massmap.tune.database import stop
+from hpc_massmap.tune import guard
+from hpc_massmap.tune.database import DatabaseUnreachable, database, stop
+from hpc_massmap.tune.documents import Document
+from hpc_massmap.tune.export import export, restore
 from hpc_massmap.tune.line import Line
-from hpc_massmap.tune.worker import open_study
+from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.worker import join_study, open_study
 from hpc_massmap.yamlfile import load_yaml
 from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
@@ -61,6 +66,15 @@ def test_a_launcher_may_be_killed_again_and_again_and_what_it_leaves_ends_by_its
     assert run.best.exists()
 
 
+def finish_one(study: Study, loss: float) -> int:
+    """Do the next trial, as a worker would."""
+    trial = study.claim({"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}, "me")
+    assert trial is not None
+    trial = study.suggest(trial, {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]})
+    study.finish(trial, [loss], [1.0])
+    return trial.tid
+
+
 @pytest.mark.parametrize("moment", ["it begins", "it ends"])
 def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another launcher, which started it, leaves while this one has work with it before its workers', or after."""
@@ -72,21 +86,48 @@ def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monk
             moments.remove(now)
             stop(shared)
 
-    def finish_all(line: Line, *_: object) -> None:
-        worker = {"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}
-        trial = line(lambda study: study.claim(worker, "me"))
-        assert trial is not None
-        values = {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]}
-        line(lambda study: study.suggest(trial, values))
-        line(lambda study: study.finish(trial, [0.5], [1.0]))
+    def supervise(line: Line, *_: object) -> None:
+        line(lambda study: finish_one(study, 0.5))
         leave("it ends")
 
     monkeypatch.setattr(guard, "start_guard", lambda *_: leave("it begins"))
-    monkeypatch.setattr(supervise, "supervise", finish_all)
+    monkeypatch.setattr("hpc_massmap.tune.supervise.supervise", supervise)
     tune.main([str(tmp_path / "c.yaml"), f"database.folder={shared}"])
     assert not moments
     assert load_yaml(run.best)["loss"] == 0.5
     assert not (shared / "endpoint.json").exists()  # it started the next server, and ended it
+
+
+def test_a_new_database_gets_its_trials_back_before_workers_take_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher that comes back without its database: on another node's disk, say, while workers wait for it."""
+    run, done = small_run(tmp_path, evaluations=2), list[int]()
+    config = str(tmp_path / "c.yaml")
+
+    def supervise(line: Line, *_: object) -> None:
+        done.append(line(lambda study: finish_one(study, 0.5 + len(done))))
+        if len(done) == 1:
+            raise InputError("its time is up")
+
+    def restore_while_a_worker_looks(study: Study, documents: list[Document]) -> int:
+        with pytest.raises(DatabaseUnreachable, match="study tuned: not there yet"):
+            join_study(run)  # as a worker does
+        return restore(study, documents)
+
+    monkeypatch.setattr(guard, "start_guard", lambda *_: None)
+    monkeypatch.setattr("hpc_massmap.tune.supervise.supervise", supervise)
+    with pytest.raises(InputError, match="its time is up"):
+        tune.main([config])
+    with database(run.config.database, run.database):
+        export(open_study(run), run.trials_export)
+    shutil.rmtree(run.database)
+    monkeypatch.setattr("hpc_massmap.tune.export.restore", restore_while_a_worker_looks)
+    with pytest.raises(InputError, match="its trials have other settings"):
+        tune.main([config, "train.epochs=3"])  # by mistake: the database does not take these for the study's own
+    tune.main([config])
+    assert done == [0, 1]
+    assert losses(run) == (0.5, 1.5)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])

@@ -19,6 +19,7 @@ from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.tune.database import stop
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.peek import study_of
+from hpc_massmap.tune.server import published
 
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_ALONE = 24 * 3600.0  # for workers that wait in Slurm's queue, with a study that is not over
@@ -35,19 +36,21 @@ def start_guard(run: Run, launcher: int) -> None:
 
 def guard(run: Run) -> None:
     """Watch until the database is gone or has to go."""
-    endpoint = read_json(run.database / "endpoint.json")
+    endpoint = published(run.database)
     alone = time.monotonic()
-    while (run.database / "endpoint.json").exists() and read_json(run.database / "endpoint.json") == endpoint:
+    while endpoint is not None and published(run.database) == endpoint:
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if _launcher_lives(run.database / OWNER):
             alone = time.monotonic()
             continue
         try:
             study = study_of(run)
+            begun = study.exists()  # else its launcher was killed before all trials were back: the export has them
             if study.live_workers():
                 alone = time.monotonic()
-            elif study.is_over() or time.monotonic() - alone > SECONDS_ALONE:
-                export(study, run.trials_export)
+            elif not begun or study.is_over() or time.monotonic() - alone > SECONDS_ALONE:
+                if begun:
+                    export(study, run.trials_export)
                 stop(run.database)
                 return
         except (InputError, PyMongoError) as error:

@@ -325,9 +325,9 @@ class Study:
         self.workers.update_one({"_id": worker["id"]}, [{"$set": {"exp_key": self.key, **others, **now}}], upsert=True)
 
     def live_workers(self) -> int:
-        """How many workers were seen in the last minute and have not said goodbye."""
+        """How many workers, of any study of this database, were seen in the last minute and have not said goodbye."""
         recent = {"$gt": ["$seen", {"$subtract": ["$$NOW", 1000 * SECONDS_UNSEEN]}]}
-        return int(self.workers.count_documents({"exp_key": self.key, "state": {"$ne": "ended"}, "$expr": recent}))
+        return int(self.workers.count_documents({"state": {"$ne": "ended"}, "$expr": recent}))
 
     def longest_epoch(self) -> float:
         """Seconds of the longest epoch that any trial has seen; 0 before the first."""

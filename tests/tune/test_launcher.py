@@ -130,6 +130,35 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
     assert losses(run) == (0.5, 1.5)
 
 
+def test_the_guard_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while workers of another study that shares it are there; and also one whose launcher made no study."""
+    run, worker = small_run(tmp_path, evaluations=1), {"id": "h:2:b"}
+    looks = iter(range(9))
+
+    def its_launcher_lives(_: Path) -> bool:
+        if next(looks) == 3:
+            other.see(worker, "ended", None)
+        return False
+
+    monkeypatch.setattr(guard, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(guard, "_launcher_lives", its_launcher_lives)
+    with database(run.config.database, run.database):
+        study = open_study(run)
+        other = Study(study.jobs.database, "another", study.lease, study.attempts)
+        study.create(1, {})
+        finish_one(study, 0.5)
+        other.see(worker, "training", 0)
+        guard.guard(run)
+        assert not (run.database / "endpoint.json").exists()
+        assert losses(run) == (0.5,)
+    assert next(looks) == 4
+    with database(run.config.database, run.database):
+        open_study(run).discard()
+        guard.guard(run)
+        assert not (run.database / "endpoint.json").exists()
+        assert losses(run) == (0.5,)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])
 def test_a_launcher_whose_record_is_damaged_is_taken_for_gone(content: str, tmp_path: Path) -> None:
     (tmp_path / "launcher.json").write_text(content)

@@ -5,12 +5,14 @@ Slurm tells a batch job by USR1, as `#SBATCH --signal=B:USR1@120` asks it to.
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hpc_massmap.cli import EXIT_TERMINATED
+from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
+from hpc_massmap.slurm import requeue
 
 EXIT_HANDED_OVER = 0
 
@@ -21,7 +23,13 @@ class TimeIsUp(BaseException):
 
 @contextmanager
 def handing_over() -> Iterator[None]:
-    """Within, USR1 ends what runs as an exception would; when all is shut down the job is requeued and ends."""
+    """Within, USR1 ends what runs as an exception would; when all is shut down the job is requeued and ends.
+
+    Raises
+    ------
+    InputError
+        If Slurm does not requeue it.
+    """
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # once: what is shut down is not disturbed
@@ -34,7 +42,10 @@ def handing_over() -> Iterator[None]:
         job = os.environ.get("SLURM_JOB_ID")
         if job is None:
             say("told to end; run the same command again to continue")
-        else:
-            say(f"the time of job {job} is up: it is requeued and continues; workers wait for it")
-            subprocess.run(["scontrol", "requeue", job], check=False, timeout=60)
+            sys.exit(EXIT_TERMINATED)
+        say(f"the time of job {job} is up: it is requeued and continues; workers wait for it")
+        try:
+            requeue(job)
+        except InputError as error:  # whoever waits for this job must not take it for done
+            raise InputError(f"job {job} is not requeued ({error}); submit it again to continue") from None
         sys.exit(EXIT_HANDED_OVER)

@@ -155,6 +155,17 @@ def cancel(jobs: list[str], waiting_only: bool = False) -> None:
         _ask("scancel", "--quiet", *states, *jobs)
 
 
+def requeue(job: str) -> None:
+    """Have a job start again; if it is our own, Slurm may end us before this returns.
+
+    Raises
+    ------
+    InputError
+        If Slurm does not.
+    """
+    _answer("scontrol", "requeue", job)
+
+
 def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:
     """What an attempt gives, made again while its error says that Slurm's controller is away."""
     for pause in PAUSES:

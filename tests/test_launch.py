@@ -15,6 +15,7 @@ import submitit
 from hpc_massmap import launch, slurm
 from hpc_massmap.errors import InputError
 from hpc_massmap.executor import prepare_rank
+from hpc_massmap.handover import handing_over
 from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
 from tests.cluster.polling import wait_until
@@ -86,6 +87,29 @@ def test_a_submission_outlasts_a_restart_of_the_controller(programs: Path, tmp_p
     with pytest.raises(InputError, match=r"^Slurm refused the job: invalid partition specified: x; check the site"):
         launch.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
     assert calls(programs, "sbatch") == 4
+
+
+def hand_over() -> None:
+    with handing_over():
+        signal.raise_signal(signal.SIGUSR1)
+
+
+def test_a_job_that_hands_over_is_done_only_if_it_is_requeued(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "echo 'slurm_requeue error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+    program(programs, "scontrol", f"[ $calls -gt 2 ] || {{ {away}; }}; [ \"$*\" = 'requeue 7' ]")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(SystemExit) as requeued:
+        hand_over()
+    assert (requeued.value.code, calls(programs, "scontrol")) == (0, 3)
+    program(programs, "scontrol", "echo 'Requested operation is presently disabled for job 7' >&2; exit 1")
+    with pytest.raises(
+        InputError, match=r"^job 7 is not requeued \(scontrol: Requested operation is presently disabled"
+    ):
+        hand_over()
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(SystemExit) as ended:
+        hand_over()
+    assert ended.value.code == 143
 
 
 def test_no_slurm_is_told_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

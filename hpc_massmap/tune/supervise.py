@@ -30,7 +30,7 @@ def supervise(line: Line, tune: Tune, fleet: Fleet, bar: Bar) -> None:
     """
     if fleet.jobs:
         say(f"{len(fleet.jobs)} workers are still there")
-    if (missing := tune.workers - len(fleet.jobs)) > 0:
+    if (missing := tune.workers - len(fleet.jobs)) > 0 and not line(Study.is_over):
         fleet.add(missing)
     replacements, ended = tune.workers, 0
     while not line(Study.is_over):

@@ -7,14 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from pymongo.database import Database as MongoDatabase
 
+from hpc_massmap.config import Tune
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import tune
+from hpc_massmap.launch import Job
+from hpc_massmap.progress import progress
 from hpc_massmap.run import Run
-from hpc_massmap.tune import guard
+from hpc_massmap.tune import guard, supervise
 from hpc_massmap.tune.database import DatabaseUnreachable, database, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, restore
+from hpc_massmap.tune.fleet import Fleet
 from hpc_massmap.tune.line import Line
 from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import join_study, open_study
@@ -86,12 +91,12 @@ def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monk
             moments.remove(now)
             stop(shared)
 
-    def supervise(line: Line, *_: object) -> None:
+    def finish(line: Line, *_: object) -> None:
         line(lambda study: finish_one(study, 0.5))
         leave("it ends")
 
     monkeypatch.setattr(guard, "start_guard", lambda *_: leave("it begins"))
-    monkeypatch.setattr("hpc_massmap.tune.supervise.supervise", supervise)
+    monkeypatch.setattr(supervise, "supervise", finish)
     tune.main([str(tmp_path / "c.yaml"), f"database.folder={shared}"])
     assert not moments
     assert load_yaml(run.best)["loss"] == 0.5
@@ -105,7 +110,7 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
     run, done = small_run(tmp_path, evaluations=2), list[int]()
     config = str(tmp_path / "c.yaml")
 
-    def supervise(line: Line, *_: object) -> None:
+    def finish(line: Line, *_: object) -> None:
         done.append(line(lambda study: finish_one(study, 0.5 + len(done))))
         if len(done) == 1:
             raise InputError("its time is up")
@@ -116,7 +121,7 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
         return restore(study, documents)
 
     monkeypatch.setattr(guard, "start_guard", lambda *_: None)
-    monkeypatch.setattr("hpc_massmap.tune.supervise.supervise", supervise)
+    monkeypatch.setattr(supervise, "supervise", finish)
     with pytest.raises(InputError, match="its time is up"):
         tune.main([config])
     with database(run.config.database, run.database):
@@ -128,6 +133,24 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
     tune.main([config])
     assert done == [0, 1]
     assert losses(run) == (0.5, 1.5)
+
+
+def test_a_study_that_is_over_gets_no_workers(tmp_path: Path, mongo: MongoDatabase[Document]) -> None:
+    """Its launcher was killed when they had done all: no job of theirs is to wait in a queue for nothing."""
+    study = Study(mongo, "over", lease=60.0, attempts=3)
+    study.create(1, {})
+    finish_one(study, 0.5)
+    asked: list[int] = []
+
+    def submit(workers: int) -> list[Job]:
+        asked.append(workers)
+        return []
+
+    fleet = Fleet(tmp_path / "workers.json", submit, lambda _: [])
+    with progress("tuning", 1, "trials") as bar:
+        supervise.supervise(Line(lambda: study, 1.0), Tune(), fleet, bar)
+    assert bar.done == 1
+    assert not asked
 
 
 def test_the_guard_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

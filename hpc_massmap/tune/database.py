@@ -14,10 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
 
 from hpc_massmap.config import Database
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 from hpc_massmap.progress import say
 from hpc_massmap.tune.certificates import AUTHORITY
 from hpc_massmap.tune.mongod import START_SECONDS, terminate
@@ -198,7 +198,10 @@ def _credentials(path: Path) -> dict[str, Any]:
 def _refuse_if_open(config: Database) -> None:
     """Whoever can reach an open server could change our trials, and what is trained from them."""
     encryption: dict[str, Any] = {"tls": True} if config.tls else {}
-    stranger: MongoClient[dict[str, Any]] = MongoClient(config.uri, serverSelectionTimeoutMS=10_000, **encryption)
+    try:
+        stranger: MongoClient[dict[str, Any]] = MongoClient(config.uri, serverSelectionTimeoutMS=10_000, **encryption)
+    except (ConfigurationError, ValueError, OSError) as error:
+        raise InputError(f"database.uri = {config.uri}: not an address of a MongoDB ({first_line(error)})") from None
     try:
         stranger.get_default_database(NAME)["studies"].find_one()
     except PyMongoError:

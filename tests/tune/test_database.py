@@ -4,6 +4,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import stat
@@ -177,6 +178,15 @@ def test_no_mongod_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -
         program(EMBEDDED, Path())
     with pytest.raises(InputError, match=r"database\.mongod = nowhere/mongod: no such program"):
         program(Database(kind="mongod", mongod=Path("nowhere/mongod")), Path())
+
+
+@pytest.mark.parametrize(
+    "uri", ["mongodb://host:port/x", "mongodb://", "mongodb://host/a b", "mongodb://host/x?tls=true&tlsCAFile=/none"]
+)
+def test_an_address_that_is_none(uri: str, tmp_path: Path) -> None:
+    config = Database(kind="external", uri=uri, credentials=tmp_path / "c.json")
+    with pytest.raises(InputError, match=f"^database.uri = {re.escape(uri)}: not an address of a MongoDB"):
+        ensure(config, tmp_path)
 
 
 def test_no_free_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
+from tests.cluster.polling import wait_until
 from tests.conftest import AS_ROOT, ON_ONE_HOST
 from tests.synthetic import write_synthetic_maps
 
@@ -83,6 +84,19 @@ def test_a_database_is_opened_to_look_into_it_and_closed_again(tmp_path: Path) -
     opened.send_signal(signal.SIGINT)
     assert opened.wait(30) == 0
     assert not (folder / "database" / "endpoint.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_database_whose_terminal_or_job_is_gone_is_closed(number: int, tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    folder = Run.open(load_config(config)).folder
+    opened = subprocess.Popen([sys.executable, "jobs/database.py", str(folder)], stdout=subprocess.PIPE, text=True)
+    assert opened.stdout is not None
+    opened.stdout.readline()
+    opened.send_signal(number)
+    assert opened.wait(30) == (0 if number == signal.SIGHUP else -number)
+    wait_until(lambda: not (folder / "database" / "endpoint.json").exists(), "the database to be closed", 60)
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 """Keep the trials database of a run open, to look into it with MongoDB's own tools. Ctrl-C closes it."""
 
 import argparse
+import os
 import signal
 
 from hpc_massmap.cli import run_job, run_parser
@@ -16,12 +17,17 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.progress import say
     from hpc_massmap.tune.database import connect, ensure, stop
+    from hpc_massmap.tune.guard import start_guard
     from hpc_massmap.tune.peek import run_in
 
     run = run_in(args.run)
     settings = run.config.database
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup does
+        signal.signal(signal.SIGHUP, signal.default_int_handler)  # its terminal is gone: as Ctrl-C
     started = ensure(settings, run.database)
     try:
+        if started:
+            start_guard(run, os.getpid())  # it ends what we cannot any more, if we are killed
         opened = connect(settings, run.database)
         host, port = opened.client.address or ("?", "?")
         trials = opened["jobs"].estimated_document_count()

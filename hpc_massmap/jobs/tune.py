@@ -56,8 +56,15 @@ def main(argv: list[str] | None = None) -> None:
         print(checked)
         return
     Run.open(config)
-    if args.force and config.database.folder is None:
-        stop(run.database)
+    fleet = Fleet(
+        logs / "workers.json",
+        lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
+        lambda names: reattach(names, logs, ranks, site),
+    )
+    if args.force:
+        fleet.cancel()
+        if config.database.folder is None:
+            stop(run.database)
     if step.is_finished(args.force):
         return
     settings = {**settings, "maps": maps.digest}
@@ -86,11 +93,6 @@ def main(argv: list[str] | None = None) -> None:
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
         line(lambda study: study.create(evaluations, settings))  # from now on workers take what is left
 
-        fleet = Fleet(
-            logs / "workers.json",
-            lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
-            lambda names: reattach(names, logs, ranks, site),
-        )
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
             supervise(line, config.tune, fleet, bar)
         line(lambda study: export(study, run.trials_export))

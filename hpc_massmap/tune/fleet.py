@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_massmap.launch import Job, dismiss, ended, failure
+from hpc_massmap.launch import Job, cancel, dismiss, ended, failure
 from hpc_massmap.storage import read_json, write_json
 
 SECONDS_TO_LEAVE = 60.0
@@ -39,6 +39,12 @@ class Fleet:
         self.jobs = [job for job in self.jobs if job not in over]
         self._write()
         return [failure(job) or f"job {job.job_id}: it was told to leave" for job in over]
+
+    def cancel(self) -> None:
+        """End all workers at once, whatever they do: they know no settings but those they were submitted with."""
+        cancel(self.jobs)
+        self.jobs = []
+        self._write()
 
     def dismiss(self) -> None:
         """After the study: whoever works sees its end and leaves, whoever still queues is not needed any more."""

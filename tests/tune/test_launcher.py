@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from pymongo.database import Database as MongoDatabase
 from hpc_massmap.config import Tune
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import tune
-from hpc_massmap.launch import Job
+from hpc_massmap.launch import Job, cancel, ended, submit
 from hpc_massmap.progress import progress
 from hpc_massmap.run import Run
+from hpc_massmap.storage import write_json
 from hpc_massmap.tune import guard, supervise
 from hpc_massmap.tune.database import DatabaseUnreachable, database, stop
 from hpc_massmap.tune.documents import Document
@@ -135,6 +137,26 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
     assert losses(run) == (0.5, 1.5)
 
 
+def test_force_ends_the_workers_that_know_the_old_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, met = small_run(tmp_path, evaluations=1), list[int]()
+    logs = run.logs / "tune"
+    (old,) = submit(time.sleep, 600, name="tune_tuned", logs=logs, copies=1, ranks=1, site=None)
+    write_json(logs / "workers.json", {"jobs": [old.job_id]})
+
+    def finish(line: Line, _: Tune, fleet: Fleet, __: object) -> None:
+        met.append(len(fleet.jobs))
+        line(lambda study: finish_one(study, 0.5))
+
+    monkeypatch.setattr(guard, "start_guard", lambda *_: None)
+    monkeypatch.setattr(supervise, "supervise", finish)
+    try:
+        tune.main([str(tmp_path / "c.yaml"), "--force", "train.epochs=2"])
+        assert met == [0]
+        assert ended(old)
+    finally:
+        cancel([old])
+
+
 def test_a_study_that_is_over_gets_no_workers(tmp_path: Path, mongo: MongoDatabase[Document]) -> None:
     """Its launcher was killed when they had done all: no job of theirs is to wait in a queue for nothing."""
     study = Study(mongo, "over", lease=60.0, attempts=3)
@@ -142,11 +164,11 @@ def test_a_study_that_is_over_gets_no_workers(tmp_path: Path, mongo: MongoDataba
     finish_one(study, 0.5)
     asked: list[int] = []
 
-    def submit(workers: int) -> list[Job]:
+    def ask(workers: int) -> list[Job]:
         asked.append(workers)
         return []
 
-    fleet = Fleet(tmp_path / "workers.json", submit, lambda _: [])
+    fleet = Fleet(tmp_path / "workers.json", ask, lambda _: [])
     with progress("tuning", 1, "trials") as bar:
         supervise.supervise(Line(lambda: study, 1.0), Tune(), fleet, bar)
     assert bar.done == 1

@@ -161,7 +161,7 @@ def test_a_documented_command_does_what_it_says(command: str, says: str, house: 
 
 @pytest.mark.xdist_group("commands")
 def test_what_the_commands_left_is_right(house: Path) -> None:
-    """From maps to report: trials that are done, predictions of the right maps in physical units, their bias by hand."""
+    """From maps to report: trials that are done, predictions of the right maps in physical units, b200 by hand."""
     folder = house / "runs" / "multi3"
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2] * 20

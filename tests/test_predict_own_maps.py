@@ -189,6 +189,17 @@ def cube(folder: Path, maps: MapFile) -> None:
     write(folder / "A1_star.fits", maps.maps["star"][:2], R200="40 pix", BUNIT=STAR)
 
 
+def npz(folder: Path, maps: MapFile) -> None:
+    (folder / "A1_star.fits").unlink()
+    with (folder / "A1_star.npy").open("wb") as file:
+        np.savez(file, maps.maps["star"][0])
+
+
+def words(folder: Path, maps: MapFile) -> None:
+    (folder / "A1_star.fits").unlink()
+    np.save(folder / "A1_star.npy", np.full((80, 80), "a"))
+
+
 def table(text: str) -> Callable[[Path, MapFile], Any]:
     return lambda folder, maps: (folder / "clusters.csv").write_text(text)
 
@@ -209,12 +220,30 @@ def table(text: str) -> Callable[[Path, MapFile], Any]:
         (lambda f, m: star(f, m, R200="1 Mpc", PIXEL="2 arcmin"), "R200 is in Mpc but its pixels are in arcmin"),
         (lambda f, m: star(f, m, R200="50 pix"), r"80 x 80 pixels reach 0.80 R200 \(of 50.0 pixels\) from its centre"),
         (lambda f, m: star(f, m, CRPIX1=10.0, CRPIX2=40.5), r"reach 0.24 R200 .*\(CRPIX: x = 10, y = 40.5\)"),
-        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=2.0), "its pixels are not square"),
+        (lambda f, m: star(f, m, CRPIX1="a", CRPIX2=40.5), "CRPIX1 = a is not a number"),
+        (lambda f, m: star(f, m, XCENTRE="nan", YCENTRE=40.5), "x = nan is not a number"),
+        (lambda f, m: star(f, m, XCENTRE=30.0), "of the centre only x is given; give both x and y"),
+        (lambda f, m: star(f, m, BUNIT="solMass kpc-2", HUBBLE=70.0), "h = 70 cannot be; it is H0 over 100 km/s/Mpc"),
+        (lambda f, m: star(f, m, BUNIT="solMass kpc-2", HUBBLE=-0.7), "h = -0.7 cannot be"),
+        (lambda f, m: star(f, m, BUNIT="solMass kpc-2", HUBBLE=0.0), "h = 0 cannot be"),
+        (lambda f, m: star(f, m, BUNIT="mag(AB)"), r"unit 'mag\(AB\)' is not one that astropy reads"),
+        (lambda f, m: star(f, m, R200="[40, 50] pix"), r"r200 = \[40, 50\] pix is not a length"),
+        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=2.0), r"its pixels are not square \(1 by 2\)"),
+        (lambda f, m: star(f, m, CDELT1=1, CDELT2=1, CUNIT1="kpc", CUNIT2="Mpc"), r"not square \(1 kpc by 1 Mpc\)"),
+        (lambda f, m: star(f, m, CDELT1=0.0, CDELT2=0.0, CUNIT1="kpc", CUNIT2="kpc"), "its WCS cannot be used"),
+        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=1.0, CTYPE1="RA---FOO", CTYPE2="DEC--FOO"), r"used \(Unrecog"),
+        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=1.0, CUNIT1="furlong", CUNIT2="furlong"), "its WCS cannot be"),
+        (npz, r"A1_star.npy: not a readable map \(it holds no array of real numbers\)"),
+        (words, r"A1_star.npy: not a readable map \(it holds no array of real numbers\)"),
         (lambda f, m: (f / "A1_star.fits").write_bytes(b"no"), "A1_star.fits: not a readable map"),
         (cube, r"has 3 axes \(2, 80, 80\); a map has two"),
         (holes, "2 pixels inside the field are not finite, the first at x = 8, y = 5"),
         (table("name, r200\nA2, 5 kpc\n"), "A2: no map of this name is in the folder"),
         (table("name, size\nA1, 5 kpc\n"), "column 'size' is not known; there are name, r200, pixel"),
+        (table("name, r200\nA1, 40 pix\nA1, 30 pix\n"), "A1 is there twice; leave one"),
+        (table("name, r200\nA1, 1,450 kpc\n"), "A1 has more values than there are columns; quote one that has a comma"),
+        (lambda f, m: (f / "clusters.csv").write_bytes(b"name\n\xe9\n"), "clusters.csv: not a readable table"),
+        (lambda f, m: (f / "clusters.csv").mkdir(), "clusters.csv: not a readable table"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -226,6 +255,14 @@ def test_what_cannot_be_is_one_line(
         applied(model, tmp_path / "own", tmp_path / "out")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_name_of_any_letters_is_written_as_fits_can(model: TrainedModel, maps: MapFile, tmp_path: Path) -> None:
+    write_cluster(tmp_path / "own", maps, name="Ångström 1")
+    applied(model, tmp_path / "own", tmp_path / "out")
+    header = fits.getheader(tmp_path / "out" / "Ångström 1_mass.fits")
+    assert header["OBJECT"] == r"\xc5ngstr\xf6m 1"
+    assert r"sz: \xc5ngstr\xf6m 1_sz.fits, 80 x 80 pixels" in "\n".join(header["HISTORY"])
 
 
 def test_a_map_that_looks_wrong_is_told_of(model: TrainedModel, maps: MapFile, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model:
         pixels, unit = (pixels * factor_to(path, unit, WITHOUT_H, h, None)).astype(np.float32), WITHOUT_H
     header = _grid(first)
     header["BUNIT"] = unit
-    header["OBJECT"] = path.name.removesuffix(f"_{target}.fits")
-    header["R200"] = (first.r200_as_given, "each edge is this far from the centre")
+    header["OBJECT"] = _in_ascii(path.name.removesuffix(f"_{target}.fits"))
+    header["R200"] = (_in_ascii(first.r200_as_given), "each edge is this far from the centre")
     if h is not None:
         header["HUBBLE"] = (h, "h of the Hubble constant")
     header["CREATOR"] = f"hpc_massmap {__version__}"
@@ -108,12 +108,17 @@ def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model:
         of_maps = model.normalisation.unit[name]
         header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{of_maps}]")
     for view, own in cluster.items():
-        header.add_history(f"{view}: {own.path.name}, {own.shape[1]} x {own.shape[0]} pixels")
-        header.add_history(f"{view}: in {own.unit!r}, times {own.factor:.6g}")
+        header.add_history(f"{view}: {_in_ascii(own.path.name)}, {own.shape[1]} x {own.shape[0]} pixels")
+        header.add_history(f"{view}: in '{_in_ascii(own.unit)}', times {own.factor:.6g}")
         header.add_history(f"{view}: R200 {own.r200:.6g} pixels, centre x {own.x:g}, y {own.y:g} ({own.centre_from})")
     header.add_history(f"views averaged by area onto {PIXELS} x {PIXELS} pixels")
     with replacing(path) as temporary:
         fits.PrimaryHDU(pixels, header).writeto(temporary, overwrite=True)
+
+
+def _in_ascii(text: str) -> str:
+    """Text as a FITS header can hold it."""
+    return ascii(text)[1:-1]
 
 
 def _grid(own: OwnMap) -> fits.Header:

@@ -34,6 +34,7 @@ TABLE = "clusters.csv"
 ENDINGS = (".fits", ".fits.gz", ".npy")
 KEYWORDS = {"r200": "R200", "pixel": "PIXEL", "x": "XCENTRE", "y": "YCENTRE", "unit": "BUNIT", "h": "HUBBLE"}
 NOT_SQUARE = 1e-3
+LARGEST_H = 1.5
 
 
 @dataclass(frozen=True)
@@ -147,14 +148,22 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
     known = {"name", *KEYWORDS}
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    said: dict[str, dict[str, str]] = {}
+    with in_one_line(f"{path}: not a readable table"), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         for column in reader.fieldnames or []:
             if column not in known and column.rpartition("_")[2] not in KEYWORDS:
                 raise InputError(f"{path}: column {column!r} is not known; there are name, {', '.join(KEYWORDS)}")
         if "name" not in (reader.fieldnames or []):
             raise InputError(f"{path}: has no column 'name'")
-        return {row["name"]: {key: value for key, value in row.items() if value} for row in reader}
+        for row in reader:
+            name = row["name"]
+            if name in said:
+                raise InputError(f"{path}: {name} is there twice; leave one")
+            if None in row:  # what csv calls the column of values that have none
+                raise InputError(f"{path}: {name} has more values than there are columns; quote one that has a comma")
+            said[name] = {key: value for key, value in row.items() if value}
+    return said
 
 
 def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap:
@@ -166,18 +175,19 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
 
     def number(key: str) -> float | None:
         text = known(key)
-        try:
-            return None if text is None else float(text)
-        except ValueError:
-            raise InputError(f"{path}: {key} = {text} is not a number") from None
+        return None if text is None else _number(path, key, text)
 
-    wcs = WCS(header, naxis=2, fix=False) if "CDELT1" in header or "CD1_1" in header else None
-    pixel = _quantity(path, "pixel", known("pixel"))
-    if pixel is None and wcs is not None:
-        pixel = _pixel_of(path, wcs)
+    pixel, wcs = _quantity(path, "pixel", known("pixel")), None
+    if "CDELT1" in header or "CD1_1" in header:
+        try:
+            wcs = WCS(header, naxis=2, fix=False)
+            pixel = _pixel_of(path, wcs) if pixel is None else pixel
+        except ValueError as error:
+            reason = str(error).strip().splitlines()[-1]  # wcslib first says where in its own source
+            raise InputError(f"{path}: its WCS cannot be used ({reason})") from None
     text = known("r200")
     r200 = _in_pixels(path, _quantity(path, "r200", text), pixel)
-    x, y, centre_from = _centre(number("x"), number("y"), header, shape)
+    x, y, centre_from = _centre(path, number("x"), number("y"), header, shape)
     reached = reach(shape, x, y, r200)
     if reached < 1 - TOLERANCE:
         raise InputError(
@@ -185,6 +195,8 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
             f"centre ({centre_from}: x = {x:g}, y = {y:g}); the network needs 1 R200 to each side"
         )
     unit, h = known("unit"), number("h")
+    if h is not None and not 0 < h < LARGEST_H:
+        raise InputError(f"{path}: h = {h:g} cannot be; it is H0 over 100 km/s/Mpc, as 0.7")
     if unit is None and ours != "1":
         raise InputError(f"{path}: no unit; give BUNIT in its header or {view}_unit in {TABLE}, as {ours!r}")
     factor = factor_to(path, unit or "1", ours, h, pixel)
@@ -194,7 +206,10 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
 def _header_and_shape(path: Path) -> tuple[fits.Header, tuple[int, int]]:
     with in_one_line(f"{path}: not a readable map"):
         if path.suffix == ".npy":
-            shape, header = np.load(path, mmap_mode="r").shape, fits.Header()
+            pixels = np.load(path, mmap_mode="r")
+            if not isinstance(pixels, np.ndarray) or pixels.dtype.kind not in "fiu":
+                raise ValueError("it holds no array of real numbers")
+            shape, header = pixels.shape, fits.Header()
         else:
             header = _image(path)[1]
             shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
@@ -219,6 +234,8 @@ def _quantity(path: Path, key: str, text: str | None) -> u.Quantity | None:
         value = u.Quantity(text)
     except (TypeError, ValueError):
         raise InputError(f"{path}: {key} = {text} is not a length; write it as `1450 kpc`") from None
+    if not value.isscalar:
+        raise InputError(f"{path}: {key} = {text} is not a length; write it as `1450 kpc`")
     if value.unit == u.dimensionless_unscaled:
         raise InputError(f"{path}: {key} = {text} has no unit; write it as `{text} kpc`, `arcmin` or `pix`")
     if not value.value > 0:
@@ -228,9 +245,10 @@ def _quantity(path: Path, key: str, text: str | None) -> u.Quantity | None:
 
 def _pixel_of(path: Path, wcs: WCS) -> u.Quantity | None:
     across, up = proj_plane_pixel_scales(wcs)
-    if abs(across / up - 1) > NOT_SQUARE:
-        raise InputError(f"{path}: its pixels are not square ({across:g} by {up:g}); resample it first")
-    unit = wcs.wcs.cunit[0]
+    unit, unit_up = wcs.wcs.cunit
+    if unit != unit_up or abs(across / up - 1) > NOT_SQUARE:
+        sides = f"{across:g} {unit}".strip(), f"{up:g} {unit_up}".strip()
+        raise InputError(f"{path}: its pixels are not square ({sides[0]} by {sides[1]}); resample it first")
     return None if unit == u.dimensionless_unscaled else across * unit
 
 
@@ -246,9 +264,24 @@ def _in_pixels(path: Path, r200: u.Quantity | None, pixel: u.Quantity | None) ->
     return float((r200 / pixel).to_value(u.dimensionless_unscaled))
 
 
-def _centre(x: float | None, y: float | None, header: fits.Header, shape: tuple[int, int]) -> tuple[float, float, str]:
+def _number(path: Path, key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(f"{path}: {key} = {text} is not a number")
+    return value
+
+
+def _centre(
+    path: Path, x: float | None, y: float | None, header: fits.Header, shape: tuple[int, int]
+) -> tuple[float, float, str]:
+    if (x is None) != (y is None):
+        raise InputError(f"{path}: of the centre only {'x' if y is None else 'y'} is given; give both x and y")
     if x is not None and y is not None:
         return x, y, "as given"
     if "CRPIX1" in header and "CRPIX2" in header:
-        return float(header["CRPIX1"]), float(header["CRPIX2"]), "CRPIX"
+        x, y = (_number(path, key, str(header[key])) for key in ("CRPIX1", "CRPIX2"))
+        return x, y, "CRPIX"
     return (shape[1] + 1) / 2, (shape[0] + 1) / 2, "middle of the map"

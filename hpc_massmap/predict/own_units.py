@@ -14,7 +14,10 @@ ANY_H = 0.7  # only to ask whether h would help
 def unit_of(text: str) -> u.UnitBase:
     """A unit as astropy reads it, but that `h` is h: nothing in a map is per hour."""
     with u.add_enabled_units([cu.littleh]):
-        return u.Unit(re.sub(r"\bh\b", "littleh", text))
+        unit = u.Unit(re.sub(r"\bh\b", "littleh", text))
+    if not isinstance(unit, u.UnitBase):
+        raise ValueError("a logarithm, as of magnitudes, is no unit of a map")
+    return unit
 
 
 def factor_to(path: Path, text: str, wanted: str, h: float | None, pixel: u.Quantity | None) -> float:

@@ -14,6 +14,7 @@ from hpc_massmap.yamlfile import apply_override, merge, read_with_parents, valid
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**62)]  # what every generator of random numbers takes, plus a trial's number
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 DRAWN = ("sz", "xray", "star", "mass")  # the maps of every map file
@@ -39,7 +40,7 @@ class Flat(Section):
 
     bin_width: Positive = 0.1  # dex, from m200_min on
     per_bin: Count | None = None  # halos; None: the median bin of the first simulation's latest snapshot
-    seed: int = 0  # of the choice where a bin offers more
+    seed: Seed = 0  # of the choice where a bin offers more
 
 
 class Selection(Section):
@@ -105,7 +106,7 @@ class Split(Section):
     policy: Literal["halo", "map"] = "halo"
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: int = 0
+    seed: Seed = 0
     # whose maps train and validate, as the retrained models of appendix A; the test set is of all halos
     log_m200: tuple[float, float] | None = None  # of halos in [low, high), M200 in Msun/h; None: of any
     only: list[Name] = []  # of these simulations; none: of all
@@ -129,6 +130,14 @@ class Model(Section):
     kernel: Count = 3
     layers: Annotated[int, Field(ge=1, le=4)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _names_each_map_once(self) -> Self:
+        names = [*self.views, *self.targets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is there twice; each map is a view or a target, once")
+        return self
 
 
 class Train(Section):
@@ -281,7 +290,7 @@ class Mock(Section):
     halos: Count = 40  # of each simulation, at each of its snapshots
     particles: Count = 50_000  # of each halo
     files: Count = 1  # of each snapshot whose pattern names a file 0
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Config(Section):
@@ -289,7 +298,7 @@ class Config(Section):
 
     name: Name
     runs: Path = Path("runs")
-    seed: int = 0
+    seed: Seed = 0
     tuned_by: Name | None = None  # another run, whose best hyperparameters the final training takes
     data: str = "no description of the data was given"  # one sentence, shown in the report
     simulations: Annotated[list[Simulation], Field(min_length=1)]

@@ -135,7 +135,8 @@ def apply_override(data: dict[str, Any], origins: dict[str, str], override: str)
         raise InputError(f"{COMMAND_LINE}: {override}: not of the form key.sub=value")
     try:
         value = YAML(typ="safe", pure=True).load(text) if text else None
-    except YAMLError:
+        json.dumps(value, default=str)  # not what has an alias to itself in it
+    except (YAMLError, ValueError, RecursionError):
         raise InputError(f"{COMMAND_LINE}: {override}: the value is not valid YAML") from None
     nested: Any = value
     for part in reversed(key.split(".")):

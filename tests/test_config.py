@@ -69,7 +69,13 @@ def test_a_child_overrides_its_parent_key_by_key(minimal: Path) -> None:
         ("train.epochs.x=1", ["train.epochs has no keys below it"]),
         ("train", ["not of the form key.sub=value"]),
         ("train.epochs=[", ["not valid YAML"]),
+        ("train.epochs=2024-13-45", ["not valid YAML"]),
+        ("data=&a [*a]", ["not valid YAML"]),
         ("name=../escape", ["name", "pattern"]),
+        ("seed=-1", ["seed = -1", "greater than or equal to 0"]),
+        ("seed=1_000_000_000_000_000_000_000", ["seed = 1000000000000000000000", "less than 4611686018427387904"]),
+        ("model.targets=[mass,mass]", ["model", "mass is there twice"]),
+        ("model.views=[sz,mass]", ["model", "mass is there twice"]),
     ],
 )
 def test_a_bad_override_is_one_line_that_names_key_and_remedy(minimal: Path, override: str, parts: list[str]) -> None:

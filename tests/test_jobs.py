@@ -117,6 +117,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(path: Path, tmp_path: Path) -> No
     assert output == f"error: {tmp_path}/none.yaml: no such config file\n"
 
 
+def test_ranks_without_maps_are_told_before_anything_is_submitted(tmp_path: Path) -> None:
+    write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=1)
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    for name in ("train", "tune"):
+        output = job(name, config, f"{name}.ranks=9", "--dry-run", expect=2)
+        assert output.startswith("error: train.batch_size = 8: 9 ranks cannot share batches of 8 maps; ")
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.train.final import FinalTraining, Record, follow, train_as_rank
     from hpc_massmap.train.profile import profile
     from hpc_massmap.train.ranks import join_ranks, rank_of_launcher
+    from hpc_massmap.train.recipe import check_shares
     from hpc_massmap.tune.best import with_best
 
     run = Run(config, config.runs / config.name)
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         train_as_rank(rank, FinalTraining(config, run.maps, run.model), run, step, args.force)
         return
     name, logs, ranks = f"train_{config.name}", run.logs / "train", ranks_of(site, config.train.ranks)
+    check_shares(config.train, len(rows.train), ranks)
     checked = check_site(name, logs, 1, ranks, site)
     if args.dry_run:
         print(checked)

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.storage import read_json, write_json
+    from hpc_massmap.train.recipe import check_shares
     from hpc_massmap.tune.best import write_best
     from hpc_massmap.tune.database import DatabaseUnreachable, database, ensure, stop
     from hpc_massmap.tune.export import export, read_export, restore
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"tuned_by = {config.tuned_by}: this model takes that study's best; there is nothing to tune")
     run = Run(config, config.runs / config.name)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
-    split_maps(maps, config.split)
+    rows = split_maps(maps, config.split)
     settings = {
         **config.part("model", "train", "split", "space", "seed"),
         "trial": config.tune.model_dump(mode="json", include={"startup", "epochs", "maps_per_epoch", "pruning"}),
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     worker = Worker(run, site.signal_seconds if site else 0)
     name, logs, ranks = f"tune_{config.name}", run.logs / "tune", ranks_of(site, config.tune.ranks)
+    check_shares(config.train, len(rows.train), ranks)
     checked = check_site(name, logs, config.tune.workers, ranks, site)
     if args.dry_run:
         print(checked)

@@ -18,7 +18,7 @@ from hpc_massmap.storage import write_text
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.memory import within_memory
 from hpc_massmap.train.ranks import Ranks
-from hpc_massmap.train.recipe import Epoch, is_over
+from hpc_massmap.train.recipe import Epoch, check_shares, is_over
 from hpc_massmap.train.trainer import Begun, Trainer
 
 LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
@@ -71,9 +71,11 @@ def fit(
     OutOfMemory
         If a step does not fit; it names the batch that does.
     InputError
-        If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file.
+        If the checkpoint in `folder` is damaged or belongs to another model, recipe or map file, or if there are more
+        ranks than maps in a batch.
     """
     callbacks = callbacks or Callbacks()
+    check_shares(config.train, len(rows.train), ranks.world)
     identity = identity_of(config, maps, ranks.world)
     state = load_checkpoint(folder / LAST) if (folder / LAST).exists() else None
     if state is not None and state["identity"] != identity:

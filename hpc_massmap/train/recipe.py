@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hpc_massmap.config import Train
+from hpc_massmap.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Epoch:
     learning_rate: float
     seconds: float
     images_per_second: float
+
+
+def check_shares(train: Train, n_maps: int, ranks: int) -> None:
+    """Raise an InputError if a batch of an epoch over `n_maps` cannot give every rank a map."""
+    largest = min(train.batch_size, n_maps, train.maps_per_epoch or n_maps)
+    if largest < ranks:
+        raise InputError(
+            f"train.batch_size = {train.batch_size}: {ranks} ranks cannot share batches of {largest} maps; train on "
+            "fewer ranks, or on larger batches"
+        )
 
 
 def is_over(history: list[Epoch], train: Train) -> bool:

@@ -156,6 +156,16 @@ def test_two_trainings_do_not_write_into_one_folder(map_path: Path, config: Conf
     assert (tmp_path / LAST).exists()
 
 
+@pytest.mark.parametrize("less", [{"batch_size": 2}, {"maps_per_epoch": 2}])
+def test_more_ranks_than_maps_in_a_batch_are_refused(
+    map_path: Path, config: Config, tmp_path: Path, less: dict[str, int]
+) -> None:
+    maps = open_maps(map_path)
+    few = config.with_values("train", **less)
+    with pytest.raises(InputError, match="3 ranks cannot share batches of 2 maps"):
+        fit(maps, split_maps(maps, few.split), few, Ranks(world=3), tmp_path)
+
+
 def test_a_loss_that_is_no_number_ends_the_training(map_path: Path, config: Config, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="in epoch 0"):
         run(map_path, config.with_values("train", learning_rate=1e30), tmp_path)

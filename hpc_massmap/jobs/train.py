@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.train.final import FinalTraining, Record, follow, train_as_rank
+    from hpc_massmap.train.loop import settings_of
     from hpc_massmap.train.profile import profile
     from hpc_massmap.train.ranks import join_ranks, rank_of_launcher
     from hpc_massmap.train.recipe import check_shares
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             say(profile(maps, rows, config, alone, run.logs / "train" / "trace.json"))
         say(f"wrote {run.logs / 'train' / 'trace.json'}")
         return
-    step = run.step("train", config.part("model", "train", "split", "seed"), {"maps": maps.digest}, [run.model])
+    step = run.step("train", settings_of(config), {"maps": maps.digest}, [run.model])
     if rank is not None:
         train_as_rank(rank, FinalTraining(config, run.maps, run.model), run, step, args.force)
         return

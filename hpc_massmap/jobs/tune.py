@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.storage import read_json, write_json
+    from hpc_massmap.train.loop import settings_of
     from hpc_massmap.train.recipe import check_shares
     from hpc_massmap.tune.best import write_best
     from hpc_massmap.tune.database import DatabaseUnreachable, database, ensure, stop
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
     rows = split_maps(maps, config.split)
     settings = {
-        **config.part("model", "train", "split", "space", "seed"),
+        **settings_of(config),
+        **config.part("space"),
         "trial": config.tune.model_dump(mode="json", include={"startup", "epochs", "maps_per_epoch", "pruning"}),
     }
     evaluations = config.tune.evaluations

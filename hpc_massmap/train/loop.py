@@ -119,7 +119,14 @@ def fit(
 
 def identity_of(config: Config, maps: MapFile, world: int) -> dict[str, Any]:
     """All that the losses of a training depend on; a checkpoint of another identity is not resumed."""
-    return {**config.part("model", "train", "split", "seed"), "maps": maps.digest, "world": world}
+    return {**settings_of(config), "maps": maps.digest, "world": world}
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The keys of a config that the losses of a training depend on."""
+    settings = config.part("model", "train", "split", "seed")
+    del settings["train"]["checkpoint_seconds"]
+    return settings
 
 
 def _save_last(

@@ -18,6 +18,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
+STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how often, by whom
 
 
 def plain_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
@@ -67,6 +68,11 @@ def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def parse(arguments: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Parse, with overrides allowed before and after options."""
     return arguments.parse_intermixed_args(argv)
+
+
+def forced(args: argparse.Namespace) -> bool:
+    """Whether --force discards what a step of hours wrote: not what this job itself has written before its requeue."""
+    return args.force and all(os.environ.get(name, "0") in ("", "0") for name in STARTED_AGAIN)
 
 
 def config_of(args: argparse.Namespace) -> "Config":

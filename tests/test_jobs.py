@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc_massmap.cli import forced, parse, parser
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
 from tests.cluster.polling import wait_until
@@ -115,6 +116,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(path: Path, tmp_path: Path) -> No
     assert output == "error: command line: train.batch_size = 0: must be greater than or equal to 1\n"
     output = run(sys.executable, path, tmp_path / "none.yaml", expect=2)
     assert output == f"error: {tmp_path}/none.yaml: no such config file\n"
+
+
+@pytest.mark.parametrize("again", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
+def test_force_discards_once_however_often_a_job_is_requeued(again: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = parse(parser("", ""), ["x.yaml", "--force"])
+    monkeypatch.setenv(again, "0")
+    assert forced(args)
+    monkeypatch.setenv(again, "2")
+    assert not forced(args)
+    for name in ("make_maps", "train", "tune"):  # hours of work that a restart goes on with
+        assert "args.force" not in Path(f"hpc_massmap/jobs/{name}.py").read_text()
 
 
 def test_ranks_without_maps_are_told_before_anything_is_submitted(tmp_path: Path) -> None:

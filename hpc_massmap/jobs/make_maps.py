@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import config_of, forced, parse, parser, run_job
 
 if TYPE_CHECKING:
     from hpc_massmap.config import Config
@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
         "--consolidate", action="store_true", help="make the map file one contiguous file, and remove its parts"
     )
     args = parse(arguments, argv)
+    force = forced(args)
 
     import shutil
 
@@ -36,9 +37,9 @@ def main(argv: list[str] | None = None) -> None:
         config, parts = run.config, parts_folder(run.maps)
         sources = on_first(comm, lambda: find_sources(config.simulations))
         inputs = on_first(comm, lambda: inputs_of(config, sources))
-        outputs = [run.maps, parts] if args.force else [run.maps]
+        outputs = [run.maps, parts] if force else [run.maps]
         step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
-        if not on_first(comm, lambda: step.is_finished(args.force)):
+        if not on_first(comm, lambda: step.is_finished(force)):
             found, unread = read_candidates(sources, config.selection, config.maps, comm)
             halos = draw_sample(found, config.selection, config.simulations)
             if comm.rank == 0:

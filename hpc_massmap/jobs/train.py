@@ -4,14 +4,14 @@
 Started by torchrun, or by srun as several tasks, each process is one rank of the training; else it submits the ranks.
 """
 
-from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
+from hpc_massmap.cli import config_of, forced, parse, parser, run_job, site_of, with_site
 
 
 def main(argv: list[str] | None = None) -> None:
     arguments = with_site(parser(__doc__, "python jobs/train.py configs/multi3.yaml train.ranks=2"))
     arguments.add_argument("--profile", action="store_true", help="only write a trace of a few steps, made here")
     args = parse(arguments, argv)
-    config, site = config_of(args), site_of(args)
+    config, site, force = config_of(args), site_of(args), forced(args)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     step = run.step("train", settings_of(config), {"maps": maps.digest}, [run.model])
     if rank is not None:
-        train_as_rank(rank, FinalTraining(config, run.maps, run.model), run, step, args.force)
+        train_as_rank(rank, FinalTraining(config, run.maps, run.model), run, step, force)
         return
     name, logs, ranks = f"train_{config.name}", run.logs / "train", ranks_of(site, config.train.ranks)
     check_shares(config.train, len(rows.train), ranks)
@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     record = Record(
         logs / "job.json", [step.settings, step.inputs, ranks], lambda names: reattach(names, logs, ranks, site)
     )
-    running = record.running(args.force)
-    if step.is_finished(args.force):
+    running = record.running(force)
+    if step.is_finished(force):
         return
     model = config.model
     say(

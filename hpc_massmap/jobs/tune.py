@@ -3,7 +3,7 @@
 
 import os
 
-from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
+from hpc_massmap.cli import config_of, forced, parse, parser, run_job, site_of, with_site
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(arguments, argv)
     if args.workers is not None:
         args.overrides.append(f"tune.workers={args.workers}")
-    config, site = config_of(args), site_of(args)
+    config, site, force = config_of(args), site_of(args), forced(args)
 
     from hpc_massmap.dataset.mapfile import describe as describe_maps
     from hpc_massmap.dataset.mapfile import open_maps
@@ -65,11 +65,11 @@ def main(argv: list[str] | None = None) -> None:
         lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
         lambda names: reattach(names, logs, ranks, site),
     )
-    if args.force:
+    if force:
         fleet.cancel()
         if config.database.folder is None:
             stop(run.database)
-    if step.is_finished(args.force):
+    if step.is_finished(force):
         return
     settings = {**settings, "maps": maps.digest}
     if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
 
         # a server that we share may end with the launcher that started it, at any moment; then it is ours to start
         line = Line(reopen, config.tune.wait)
-        if args.force:
+        if force:
             line(Study.discard)
         line(lambda study: study.refuse_others(settings))
         write_json(run.study, settings)

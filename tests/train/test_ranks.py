@@ -146,7 +146,7 @@ def test_only_the_rank_that_failed_shows_an_error(map_path: Path, config: Config
     assert "Traceback" not in other
 
 
-def torchrun(map_path: Path, config: Config, folder: Path, *more: str) -> str:
+def torchrun(map_path: Path, config: Config, folder: Path, *more: str, **environment: str) -> str:
     """Train by two ranks of torchrun into the run `small` in `folder`; all that they print."""
     settings = config.model_copy(
         update={"runs": folder / "runs", "maps": config.maps.model_copy(update={"file": map_path})}
@@ -154,7 +154,7 @@ def torchrun(map_path: Path, config: Config, folder: Path, *more: str) -> str:
     (folder / "c.yaml").write_text(dump_yaml(settings.model_dump(mode="json")))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, "jobs/train.py", str(folder / "c.yaml"), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -167,5 +167,6 @@ def test_torchrun_starts_the_ranks_of_the_job(map_path: Path, config: Config, tm
     assert len(first["history"]) == 3
     assert (tmp_path / "runs" / "small" / "provenance" / "train.json").exists()
     assert "already done" in torchrun(map_path, config, tmp_path)
+    assert "already done" in torchrun(map_path, config, tmp_path, "--force", SLURM_RESTART_COUNT="1")
     torchrun(map_path, config, tmp_path, "--force")
     assert load_checkpoint(model / LAST)["history"][0]["seconds"] != first["history"][0]["seconds"]

@@ -77,7 +77,8 @@ def fit(
     callbacks = callbacks or Callbacks()
     check_shares(config.train, len(rows.train), ranks.world)
     identity = identity_of(config, maps, ranks.world)
-    state = load_checkpoint(folder / LAST) if (folder / LAST).exists() else None
+    # read once: on a shared file system another node may not see the newest yet, and go on at another step
+    state = ranks.from_first(lambda: load_checkpoint(folder / LAST) if (folder / LAST).exists() else None)
     if state is not None and state["identity"] != identity:
         raise InputError(f"{folder / LAST}: a checkpoint of another model, recipe or map file; --force starts anew")
     names = [*config.model.views, *config.model.targets]

@@ -5,9 +5,10 @@ The same code for one process: without a world nothing is initialised and every 
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.executor import FIRST_PORT, PORTS
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,23 @@ class Ranks:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return list(map(float, total.tolist()))
+
+    def from_first(self, call: Callable[[], T]) -> T:
+        """What `call` returns on the first rank, or the InputError that it raises there; the others do not call it."""
+        if self.world == 1:
+            return call()
+        told: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                told[0] = call()
+            except InputError as error:
+                told[1] = str(error)
+        dist.broadcast_object_list(told)
+        value, problem = told
+        if problem is not None:
+            raise InputError(problem)
+        returned: T = value
+        return returned
 
     def sum_tensor(self, value: torch.Tensor) -> torch.Tensor:
         """The same, on the device and without waiting for it; `value` is overwritten."""

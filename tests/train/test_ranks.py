@@ -116,6 +116,36 @@ def test_a_rank_that_is_killed_ends_the_other(map_path: Path, config: Config, tm
     assert ranks[0].wait(timeout=20) not in (0, None)
 
 
+OLD_VIEW = """
+import os
+from pathlib import Path
+
+from hpc_massmap.train.trainer import Trainer
+
+if os.environ["RANK"] == "1":  # as a node whose file system has not looked again
+    exists = Path.exists
+    Path.exists = lambda path: path.name != "last.pt" and exists(path)
+"""
+KILLED = """
+import os
+from hpc_massmap.train.trainer import Trainer
+
+epoch = Trainer.epoch
+Trainer.epoch = lambda self, number, *more: epoch(self, number, *more) if number < 1 else os._exit(9)
+"""
+
+
+def test_all_ranks_go_on_with_the_checkpoint_of_the_first(map_path: Path, config: Config, tmp_path: Path) -> None:
+    calm = train_on(2, config, map_path, tmp_path / "calm")
+    killed = start_on(2, config, map_path, tmp_path / "killed", KILLED)
+    assert [rank.wait(timeout=100) for rank in killed] == [9, 9]
+    again = [sys.executable, "-c", OLD_VIEW + SCRIPT, str(tmp_path / "killed" / "c.yaml"), str(map_path)]
+    resumed = start(2, [*again, str(tmp_path / "killed")])
+    assert [rank.wait(timeout=100) for rank in resumed] == [0, 0]
+    history = load_checkpoint(tmp_path / "killed" / LAST)["history"]
+    assert [epoch["train_loss"] for epoch in history] == [epoch["train_loss"] for epoch in calm]
+
+
 FAILING = """
 import sys
 from pathlib import Path

@@ -93,6 +93,8 @@ def fit(
         trainer.load(state)
         history = [Epoch(**epoch) for epoch in state["history"]]
         begun = Begun(**state["begun"]) if state.get("begun") else None
+        if is_over(history, config.train):  # it ended before its last epoch was told, or is asked for once more
+            callbacks.on_epoch(history)
     written = time.monotonic()
 
     def on_step(epoch: int, step: int, steps: int) -> None:
@@ -146,12 +148,12 @@ def _common(trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) ->
 
 
 def _save(folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> None:
-    # the best first: after a crash between the two, the epoch is done again and the best is written again
+    # the last at the end: after a crash before it the epoch is done again, and the others are written again
     if history[-1] is min(history, key=lambda epoch: epoch.validation_loss):
         save_checkpoint(folder / BEST, {"model": trainer.validated.state_dict(), **_common(trainer, history, identity)})
-    _save_last(folder, trainer, history, identity, None)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(history[0])))
     writer.writeheader()
     writer.writerows(asdict(epoch) for epoch in history)
     write_text(folder / LOG, text.getvalue())
+    _save_last(folder, trainer, history, identity, None)

@@ -15,6 +15,7 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.train import logs
 from hpc_massmap.train.final import _where
+from hpc_massmap.train.loop import fit
 from hpc_massmap.train.profile import STEPS, profile
 from hpc_massmap.train.ranks import CPU, Ranks
 from hpc_massmap.train.recipe import Epoch
@@ -75,6 +76,21 @@ def test_events_are_neither_missing_nor_double_after_a_resume(tmp_path: Path, mo
         assert [step for step, _ in told] == [1, 2, 3, 4, 5]
         assert [value for _, value in told] == pytest.approx([first - e / 100 for e in range(5)])
     assert {name for name, *_ in shown} >= {"learning_rate", "images_per_second", "peak_memory_gib"}
+
+
+def test_events_are_kept_when_a_finished_training_is_asked_for_again(
+    map_path: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    maps, now = open_maps(map_path), time.time()
+    rows = split_maps(maps, config.split)
+    fit(maps, rows, config, Ranks(), tmp_path, logs.logs(tmp_path, config.train, CPU))
+    before = {(tag, step) for tag, step, _ in events_of(tmp_path / logs.EVENTS)}
+    monkeypatch.setattr(time, "time", lambda: now + 10)  # files are named by their second
+    fit(maps, rows, config, Ranks(), tmp_path, logs.logs(tmp_path, config.train, CPU))
+    assert before == {(tag, step) for tag, step, _ in events_of(tmp_path / logs.EVENTS)} | {
+        ("peak_memory_gib", n) for n in (1, 2)
+    }
 
 
 def test_a_trace_of_a_few_steps(map_path: Path, config: Config, tmp_path: Path) -> None:

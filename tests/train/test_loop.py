@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
+from hpc_massmap.train import loop
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.final import train_rank
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Fit, fit
@@ -118,6 +120,26 @@ def test_resumed_after_a_crash_it_ends_bit_for_bit_the_same(
     assert all(map(torch.equal, weights(tmp_path / "a"), weights(tmp_path / "b")))
     assert all(map(torch.equal, weights(tmp_path / "a", BEST), weights(tmp_path / "b", BEST)))
     assert [e.validation_loss for e in resumed.history] == [e.validation_loss for e in undisturbed.history]
+
+
+def test_a_crash_at_the_last_checkpoint_leaves_no_epoch_untold(
+    map_path: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    save, telling = loop.save_checkpoint, Callbacks(on_epoch=lambda history: told.append(len(history)))
+
+    def killed(path: Path, state: dict[str, Any]) -> None:
+        save(path, state)
+        if path.name == LAST and len(state["history"]) == 3:
+            raise Killed
+
+    monkeypatch.setattr(loop, "save_checkpoint", killed)
+    with pytest.raises(Killed):
+        run(map_path, config, tmp_path, telling)
+    monkeypatch.undo()
+    run(map_path, config, tmp_path, telling)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+    assert told == [1, 2, 3]
 
 
 SCRIPT = """

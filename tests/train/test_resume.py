@@ -18,7 +18,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.final import EXIT_REQUEUE
-from hpc_massmap.train.loop import BEST, LAST, LOG, Callbacks, Pause, fit
+from hpc_massmap.train.loop import BEST, LAST, Callbacks, Pause, fit
 from hpc_massmap.train.ranks import Ranks
 
 KILLS = 20
@@ -116,7 +116,7 @@ def test_a_signal_ends_a_training_after_its_step(
     command = [sys.executable, "-c", JOB, str(tmp_path / "config.yaml"), str(map_path), str(tmp_path / "model")]
     job = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.getcwd()})
     deadline = time.monotonic() + 60
-    while not (tmp_path / "model" / LOG).exists() and time.monotonic() < deadline:
+    while not (tmp_path / "model" / LAST).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     before = len(load_checkpoint(tmp_path / "model" / LAST)["history"])
     job.send_signal(number)

@@ -10,7 +10,7 @@ from hpc_massmap import cli
 from hpc_massmap.train.final import EXIT_REQUEUE
 
 PAGE = Path("docs/errors.md")
-ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "OutOfMemory", "SharedError", "Silent")
+ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "Diverged", "OutOfMemory", "SharedError", "Silent")
 SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
 SHORTEST = 5  # letters by which a message is recognised

@@ -78,7 +78,8 @@ class FinalTraining:
                 raise
             if notice.given is not None:
                 sys.exit(EXIT_REQUEUE)  # the first rank has written its checkpoint and gone
-            sys.exit(f"another rank failed, see its error: {str(error).splitlines()[0][:80]}")
+            # whole: where all say so, as for two ranks on one GPU, its end is the only word on why
+            sys.exit(f"another rank failed, see its error: {' '.join(str(error).split())}")
 
     def checkpoint(self) -> DelayedSubmission:
         return DelayedSubmission(self)

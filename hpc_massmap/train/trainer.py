@@ -22,6 +22,7 @@ from hpc_massmap.dataset.device import ahead, near
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
+from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.average import Average
 from hpc_massmap.train.batch_norm import synchronise
@@ -30,7 +31,7 @@ from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, learning_rate, optimiser_of
 
 
-class Diverged(Exception):
+class Diverged(InputError):
     """The loss is no longer a number."""
 
 
@@ -76,7 +77,10 @@ class Trainer:
         training_seconds = time.perf_counter() - start
         validation_loss = self._validate()
         if not np.isfinite([train_loss, validation_loss]).all():
-            raise Diverged(f"the loss became {train_loss} (training), {validation_loss} (validation) in epoch {epoch}")
+            raise Diverged(
+                f"the loss became {train_loss} (training), {validation_loss} (validation) in epoch {epoch + 1}; "
+                "set a smaller train.learning_rate, or a train.warmup"
+            )
         return Epoch(
             epoch + 1,
             train_loss,

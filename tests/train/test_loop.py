@@ -189,7 +189,7 @@ def test_more_ranks_than_maps_in_a_batch_are_refused(
 
 
 def test_a_loss_that_is_no_number_ends_the_training(map_path: Path, config: Config, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match="in epoch 0"):
+    with pytest.raises(Diverged, match="in epoch 1; set a smaller"):
         run(map_path, config.with_values("train", learning_rate=1e30), tmp_path)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from hpc_massmap.errors import InputError
 
+UNFINISHED = ".tmp"  # ends the name of a file that is being written
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # what else a file system answers; other errors, as of a network, are no matter of the file that is written meanwhile
@@ -38,7 +39,7 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
     try:
         with telling(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=UNFINISHED)
             os.close(handle)
             temporary = Path(name)
             yield temporary

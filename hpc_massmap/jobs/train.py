@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
-    from hpc_massmap.train.final import FinalTraining, Record, follow, train_as_rank
+    from hpc_massmap.train.final import FinalTraining, Record, follow, is_trained, train_as_rank
     from hpc_massmap.train.loop import settings_of
     from hpc_massmap.train.profile import profile
     from hpc_massmap.train.ranks import join_ranks, rank_of_launcher
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         logs / "job.json", [step.settings, step.inputs, ranks], lambda names: reattach(names, logs, ranks, site)
     )
     running = record.running(force)
-    if step.is_finished(force):
+    if is_trained(step, run.model, force):
         return
     model = config.model
     say(

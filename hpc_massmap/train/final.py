@@ -20,11 +20,12 @@ from hpc_massmap.launch import Job, cancel, ended, failure
 from hpc_massmap.notice import COME_BACK, LEAVE, Notice
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.run import Run, Step
-from hpc_massmap.storage import digest_of, read_json, telling, write_json
+from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write_json
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import Callbacks, Pause, fit
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 
+SECONDS_TO_LEAVE = 5.0  # for the ranks of a job that was just ended
 EXIT_REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, the same job can go on
 
 
@@ -85,19 +86,32 @@ class FinalTraining:
         return DelayedSubmission(self)
 
 
+def is_trained(step: Step, folder: Path, force: bool) -> bool:
+    """What `step.is_finished` says of the training into `folder`, of which nothing is discarded under who trains there.
+
+    Raises
+    ------
+    InputError
+        If another process trains there and `force` would discard it, and what `step.is_finished` raises.
+    """
+    with _sole_writer(folder, SECONDS_TO_LEAVE) if force and folder.exists() else nullcontext():
+        return step.is_finished(force)
+
+
 def train_as_rank(rank: int, training: FinalTraining, run: Run, step: Step, force: bool) -> None:
     """Be one of the ranks that torchrun or srun started; the first keeps the records of the run.
 
     Raises
     ------
     InputError
-        If the step was finished with other settings.
+        If the step was finished with other settings, or another process trains there.
     """
     if rank > 0:
         if force or not step.is_finished(force=False):
             training()
         return
-    if step.is_finished(force):  # before the others are met: with `force` nothing old is there when they look
+    # before the others are met: with `force` nothing old is there when they look
+    if is_trained(step, training.folder, force):
         return
     Run.open(run.config)
     training()
@@ -105,12 +119,14 @@ def train_as_rank(rank: int, training: FinalTraining, run: Run, step: Step, forc
 
 
 @contextmanager
-def _sole_writer(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / "lock", timeout=0)
+def _sole_writer(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    lock = FileLock(folder / "lock", timeout=seconds)
     try:
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            for left in folder.glob(f".*{UNFINISHED}"):  # by who was killed as it wrote; a checkpoint is large
+                left.unlink()
     except Timeout:
         raise InputError(f"{folder}: another process trains here; wait for it to end, or end it") from None
     try:

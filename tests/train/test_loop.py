@@ -20,9 +20,10 @@ from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
-from hpc_massmap.train import loop
-from hpc_massmap.train.checkpoint import load_checkpoint
-from hpc_massmap.train.final import train_rank
+from hpc_massmap.run import Step
+from hpc_massmap.train import final, loop
+from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
+from hpc_massmap.train.final import is_trained, train_rank
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Fit, fit
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, is_over, learning_rate
@@ -126,7 +127,7 @@ def test_a_crash_at_the_last_checkpoint_leaves_no_epoch_untold(
     map_path: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []
-    save, telling = loop.save_checkpoint, Callbacks(on_epoch=lambda history: told.append(len(history)))
+    save, telling = save_checkpoint, Callbacks(on_epoch=lambda history: told.append(len(history)))
 
     def killed(path: Path, state: dict[str, Any]) -> None:
         save(path, state)
@@ -176,6 +177,29 @@ def test_two_trainings_do_not_write_into_one_folder(map_path: Path, config: Conf
         train_rank(config, map_path, tmp_path)
     train_rank(config, map_path, tmp_path)
     assert (tmp_path / LAST).exists()
+
+
+def test_nothing_is_discarded_under_a_training(
+    map_path: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(final, "SECONDS_TO_LEAVE", 0.1)
+    model = tmp_path / "model"
+    train_rank(config, map_path, model)
+    step = Step("train", tmp_path / "train.json", {}, {}, [model])
+    step.finish()
+    with FileLock(model / "lock"):
+        with pytest.raises(InputError, match="another process trains here"):
+            is_trained(step, model, force=True)
+        assert is_trained(step, model, force=False)
+    assert (model / LAST).exists()
+    assert not is_trained(step, model, force=True)
+    assert not model.exists()
+
+
+def test_what_a_killed_process_was_writing_is_removed(map_path: Path, config: Config, tmp_path: Path) -> None:
+    (tmp_path / ".last.pt.abcdefgh.tmp").write_bytes(b"half")
+    train_rank(config, map_path, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
 
 
 @pytest.mark.parametrize("less", [{"batch_size": 2}, {"maps_per_epoch": 2}])

@@ -12,7 +12,7 @@ from typing import Any
 from hpc_massmap.yamlfile import dump_yaml, load_yaml
 from tests.conftest import ROOT
 
-MOCK = {"mock": {"halos": 24, "particles": 3000, "files": 2}, "maps": {"lines_of_sight": 1}}
+MOCK = {"mock": {"halos": 61, "particles": 2000, "files": 2}, "maps": {"lines_of_sight": 1}}
 SMALL: dict[str, Any] = {
     "selection": {"flat": None},
     "maps": {"lines_of_sight": 1, "bands": {"xray_hard": {"energies": [2.0, 10.0]}}},
@@ -31,7 +31,7 @@ SITE = "partition: batch\ncpus_per_task: 1\nmem_gb: 1.5\nminutes: 10\nsignal_sec
 
 def build_house(folder: Path) -> Path:
     """The same folder, with a clone in it."""
-    for name in ("benchmarks", "examples", "hpc_massmap", "jobs", ".venv"):
+    for name in ("Makefile", "benchmarks", "examples", "hpc_massmap", "jobs", ".venv"):
         (folder / name).symlink_to(ROOT / name)
     for name in ("configs", "slurm"):
         shutil.copytree(ROOT / name, folder / name)

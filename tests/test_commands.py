@@ -22,7 +22,6 @@ from tests.conftest import AS_ROOT, ON_ONE_HOST, ROOT
 from tests.dataset.test_imported import content, write
 from tests.documented import COMMANDS
 from tests.house import build_house
-from tests.synthetic import write_synthetic_maps
 
 PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 OVERSUBSCRIBED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
@@ -31,24 +30,27 @@ JOINING = "name=longer tuned_by=demo train.epochs=30"
 # what is typed, and what it says
 IN_ORDER = [
     ("python jobs/paper.py configs/paper.yaml --dry-run", "report: slurm/paper_report.sh"),
-    ("mpirun -n 2 python jobs/mock.py configs/mock.yaml", "12/12 halos"),
-    ("mpirun -n 2 python jobs/make_maps.py configs/mock.yaml --consolidate", "48 maps of 48 halos"),
-    ("python jobs/maps.py check runs/mock/maps.h5", "GIZMO-SIMBA  24"),
+    ("mpirun -n 2 python jobs/mock.py configs/mock.yaml", "31/31 halos"),
+    ("mpirun -n 2 python jobs/make_maps.py configs/mock.yaml --consolidate", "122 maps of 122 halos"),
+    ("python jobs/maps.py check runs/mock/maps.h5", "GIZMO-SIMBA  61"),
     ("python jobs/maps.py show runs/mock/maps.h5 --halo 0 1 2", "runs/mock/maps_halo_0_1_2.png"),
     (
         "mpirun -n 2 python jobs/make_maps.py configs/multi3.yaml maps.file=data/maps.h5 --consolidate",
-        "data/maps.h5: 48 maps of 48 halos",
+        "data/maps.h5: 122 maps of 122 halos",
     ),
     ("mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate", "make_maps: already done"),
     ("python jobs/tune.py configs/multi3.yaml tune.workers=2 tune.evaluations=20", "20/20 trials"),
     ("python jobs/monitor.py runs/multi3", "20 of 20 done"),
     ("python jobs/monitor.py runs/multi3 --json | jq .best.values", '"filters": '),
-    ("python jobs/trials.py runs/multi3 list", "F "),
+    ("python jobs/trials.py runs/multi3 list", "trial  state  loss"),
     ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 20 trials"),
     ("python jobs/trials.py runs/multi3 export trials.jsonl", "trials.jsonl: 20 trials"),
     ("python jobs/train.py configs/multi3.yaml --profile", "wrote runs/multi3/logs/train/trace.json"),
     ("torchrun --nproc-per-node=4 jobs/train.py configs/multi3.yaml", ""),
-    ("python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'", "15/15 epochs"),
+    (
+        "python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'",
+        "training multi4 with F = 4, K = 3, N = 1",
+    ),
     ("python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("python jobs/report.py configs/multi3.yaml", "report: runs/multi3/report/index.html"),
@@ -56,11 +58,11 @@ IN_ORDER = [
         "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/low_mass.yaml",
         "report: runs/multi3/report/index.html",
     ),
-    ("python jobs/maps.py check runs/demo/maps.h5", "synthetic"),
+    ("python jobs/maps.py check runs/demo/maps.h5", "GADGET-X"),
     ("python jobs/maps.py show runs/demo/maps.h5 --halo 0 60 120", "runs/demo/maps_halo_0_60_120.png"),
-    ("python jobs/trials.py runs/demo list", "F "),
+    ("python jobs/trials.py runs/demo list", "trial  state  loss"),
     ("python jobs/monitor.py runs/demo --once", "20 of 20 done"),
-    (f"python jobs/train.py configs/demo.yaml {JOINING}", "30/30 epochs"),
+    (f"python jobs/train.py configs/demo.yaml {JOINING}", "of runs/demo/best.yaml"),
     (f"python jobs/predict.py configs/demo.yaml {JOINING}", "maps, "),
     (f"python jobs/evaluate.py configs/demo.yaml {JOINING}", "b200, "),
     ("python jobs/report.py configs/demo.yaml --with runs/longer --force", "report: runs/demo/report/index.html"),
@@ -79,6 +81,7 @@ ELSEWHERE = {
     "python jobs/trials.py runs/multi3 retry 17 23",
     "python jobs/trials.py runs/multi3 retry",
     "python -m hpc_massmap.jobs.tune CONFIG",
+    "python -m hpc_massmap.jobs.tune",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "python jobs/cooling_table.py FILE",
 }
@@ -100,7 +103,7 @@ def for_demo(house: Path) -> None:
     """What `make demo` would have left, as far as others read it: its maps, trials and metrics."""
     folder = house / "runs" / "demo"
     trials = (house / "runs" / "multi3" / "trials.jsonl").read_text()
-    write_synthetic_maps(folder / "maps.h5", regions=121, snapshots=1, projections=1)
+    typed(f"python jobs/make_maps.py configs/mock.yaml name=demo maps.file={folder}/maps.h5 --consolidate", house)
     (folder / "trials.jsonl").write_text(trials.replace('"multi3"', '"demo"'))
     shutil.copy(house / "runs" / "multi3" / "best.yaml", folder)
     for job in ("train", "predict", "evaluate"):

@@ -15,7 +15,7 @@ SITE = "SITE=configs/sites/gpu.yaml"
 
 # what is typed in the order in which a reader would come to it, and what it says, or its job in its log
 IN_ORDER = [
-    ("sbatch slurm/make_maps.sh configs/multi3.yaml", "drawing 1 views of each halo on 2 ranks: 48 halos"),
+    ("sbatch slurm/make_maps.sh configs/multi3.yaml", "drawing 1 views of each halo on 2 ranks: 122 halos"),
     ("sbatch --partition=long --time=2-0 slurm/make_maps.sh", "make_maps: already done"),
     ("sbatch --account=astro slurm/make_maps.sh", "make_maps: already done"),
     ("python jobs/tune.py configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run", "#SBATCH --array=0-0%"),

@@ -13,8 +13,10 @@ from pydantic_core import PydanticCustomError
 from hpc_massmap.yamlfile import apply_override, merge, read_with_parents, validated
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**62)]  # what every generator of random numbers takes, plus a trial's number
+LARGEST = 2**31 - 1  # of whole numbers: torch, HDF5 and BSON have no place for many more
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]  # of learning; single precision has no place for many more
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 DRAWN = ("sz", "xray", "star", "mass")  # the maps of every map file
@@ -32,7 +34,7 @@ class Simulation(Section):
     region: str = "NewMDCLUSTER_*"
     snapshot: str = "snap_{snapshot:03d}.hdf5"
     catalogue: str = "*snap_{snapshot:03d}.z*.AHF_halos"
-    snapshots: Annotated[list[int], Field(min_length=1)]
+    snapshots: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST)]], Field(min_length=1)]
 
 
 class Flat(Section):
@@ -126,8 +128,8 @@ class Model(Section):
     views: Annotated[list[Name], Field(min_length=1)] = ["star", "sz", "xray"]
     targets: Annotated[list[Name], Field(min_length=1)] = ["mass"]
     encoders: Literal["one", "per_view"] = "per_view"
-    filters: Annotated[int, Field(ge=2)] = 32
-    kernel: Count = 3
+    filters: Annotated[int, Field(ge=2, le=4096)] = 32
+    kernel: Annotated[int, Field(ge=1, le=80)] = 3  # pixels; a map has 80
     layers: Annotated[int, Field(ge=1, le=4)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -136,7 +138,7 @@ class Model(Section):
         names = [*self.views, *self.targets]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name} is there twice; each map is a view or a target, once")
+                raise ValueError(f"{name} is named twice in views and targets")
         return self
 
 
@@ -145,15 +147,15 @@ class Train(Section):
 
     batch_size: Count = 32  # over all ranks
     epochs: Count = 100
-    learning_rate: Positive = 1e-4
-    late_learning_rate: Positive = 1e-5
+    learning_rate: Rate = 1e-4
+    late_learning_rate: Rate = 1e-5
     late_after: Count = 50  # epochs
     patience: Count = 5  # epochs without a better validation loss
     normalisation: Literal["linear", "log"] = "linear"
     precision: Literal["fp32", "bf16"] = "bf16"
     ranks: Count = 1
     batch_norm: Literal["per_rank", "synchronised"] = "per_rank"  # whose maps it averages over: each rank's, or all
-    threads: Count = 1  # of each rank
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1  # of each rank
     maps_per_epoch: Count | None = None  # a fresh random part of the training set each epoch; None: all of it
     # none of these is in the paper
     optimiser: Literal["adam", "adam_fused"] = "adam"  # fused: all parameters in one kernel
@@ -211,7 +213,7 @@ class Pruning(Section):
     """Asynchronous successive halving: at epochs `first` x `reduction`^n only the best 1/`reduction` go on."""
 
     first: Count = 1
-    reduction: Annotated[int, Field(ge=2)] = 3
+    reduction: Annotated[int, Field(ge=2, le=LARGEST)] = 3
 
 
 class Tune(Section):

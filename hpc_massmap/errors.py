@@ -27,8 +27,9 @@ def line_of(error: BaseException) -> str | None:
 
     What the operating system refuses is told with the name of the file, if the error has one.
     """
+    line = None
     if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return None
+        line = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return line and "\\n".join(line.splitlines())  # names and values of the user's can have several

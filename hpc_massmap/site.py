@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from hpc_massmap.config import Config, Count, Database, Positive, Section
+from hpc_massmap.config import LARGEST, Config, Count, Database, Positive, Section
 from hpc_massmap.errors import InputError
 from hpc_massmap.yamlfile import load_yaml, validated
 
@@ -25,7 +25,7 @@ class Site(Section):
     constraint: str | None = None
     nodes: Count = 1  # of each worker or training
     tasks_per_node: Count | None = None  # ranks on each node; None: tune.ranks or train.ranks of the config, spread
-    gpus_per_task: Annotated[int, Field(ge=0)] = 0
+    gpus_per_task: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     cpus_per_task: Count = 1
     mem_gb: Positive = 4  # on each node
     minutes: Count = 60

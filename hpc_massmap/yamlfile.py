@@ -6,7 +6,10 @@ Nothing here knows which keys there are; hpc_massmap/config.py does.
 import difflib
 import json
 import re
+from collections.abc import Iterator
+from datetime import date
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +17,10 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, first_line
 
 COMMAND_LINE = "command line"
+DEEPEST, MOST = 50, 100_000  # levels and values of a file: aliases can make more of both than any memory holds
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -78,11 +82,52 @@ def _known_keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> lis
     return sorted(fields.model_fields)
 
 
+def parsed(text: str) -> Any:
+    """YAML as plain data: mappings, lists, text, numbers, true, false and null; dates become text.
+
+    Raises
+    ------
+    MarkedYAMLError
+        If it is not YAML; knows the line.
+    ValueError
+        If it is not YAML, or has what is no plain data.
+    """
+    try:
+        return _plain(YAML(typ="safe", pure=True).load(text), DEEPEST, count())
+    except (MarkedYAMLError, ValueError):
+        raise
+    except (YAMLError, LookupError, TypeError, ArithmeticError, RecursionError) as error:  # of tags and escapes
+        raise ValueError(first_line(error)) from None
+
+
+def _plain(value: Any, deepest: int, values: Iterator[int]) -> Any:
+    if not deepest or next(values) > MOST:
+        raise ValueError("too deep or too long; has it an alias to itself?")
+    if isinstance(value, dict):
+        return {_key(key): _plain(inside, deepest - 1, values) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_plain(inside, deepest - 1, values) for inside in value]
+    if isinstance(value, date):
+        return str(value)
+    if isinstance(value, str):
+        value.encode()  # not half a character
+        if "\0" in value:
+            raise ValueError("text with a character of code 0")
+    elif not isinstance(value, int | float | None):
+        raise ValueError(f"{value!r:.40} is neither text nor a number")
+    return value
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"{key!r:.40} is no name of a key; put it in quotes")
+    return key
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; what is wrong with it in one line."""
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text())
-        json.dumps(data, default=str)  # not what has an alias to itself in it
+        data = parsed(path.read_text())
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; give a file in it") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -94,11 +139,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{path}:{line} not valid YAML: {(error.problem or error.context or '').strip()}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid YAML: {first_line(error)}") from None
     if data is None:
         data = {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    if not isinstance(data, dict):
         raise InputError(f"{path}: must be a mapping of keys to values")
     return data
 
@@ -131,12 +176,11 @@ def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], 
 
 def apply_override(data: dict[str, Any], origins: dict[str, str], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
+    if not equals or not all(key.split(".")) or key.count(".") >= DEEPEST:
         raise InputError(f"{COMMAND_LINE}: {override}: not of the form key.sub=value")
     try:
-        value = YAML(typ="safe", pure=True).load(text) if text else None
-        json.dumps(value, default=str)  # not what has an alias to itself in it
-    except (YAMLError, ValueError, RecursionError):
+        value = parsed(text) if text else None
+    except (MarkedYAMLError, ValueError):
         raise InputError(f"{COMMAND_LINE}: {override}: the value is not valid YAML") from None
     nested: Any = value
     for part in reversed(key.split(".")):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpc_massmap.config import Config, load_config
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, line_of
 from hpc_massmap.site import load_site, refuse_site
 from hpc_massmap.yamlfile import dump_yaml
 
@@ -73,9 +73,13 @@ def test_a_child_overrides_its_parent_key_by_key(minimal: Path) -> None:
         ("data=&a [*a]", ["not valid YAML"]),
         ("name=../escape", ["name", "pattern"]),
         ("seed=-1", ["seed = -1", "greater than or equal to 0"]),
-        ("seed=1_000_000_000_000_000_000_000", ["seed = 1000000000000000000000", "less than 4611686018427387904"]),
-        ("model.targets=[mass,mass]", ["model", "mass is there twice"]),
-        ("model.views=[sz,mass]", ["model", "mass is there twice"]),
+        ("seed=18446744073709551616", ["seed", "less than or equal to 2147483647"]),
+        ("tune.evaluations=99999999999999999999", ["tune.evaluations", "less than or equal to 2147483647"]),
+        ("train.threads=1000000", ["train.threads", "less than or equal to 1024"]),
+        ("train.learning_rate=1.0e+300", ["train.learning_rate", "less than or equal to 1000000"]),
+        ("model.kernel=81", ["model.kernel = 81", "less than or equal to 80"]),
+        ("model.views=[sz,sz]", ["model", "sz is named twice in views and targets"]),
+        ("model.views=[mass]", ["model", "mass is named twice in views and targets"]),
     ],
 )
 def test_a_bad_override_is_one_line_that_names_key_and_remedy(minimal: Path, override: str, parts: list[str]) -> None:
@@ -127,8 +131,50 @@ def test_a_file_of_another_kind_is_told_as_such(minimal: Path) -> None:
 
 def test_an_alias_to_itself_is_told(minimal: Path) -> None:
     minimal.write_text("name: &a {x: *a}\n")
-    with pytest.raises(InputError, match="not valid YAML: Circular reference"):
+    with pytest.raises(InputError, match="not valid YAML: too deep or too long; has it an alias to itself"):
         load_config(minimal)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!bool abc",
+        "!!int abc",
+        "!!binary aGVsbG8=",
+        "!!set {a, b}",
+        r'"\UFFFFFFFF"',
+        r'"\ud800"',
+        r'"\0"',
+        "2020-13-45",
+        "9" * 5000,
+        "{[1, 2]: 3}",
+        "{2020-01-01: 3}",
+        "[" * 60 + "]" * 60,
+        # aliases of aliases: 8^6 values
+        "[&a [0, 0, 0, 0, 0, 0, 0, 0], &b [*a, *a, *a, *a, *a, *a, *a, *a], &c [*b, *b, *b, *b, *b, *b, *b, *b], "
+        "&d [*c, *c, *c, *c, *c, *c, *c, *c], &e [*d, *d, *d, *d, *d, *d, *d, *d], [*e, *e, *e, *e, *e, *e, *e, *e]]",
+    ],
+)
+def test_what_is_no_plain_data_is_told(minimal: Path, value: str) -> None:
+    with pytest.raises(InputError, match=r"^command line: data=.*: the value is not valid YAML$"):
+        load_config(minimal, [f"data={value}"])
+    minimal.write_text(f"{MINIMAL}data: {value}\n")
+    with pytest.raises(InputError, match=f"^{minimal}:.* not valid YAML: "):
+        load_config(minimal)
+
+
+def test_a_date_is_its_text(minimal: Path) -> None:
+    assert load_config(minimal, ["data=2020-01-01"]).data == "2020-01-01"
+
+
+def test_a_key_of_a_thousand_levels_is_told(minimal: Path) -> None:
+    with pytest.raises(InputError, match=r"not of the form key\.sub=value$"):
+        load_config(minimal, [f"{'a.' * 1000}b=1"])
+
+
+def test_an_error_of_a_name_with_two_lines_is_one(tmp_path: Path) -> None:
+    for error in (InputError(f"{tmp_path}/a\nb: wrong"), IsADirectoryError(21, "a folder", f"{tmp_path}/a\nb")):
+        assert (line_of(error) or "").startswith(f"{tmp_path}/a\\nb: ")
 
 
 def test_a_whole_section_is_not_printed(minimal: Path) -> None:

@@ -3,6 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# what libraries make of a damaged file, or of one with other things in it than its format says
+OF_A_DAMAGED_FILE = (
+    *(OSError, RuntimeError, EOFError, LookupError, ValueError),
+    *(TypeError, AttributeError, ArithmeticError),
+)
+
 
 class InputError(Exception):
     """Something the user gave, or their machine lacks; the jobs print its message alone and exit with 2."""
@@ -18,7 +24,7 @@ def in_one_line(complaint: str) -> Iterator[None]:
     """Whatever a library makes of a damaged file becomes an InputError."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
+    except OF_A_DAMAGED_FILE as error:
         raise InputError(f"{complaint} ({first_line(error)})") from None
 
 

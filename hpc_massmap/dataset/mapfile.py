@@ -25,13 +25,14 @@ import numpy.typing as npt
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.heap import has_sound_heaps
 from hpc_massmap.dataset.stacks import Stack, check_in_one_piece, memory_maps, parted_stacks
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 
 SCHEMA = 1
 
+TEXT = h5py.string_dtype()
 HALO_COLUMNS: dict[str, tuple[Any, str]] = {
-    "simulation": (h5py.string_dtype(), "1"),
-    "region": (h5py.string_dtype(), "1"),  # the same in all snapshots and simulations: what the split keeps together
+    "simulation": (TEXT, "1"),
+    "region": (TEXT, "1"),  # the same in all snapshots and simulations: what the split keeps together
     "snapshot": (np.int64, "1"),
     "redshift": (np.float64, "1"),
     "halo_id": (np.int64, "1"),
@@ -91,7 +92,7 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
         raise InputError(f"{path}: no such map file; make it with jobs/make_maps.py") from None
     except InputError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except OF_A_DAMAGED_FILE as error:
         raise InputError(f"{path}: not a readable map file ({first_line(error)}); make it again") from None
 
 
@@ -106,9 +107,11 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     for name in needed:
         if name not in names:
             raise InputError(f"{path}: holds no {name!r} maps, only {', '.join(names)}; change model.views or targets")
-    halos = {column: _column(file[f"halo/{column}"]) for column in HALO_COLUMNS}
+    halos = {column: _column(path, file[f"halo/{column}"], kind) for column, (kind, _) in HALO_COLUMNS.items()}
     halo, projection = file["index/halo"][:], file["index/projection"][:]
     rotations = file["lines_of_sight"][:]
+    if rotations.shape[1:] != (3, 3) or rotations.dtype.kind != "f":
+        raise InputError(f"{path}: /lines_of_sight is {rotations.dtype} {rotations.shape}, not rotations (p, 3, 3)")
     n_halos = len(halos["m200"])
     if any(len(values) != n_halos for values in halos.values()):
         raise InputError(f"{path}: the columns of /halo have different lengths")
@@ -121,16 +124,20 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
     maps = _stacks(path, file, names, len(halo))
     units = {name: str(file[f"maps/{name}"].attrs["unit"]) for name in names}
     attributes = {key: value for key, value in file.attrs.items() if key != "digest"}
-    skipped = _column(file["skipped"]).tolist() if "skipped" in file else []
-    digests, digest = _column(file["digests"]).tolist(), str(file.attrs["digest"])
+    skipped = _column(path, file["skipped"], TEXT).tolist() if "skipped" in file else []
+    digests, digest = _column(path, file["digests"], TEXT).tolist(), str(file.attrs["digest"])
     if len(digests) != n_halos:
         raise InputError(f"{path}: {len(digests)} digests of {n_halos} halos")
     return MapFile(path, maps, units, halos, halo, projection, rotations, attributes, skipped, digests, digest)
 
 
-def _column(dataset: h5py.Dataset) -> npt.NDArray[Any]:
-    values = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
-    return np.asarray(values)
+def _column(path: Path, dataset: h5py.Dataset, kind: Any) -> npt.NDArray[Any]:
+    is_text, wants_text = h5py.check_string_dtype(dataset.dtype) is not None, kind is TEXT
+    fits = is_text == wants_text and (is_text or np.can_cast(dataset.dtype, kind, "same_kind"))
+    if not fits or len(dataset.shape) != 1:
+        wanted = "texts" if wants_text else f"numbers like {np.dtype(kind)}"
+        raise InputError(f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not a column of {wanted}")
+    return np.asarray(dataset.asstr()[:] if is_text else dataset[:])
 
 
 def _stacks(path: Path, file: h5py.File, names: list[str], n_maps: int) -> dict[str, Stack]:

@@ -14,6 +14,7 @@ import numpy as np
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.heap import has_sound_heaps
 from hpc_massmap.dataset.mapfile import halo_digest
+from hpc_massmap.errors import OF_A_DAMAGED_FILE
 from hpc_massmap.hdf5 import new_hdf5
 
 
@@ -46,5 +47,5 @@ def digests_of_part(path: Path, key: str) -> list[str] | None:
                 return None
             found: Any = file["digests"].asstr()[:].tolist()
             return list(found) if file.attrs["key"] == key else None
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
+    except OF_A_DAMAGED_FILE:
         return None

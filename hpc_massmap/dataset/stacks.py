@@ -65,7 +65,8 @@ class PartedStack:
 
 def check_in_one_piece(path: Path, dataset: h5py.Dataset) -> None:
     """Raise an InputError if pixels can neither be mapped nor lie in parts that can."""
-    if dataset.id.get_offset() is None and not dataset.is_virtual:
+    is_ours = Path(dataset.file.filename) == path  # a link's offset is one in another file
+    if not is_ours or (dataset.id.get_offset() is None and not dataset.is_virtual):
         raise InputError(f"{path}: {dataset.name} is not contiguous and uncompressed; repack the file")
 
 

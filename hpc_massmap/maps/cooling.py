@@ -14,7 +14,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError
 from hpc_massmap.hdf5 import new_hdf5
 
 FORMAT = "hpc_massmap cooling table, version 1"
@@ -86,7 +86,7 @@ def read_cooling_table(path: Path) -> CoolingTable:
             log_temperature, metallicity, cooling = (np.asarray(file[name][:], float) for name in DATASETS)
             abundances, solar, provenance = (file.attrs[name] for name in ATTRIBUTES)
             table = CoolingTable(log_temperature, metallicity, cooling, str(abundances), float(solar), str(provenance))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except OF_A_DAMAGED_FILE as error:
         raise InputError(f"{path}: damaged cooling table ({error}); make it again with jobs/cooling_table.py") from None
     fault = _fault(table)
     if fault:

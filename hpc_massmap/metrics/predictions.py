@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
 from hpc_massmap.dataset.mapfile import MapFile
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 
 AGAIN = "run jobs/predict.py again"
 
@@ -134,7 +134,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run jobs/predict.py first") from None
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except OF_A_DAMAGED_FILE as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a readable file of predictions ({reason}); {AGAIN}") from None
 

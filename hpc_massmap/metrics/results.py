@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.metrics.bootstrap import Resampling, resample
 from hpc_massmap.metrics.mmd import Mmd
@@ -109,7 +109,7 @@ def read_metrics(path: Path) -> Metrics:
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run jobs/evaluate.py first") from None
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except OF_A_DAMAGED_FILE as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a readable file of metrics ({reason}); run jobs/evaluate.py again") from None
 

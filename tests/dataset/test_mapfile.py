@@ -59,6 +59,27 @@ def compress(file: h5py.File) -> None:
     file.create_dataset("maps/sz", data=data, compression="gzip").attrs["unit"] = unit
 
 
+def replace(name: str, values: object) -> Callable[[Path], None]:
+    def apply(file: h5py.File) -> None:
+        del file[name]
+        if values is None:
+            file.create_group(name)
+        else:
+            file[name] = values
+
+    return edit(apply)
+
+
+def link_elsewhere(path: Path) -> None:
+    """Maps that are in another file, at another place than they would be in this one."""
+    other = path.with_name("other.h5")
+    with h5py.File(path, "r+") as file, h5py.File(other, "w") as target:
+        target["before"] = np.zeros(1000)
+        file.copy("maps/sz", target, "sz")
+        del file["maps/sz"]
+        file["maps/sz"] = h5py.ExternalLink(str(other), "/sz")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -78,6 +99,16 @@ def compress(file: h5py.File) -> None:
         (edit(lambda file: file.__delitem__("maps/star")), "holds no 'star' maps, only mass, sz, xray"),
         (edit(lambda file: file.__delitem__("halo/m200")), "not a readable map file"),
         (edit(compress), "/maps/sz is not contiguous and uncompressed"),
+        (link_elsewhere, "/sz is not contiguous and uncompressed"),
+        (replace("halo/m200", np.ones((60, 2))), r"/halo/m200 is float64 \(60, 2\), not a column of numbers"),
+        (replace("halo/m200", np.ones(60, complex)), r"/halo/m200 is complex128 \(60,\), not a column of numbers"),
+        (replace("halo/redshift", ["a"] * 60), r"/halo/redshift is object \(60,\), not a column of numbers"),
+        (replace("halo/snapshot", np.ones(60)), "/halo/snapshot is float64 .* not a column of numbers like int64"),
+        (replace("halo/region", np.ones(60)), "/halo/region is float64 .* not a column of texts"),
+        (replace("digests", np.ones(60)), "/digests is float64 .* not a column of texts"),
+        (replace("lines_of_sight", np.ones((2, 3))), r"/lines_of_sight is float64 \(2, 3\), not rotations"),
+        (replace("maps/sz", None), "not a readable map file"),
+        (replace("skipped", None), "not a readable map file"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(map_path: Path, damage: Callable[[Path], None], message: str) -> None:

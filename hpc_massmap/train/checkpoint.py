@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 from hpc_massmap.storage import replacing
 
 FORMAT = "hpc_massmap checkpoint 1"
@@ -54,6 +54,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return {**state, "digest": envelope["sha256"]}
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint; make it with jobs/train.py") from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+    except (*OF_A_DAMAGED_FILE, pickle.UnpicklingError) as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a readable checkpoint ({reason[:80]}); delete it and train again") from None

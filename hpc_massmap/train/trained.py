@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hpc_massmap.config import Model, Split
 from hpc_massmap.dataset.normalisation import Normalisation
+from hpc_massmap.errors import in_one_line
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST
@@ -27,15 +28,16 @@ def load_model(folder: Path) -> TrainedModel:
     """The best model in the folder of a training; raises what `load_checkpoint` does."""
     path = folder / BEST
     state = load_checkpoint(path)
-    identity = state["identity"]
-    description = validated(Model, identity["model"], {}, str(path))
-    network = UNet(description)
-    network.load_state_dict(state["model"])
-    return TrainedModel(
-        network.eval(),
-        description,
-        Normalisation(**state["normalisation"]),
-        validated(Split, identity["split"], {}, str(path)),
-        identity["train"]["precision"],
-        state["digest"],
-    )
+    with in_one_line(f"{path}: a checkpoint of another version; train again"):
+        identity = state["identity"]
+        description = validated(Model, identity["model"], {}, str(path))
+        network = UNet(description)
+        network.load_state_dict(state["model"])
+        return TrainedModel(
+            network.eval(),
+            description,
+            Normalisation(**state["normalisation"]),
+            validated(Split, identity["split"], {}, str(path)),
+            identity["train"]["precision"],
+            state["digest"],
+        )

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from hpc_massmap.config import Model, Split, Train
 from hpc_massmap.errors import InputError
+from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
+from hpc_massmap.train.loop import BEST
+from hpc_massmap.train.trained import load_model
 
 
 def test_roundtrip(tmp_path: Path) -> None:
@@ -48,6 +52,19 @@ def test_a_flipped_weight_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data[:at] + b"\x01" + data[at + 1 :])
     with pytest.raises(InputError, match=r"damaged checkpoint|not a readable checkpoint"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"identity": {}}, {"model": {}}, {"normalisation": {"x": 1}}, {"normalisation": None}]
+)
+def test_a_checkpoint_of_another_version_is_told(tmp_path: Path, changed: dict[str, object]) -> None:
+    description = Model(filters=2, layers=1)
+    parts = {"model": description, "split": Split(), "train": Train()}
+    identity = {name: part.model_dump(mode="json") for name, part in parts.items()}
+    state = {"identity": identity, "model": UNet(description).state_dict(), "normalisation": None}
+    save_checkpoint(tmp_path / BEST, {**state, **changed})
+    with pytest.raises(InputError, match=r"best\.pt: a checkpoint of another version; train again"):
+        load_model(tmp_path)
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hpc_massmap.sims.selection import Halo
 from hpc_massmap.sims.snapshot import read_snapshot
 
 FEWEST_PARTICLES = 10  # inside R200
+LARGEST_RADIUS = 1e6  # R200: of a kernel, which is then the same everywhere; far beyond, its numbers have no place
 LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut
 
 Stacks = dict[str, FloatArray]
@@ -66,6 +67,7 @@ def halo_maps(
     """
     layers = _layers(snapshot, halo, config, tables)
     _check_mass(snapshot, halo, layers)
+    _check_radii(snapshot, halo, layers)
     pixel_area = (2 * halo.r200 / PIXELS) ** 2
     maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in units_of(config.bands)}
     for layer in layers:
@@ -76,10 +78,9 @@ def halo_maps(
                 maps[name][p] += image / pixel_area
     stacks = {name: stack.astype(np.float32) for name, stack in maps.items()}
     for name, stack in stacks.items():
-        if not np.all(np.isfinite(stack)):
-            raise InputError(
-                f"{snapshot.path}: halo {halo.halo_id} has {name} maps that are not finite; check its units"
-            )
+        if not np.all(np.isfinite(stack) & (stack >= 0)):
+            kind = "negative" if np.isfinite(stack).all() else "not finite"
+            raise InputError(f"{snapshot.path}: halo {halo.halo_id} has {name} maps that are {kind}; check its units")
     return stacks
 
 
@@ -138,6 +139,14 @@ def _check_mass(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
         raise InputError(
             f"{which} has M200 = {halo.m200:.3g} Msun/h, but {snapshot.path} only {mass:.3g} inside R200 = "
             f"{halo.r200:.0f} kpc; check units and centre of both"
+        )
+
+
+def _check_radii(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
+    largest = max(layer.radii.max(initial=0.0) for layer in layers)
+    if largest > LARGEST_RADIUS:
+        raise InputError(
+            f"{snapshot.path}: halo {halo.halo_id} has smoothing lengths of {largest:.3g} R200; check their units"
         )
 
 

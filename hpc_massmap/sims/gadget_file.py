@@ -1,6 +1,7 @@
 """What every file of a snapshot says about itself, in either format: its header, its units, what it is a part of."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ import numpy as np
 from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.sims.particles import Header
 
 DEFAULT_UNITS = {"Length": u.kpc.to(u.cm), "Mass": 1e10 * u.Msun.to(u.g), "Velocity": (u.km / u.s).to(u.cm / u.s)}
@@ -43,17 +44,23 @@ class Scale:
     energy: float
 
 
+def understood(path: Path) -> AbstractContextManager[None]:
+    """Around all that takes numbers from a Header, where anything can stand."""
+    return in_one_line(f"{path}: its Header cannot be understood; is it damaged?")
+
+
 def header_of(file: File) -> Header:
     """Its cosmology and time, checked."""
-    redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
-    if h <= 0 or redshift <= -1:
-        raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
-    return Header(
-        redshift,
-        1 / (1 + redshift),
-        h,
-        number_of(file, "Omega0", "Omega_Matter"),
-    )
+    with understood(file.path):
+        redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
+        if h <= 0 or redshift <= -1:
+            raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
+        return Header(
+            redshift,
+            1 / (1 + redshift),
+            h,
+            number_of(file, "Omega0", "Omega_Matter"),
+        )
 
 
 def number_of(file: File, *names: str) -> float:
@@ -65,7 +72,8 @@ def number_of(file: File, *names: str) -> float:
             except (TypeError, ValueError):
                 value = np.nan
             if not np.isfinite(value):
-                raise InputError(f"{file.path}: {name} = {file.header[name]} in the Header")
+                said = " ".join(str(file.header[name]).split())[:40]
+                raise InputError(f"{file.path}: {name} = {said} in the Header")
             return value
     raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
 
@@ -81,8 +89,9 @@ def check_same_snapshot(files: list[File], header: Header) -> None:
                 f"z = {other.redshift:g} against {header.redshift:g}, h = {other.h:g} against {header.h:g}"
             )
     if len(files) > 1 and "NumPart_Total" in first.header:
-        high = first.header.get("NumPart_Total_HighWord", np.zeros(6))
-        total = [int(n) + (int(m) << 32) for n, m in zip(first.header["NumPart_Total"], high, strict=False)]
+        with understood(first.path):
+            high = first.header.get("NumPart_Total_HighWord", np.zeros(6))
+            total = [int(n) + (int(m) << 32) for n, m in zip(first.header["NumPart_Total"], high, strict=False)]
         found = np.sum([file.counts for file in files], axis=0)[: len(total)].tolist()
         if found != total:
             raise InputError(
@@ -92,9 +101,10 @@ def check_same_snapshot(files: list[File], header: Header) -> None:
 
 def scale_of(file: File, header: Header) -> Scale:
     """The units that a file names, or GADGET's usual ones."""
-    length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
-    kpc, msun = length * header.a / header.h, mass * 1e10
-    return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
+    with understood(file.path):
+        length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
+        kpc, msun = length * header.a / header.h, mass * 1e10
+        return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
 
 
 def _unit(file: File, quantity: str, h: float) -> float:

@@ -43,10 +43,10 @@ class Hdf5File:
             raise InputError(f"{self.path}: has no Header; expected a snapshot in GADGET's HDF5 layout")
         parameters = self._file["Parameters"].attrs if "Parameters" in self._file else {}
         header = {**parameters, **self._file["Header"].attrs}
-        for name in ("NumPart_ThisFile", "MassTable"):
+        for name, number in (("NumPart_ThisFile", int), ("MassTable", float)):
             if name not in header:
                 raise InputError(f"{self.path}: Header has no {name}")
-            header[name] = np.resize([*np.atleast_1d(header[name]), *[0] * KINDS], KINDS)
+            header[name] = np.resize([*np.asarray(header[name], number).reshape(-1), *[0] * KINDS], KINDS)
         return header
 
     def has(self, kind: int, name: str) -> bool:

@@ -35,7 +35,7 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
-from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of
+from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of, understood
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
@@ -79,7 +79,7 @@ def snapshot_files(path: Path) -> list[Path]:
     InputError
         If the snapshot has several and `path` is not the one numbered 0, or another is missing.
     """
-    with _opened(path) as file:
+    with _opened(path) as file, understood(path):
         number = int(number_of(file, "NumFilesPerSnapshot")) if "NumFilesPerSnapshot" in file.header else 1
     if number <= 1:
         return [path]

@@ -8,6 +8,7 @@ import pytest
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps, Selection, Simulation
+from hpc_massmap.errors import InputError
 from hpc_massmap.maps import reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
@@ -55,3 +56,18 @@ def test_each_type_counts_with_its_own_masses_and_kernels(adaptive: int | None) 
     mass = np.sum(others, axis=0)
     for name, expected in (("star", star), ("mass", mass)):
         assert np.abs(maps[name][0] - expected).sum() < 2e-3 * expected.sum()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"smoothing_length": 1e38}, r"has smoothing lengths of .* R200; check their units"),
+        ({"electron_abundance": -1.0}, "has sz maps that are negative; check its units"),
+    ],
+)
+def test_gas_that_cannot_be_is_told(changed: dict[str, float], message: str) -> None:
+    (halo,) = all_candidates(find_sources([EXAMPLES]), Selection(m200_min=1e13))
+    real = read_snapshot(halo.source.snapshot_file)
+    gas = replace(real.gas, **{name: np.full(len(real.gas), value) for name, value in changed.items()})
+    with pytest.raises(InputError, match=f"halo {halo.halo_id} {message}"):
+        halo_maps(replace(real, gas=gas), halo, Maps(kernel="cubic_spline"), rotations(29)[:1])

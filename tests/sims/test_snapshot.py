@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,28 @@ def test_a_value_that_cannot_be(tmp_path: Path) -> None:
 def test_a_header_that_is_not_understood(header: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = write_snapshot(tmp_path / "s", **header)
     assert problem(path) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("value", ["x", h5py.Empty("f"), [], [[1.0, 2.0]]], ids=repr)
+@pytest.mark.parametrize("name", ["Redshift", "HubbleParam", "Omega0", "NumFilesPerSnapshot", "UnitMass_in_g"])
+def test_a_header_with_what_is_no_number(name: str, value: Any, tmp_path: Path) -> None:
+    header: dict[str, Any] = {name: value}
+    path = write_snapshot(tmp_path / "s", **header)
+    assert re.fullmatch(rf"{path}: {name} = .+ in the Header", problem(path))
+
+
+@pytest.mark.parametrize("value", ["x", h5py.Empty("f"), 1.0], ids=repr)
+def test_a_table_of_masses_that_is_none(value: Any, tmp_path: Path) -> None:
+    path = write_snapshot(tmp_path / "s", MassTable=value)
+    told = problem(path)
+    assert told.startswith(f"{path}: not a readable HDF5") or told == f"{path}: has no PartType1/Masses"
+
+
+@pytest.mark.parametrize(("name", "value"), [("HubbleParam", 1e300), ("Redshift", 1e300), ("UnitLength_in_cm", 1e300)])
+def test_a_header_with_a_number_beyond_all_others(name: str, value: float, tmp_path: Path) -> None:
+    header: dict[str, Any] = {name: value}
+    path = write_snapshot(tmp_path / "s", **header)
+    assert problem(path).startswith(f"{path}: its Header cannot be understood; is it damaged? (")
 
 
 def test_a_header_without_an_entry(tmp_path: Path) -> None:

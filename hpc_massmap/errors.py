@@ -1,12 +1,13 @@
 """The error a person can act on: one line that names the file, key or value and says what to do."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 # what libraries make of a damaged file, or of one with other things in it than its format says
 OF_A_DAMAGED_FILE = (
     *(OSError, RuntimeError, EOFError, LookupError, ValueError),
-    *(TypeError, AttributeError, ArithmeticError),
+    *(TypeError, AttributeError, ArithmeticError, csv.Error),
 )
 
 

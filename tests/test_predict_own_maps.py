@@ -244,6 +244,14 @@ def table(text: str) -> Callable[[Path, MapFile], Any]:
         (table("name, r200\nA1, 1,450 kpc\n"), "A1 has more values than there are columns; quote one that has a comma"),
         (lambda f, m: (f / "clusters.csv").write_bytes(b"name\n\xe9\n"), "clusters.csv: not a readable table"),
         (lambda f, m: (f / "clusters.csv").mkdir(), "clusters.csv: not a readable table"),
+        (table("name, r200, r200\nA1, 40 pix, 41 pix\n"), "column 'r200' is there twice; leave one"),
+        (table(f"name, r200\nA1, {'4' * 200_000}\n"), r"clusters.csv: not a readable table \(field larger"),
+        (lambda f, m: star(f, m, R200="[40, 40] pix"), "is not a length; write it as"),
+        (lambda f, m: star(f, m, HUBBLE=0), "h = 0 cannot be"),
+        (lambda f, m: star(f, m, CRPIX1="x", CRPIX2=40.5), "CRPIX1 = x is not a number"),
+        (lambda f, m: star(f, m, CDELT1=0.0, CDELT2=0.0), "its WCS cannot be used"),
+        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=1.0, CTYPE1=3), "what is said of it cannot be understood"),
+        (lambda f, m: star(f, m, BUNIT="1e-300 solMass kpc-2"), "what is said of it cannot be understood"),
     ],
 )
 def test_what_cannot_be_is_one_line(

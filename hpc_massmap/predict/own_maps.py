@@ -94,10 +94,14 @@ def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
                 f"{folder}: {name} has no {' and no '.join(missing)} map, but the model was trained on "
                 f"{', '.join(views)}; add {name}_{missing[0]}.fits or use a model of fewer views"
             )
-    return {
-        name: {view: _described(found[name][view], view, units[view], table.get(name, {})) for view in views}
-        for name in sorted(found)
-    }
+    clusters: dict[str, Cluster] = {}
+    for name in sorted(found):
+        clusters[name] = {}
+        for view in views:
+            path = found[name][view]
+            with in_one_line(f"{path}: what is said of it cannot be understood"):
+                clusters[name][view] = _described(path, view, units[view], table.get(name, {}))
+    return clusters
 
 
 def read_view(own: OwnMap) -> FloatArray:
@@ -154,6 +158,8 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
         for column in reader.fieldnames or []:
             if column not in known and column.rpartition("_")[2] not in KEYWORDS:
                 raise InputError(f"{path}: column {column!r} is not known; there are name, {', '.join(KEYWORDS)}")
+            if list(reader.fieldnames or []).count(column) > 1:
+                raise InputError(f"{path}: column {column!r} is there twice; leave one")
         if "name" not in (reader.fieldnames or []):
             raise InputError(f"{path}: has no column 'name'")
         for row in reader:
@@ -232,6 +238,8 @@ def _quantity(path: Path, key: str, text: str | None) -> u.Quantity | None:
         return None
     try:
         value = u.Quantity(text)
+        if not value.isscalar:
+            raise ValueError
     except (TypeError, ValueError):
         raise InputError(f"{path}: {key} = {text} is not a length; write it as `1450 kpc`") from None
     if not value.isscalar:

@@ -33,11 +33,14 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the disk is full or fails, or the folder cannot be written; `target` is then as it was.
+        If the disk is full or fails, or the folder cannot be written; `target` is then as it was. Also if it is a
+        device or a pipe, as /dev/stdout: it would be gone, and a file in its place.
     """
     temporary: Path | None = None
     try:
         with telling(target):
+            if target.exists() and not (target.is_file() or target.is_dir()):
+                raise InputError(f"{target}: a device or a pipe, which a file would replace; name a file")
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=UNFINISHED)
             os.close(handle)

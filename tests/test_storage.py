@@ -28,6 +28,20 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_litter(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        with pytest.raises(
+            InputError, match=f"^{target}: a device or a pipe, which a file would replace; name a file$"
+        ):
+            write_text(target, "new")
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
 def test_mode_of_a_secret_file(tmp_path: Path) -> None:
     write_json(tmp_path / "secret", {"password": "x"}, mode=0o600)
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600

@@ -6,8 +6,12 @@ the other. The same command again goes on with what is left.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
+
+if TYPE_CHECKING:
+    from hpc_massmap.pipeline.stages import Stage
 
 EXAMPLE = "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml"
 
@@ -46,10 +50,11 @@ def main(argv: list[str] | None = None) -> None:
     resolved = folder / "configs" / "all.yaml"  # with the overrides: what the stages read
     write_text(resolved, dump_yaml(base.model_dump(mode="json")))
     wanted = stages(base, paths, resolved)
-    if args.report:
-        sys.exit(_report(paths, why_missing(wanted, folder / "logs")))
     script = ["slurm/paper_report.sh", str(resolved), "--models", *models]
     last = Stage("report", script, [], False, [stage.name for stage in wanted])
+    asked = _asked(args.ask, [*wanted, last])
+    if args.report:
+        sys.exit(_report(paths, why_missing(wanted, folder / "logs")))
     if args.dry_run:
         for stage in [*wanted, last]:
             say(f"{stage.name}: {'done' if stage.is_done else ' '.join(stage.script)}")
@@ -61,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
         return
     require()
-    for name, (job, told) in submit(wanted, last, folder, args.site, _asked(args.ask)).items():
+    for name, (job, told) in submit(wanted, last, folder, args.site, asked).items():
         say(f"{name}: {told}{f' as job {job}' if job else ''}")
     say(f"logs: {folder / 'logs'}")
 
@@ -75,14 +80,17 @@ def _report(paths: dict[str, Path], notes: list[str]) -> int:
     return subprocess.run([sys.executable, *report_job(paths, notes)]).returncode
 
 
-def _asked(words: list[str]) -> dict[str, list[str]]:
+def _asked(words: list[str], stages: "list[Stage]") -> dict[str, list[str]]:
     from hpc_massmap.errors import InputError
 
+    known = list(dict.fromkeys(name for stage in stages for name in (Path(stage.script[0]).stem, stage.name)))
     asked: dict[str, list[str]] = {}
     for word in words:
         stage, colon, option = word.partition(":")
         if not (stage and colon and option):
             raise InputError(f"--ask {word}: must be STAGE:OPTION, as make_maps:ntasks=16")
+        if stage not in known:
+            raise InputError(f"--ask {word}: no such stage; there are {', '.join(known)}")
         asked.setdefault(stage, []).append(option)
     return asked
 

@@ -210,3 +210,12 @@ def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pyte
         f"report: slurm/paper_report.sh {folder}/all.yaml --models star",
     ]
     assert not (tmp_path / "paper" / "jobs.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["tran_star", "train_sz", "star"])
+def test_asking_for_more_for_no_stage_is_told(stage: str, tmp_path: Path) -> None:
+    words = ["configs/paper.yaml", f"runs={tmp_path}", "--models", "star", "--dry-run"]
+    paper = loaded(Path("jobs/paper.py"))
+    with pytest.raises(InputError, match=f"--ask {stage}:mem=1: no such stage; there are make_maps, tune, tune_star,"):
+        paper.main([*words, "--ask", f"{stage}:mem=1"])
+    paper.main([*words, "--ask", "train:mem=1", "--ask", "train_star:mem=1", "--ask", "report:mem=1"])

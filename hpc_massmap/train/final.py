@@ -24,7 +24,6 @@ from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import Callbacks, Pause, fit
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
-from hpc_massmap.train.trainer import Diverged
 
 SECONDS_TO_LEAVE = 5.0  # for the ranks of a job that was just ended
 EXIT_REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, the same job can go on
@@ -44,10 +43,7 @@ def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | N
     with join_ranks(config.train.threads) as ranks, _sole_writer(folder) if ranks.is_first else nullcontext():
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
         callbacks = _heeding(logs(folder, config.train, ranks.device), notice) if ranks.is_first else Callbacks()
-        try:
-            fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
-        except Diverged as error:
-            raise InputError(f"{folder}: {error}; lower train.learning_rate") from None
+        fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
 
 
 def _heeding(callbacks: Callbacks, notice: Notice | None) -> Callbacks:

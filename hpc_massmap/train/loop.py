@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hpc_massmap.config import LARGEST, Config
+from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import Rows
@@ -86,9 +86,6 @@ def fit(
         normalisation = Normalisation(**state["normalisation"])
     elif normalisation is None:
         normalisation = fit_normalisation(maps, rows.train, names, config.train.normalisation)
-    batch = min(config.train.batch_size, config.train.maps_per_epoch or LARGEST, len(rows.train))
-    if batch < ranks.world:
-        raise InputError(f"train: {batch} maps in a batch do not give each of {ranks.world} ranks one; use fewer ranks")
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     history: list[Epoch] = []
     begun = None

@@ -32,7 +32,8 @@ def test_each_type_counts_with_its_own_masses_and_kernels(adaptive: int | None) 
     real, rng = read_snapshot(halo.source.snapshot_file), np.random.default_rng(0)
     gas = replace(real.gas, masses=rng.lognormal(25, 1, len(real.gas)))
     dark_matter = replace(real.dark_matter, masses=rng.lognormal(25, 1, len(real.dark_matter)))
-    stars = replace(real.stars, masses=rng.lognormal(25, 1, len(real.stars)), wind=rng.random(len(real.stars)) < 0.3)
+    wind = rng.random(len(real.stars)) < 0.3
+    stars = replace(real.stars, masses=rng.lognormal(25, 1, len(real.stars)), wind=wind)
     black_holes = Particles(halo.centre + rng.normal(0, 0.3 * halo.r200, (7, 3)), rng.lognormal(28, 1, 7))
     changed = replace(real, gas=gas, dark_matter=dark_matter, stars=stars, black_holes=black_holes)
     view, config = rotations(29)[4], Maps(kernel="cubic_spline", adaptive_smoothing=adaptive)
@@ -46,7 +47,7 @@ def test_each_type_counts_with_its_own_masses_and_kernels(adaptive: int | None) 
     def kernels(particles: Particles) -> FloatArray:
         return radii_by_sorting(particles) if adaptive else np.zeros(len(particles))
 
-    star = image(replace(stars, masses=np.where(stars.wind, 0.0, stars.masses)), kernels(stars))
+    star = image(replace(stars, masses=np.where(wind, 0.0, stars.masses)), kernels(stars))
     others = [
         image(stars, kernels(stars)),
         image(gas, gas.smoothing_length),

@@ -21,12 +21,12 @@ from hpc_massmap.maps.emission import (
 )
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
-from hpc_massmap.sims.particles import FULLY_IONISED, Gas, Header, Particles, Snapshot
+from hpc_massmap.sims.particles import FULLY_IONISED, Gas, Header, Particles, Snapshot, Stars
 from hpc_massmap.sims.selection import Halo, Source
 
 H = 0.7
 HACC = Path("examples/hacc_nonradiative/hacc_z0.0_1pct.hdf5")
-NONE = Particles(np.zeros((0, 3)), np.zeros(0))
+NONE = Stars(np.zeros((0, 3)), np.zeros(0))
 
 
 def gas(positions: FloatArray, mass: float, density: float, radius: float, **other: float) -> Gas:

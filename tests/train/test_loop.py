@@ -215,18 +215,6 @@ def test_more_ranks_than_maps_in_a_batch_are_refused(
 def test_a_loss_that_is_no_number_ends_the_training(map_path: Path, config: Config, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="in epoch 1; set a smaller"):
         run(map_path, config.with_values("train", learning_rate=1e30), tmp_path)
-    with pytest.raises(InputError, match=r"the loss became .* in epoch 0; lower train\.learning_rate"):
-        train_rank(config.with_values("train", learning_rate=1e30), map_path, tmp_path)
-
-
-@pytest.mark.parametrize("few", [{"batch_size": 2}, {"maps_per_epoch": 2}])
-def test_a_batch_of_fewer_maps_than_ranks_is_refused(
-    map_path: Path, config: Config, tmp_path: Path, few: dict[str, int]
-) -> None:
-    maps = open_maps(map_path)
-    rows, three = split_maps(maps, config.split), Ranks(0, 3)
-    with pytest.raises(InputError, match="train: 2 maps in a batch do not give each of 3 ranks one"):
-        fit(maps, rows, config.with_values("train", **few), three, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ TIMEOUT = 60.0
 PAUSES = (1.0, 5.0, 25.0)  # before a controller that is busy or restarts is asked again
 AWAY = ("Unable to contact slurm controller", "Socket timed out", "in standby", "temporarily unable to accept job")
 NO_SUCH_NODES = "Requested node configuration is not available"
+WAITS_ALREADY = "Job is pending execution"
 UP = ("idle", "mix", "alloc", "comp", "plnd", "resv")  # states of nodes, as sinfo shortens them
 
 _seen: tuple[float, set[str] | None] = (float("-inf"), None)  # when squeue was asked, and the jobs we know of
@@ -163,7 +164,9 @@ def requeue(job: str) -> None:
     InputError
         If Slurm does not.
     """
-    _answer("scontrol", "requeue", job)
+    done = _ask("scontrol", "requeue", job)
+    if done.returncode and WAITS_ALREADY not in done.stderr:  # as after a preemption, which Slurm itself requeues
+        raise InputError(f"scontrol: {reason(done.stderr)}")
 
 
 def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:

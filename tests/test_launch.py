@@ -101,6 +101,10 @@ def test_a_job_that_hands_over_is_done_only_if_it_is_requeued(programs: Path, mo
     with pytest.raises(SystemExit) as requeued:
         hand_over()
     assert (requeued.value.code, calls(programs, "scontrol")) == (0, 3)
+    program(programs, "scontrol", "echo 'Job is pending execution for job 7' >&2; exit 1")  # Slurm was faster
+    with pytest.raises(SystemExit) as requeued:
+        hand_over()
+    assert requeued.value.code == 0
     program(programs, "scontrol", "echo 'Requested operation is presently disabled for job 7' >&2; exit 1")
     with pytest.raises(
         InputError, match=r"^job 7 is not requeued \(scontrol: Requested operation is presently disabled"

@@ -12,12 +12,13 @@ from typing import Any
 from hpc_massmap.yamlfile import dump_yaml, load_yaml
 from tests.conftest import ROOT
 
-MOCK = {"mock": {"halos": 61, "particles": 2000, "files": 2}, "maps": {"lines_of_sight": 1}}
+DRAWN = {"lines_of_sight": 1, "adaptive_smoothing": 32}
+MOCK = {"mock": {"halos": 61, "particles": 2000, "files": 2}, "maps": DRAWN}
 SMALL: dict[str, Any] = {
     "selection": {"flat": None},
-    "maps": {"lines_of_sight": 1, "bands": {"xray_hard": {"energies": [2.0, 10.0]}}},
+    "maps": {**DRAWN, "bands": {"xray_hard": {"energies": [2.0, 10.0]}}},
     "model": {"filters": 4, "kernel": 3, "layers": 1},
-    "train": {"batch_size": 4, "epochs": 15, "patience": 15, "learning_rate": 5e-3},
+    "train": {"batch_size": 4, "epochs": 8, "patience": 8, "learning_rate": 5e-3},
     "space": {
         "filters": {"low": 6, "high": 8},
         "kernel": {"low": 1, "high": 3},
@@ -39,7 +40,7 @@ def build_house(folder: Path) -> Path:
     change(configs / "mock.yaml", MOCK)
     of_mock = load_yaml(configs / "mock.yaml")["simulations"]
     change(configs / "paper.yaml", {**SMALL, "simulations": [{"region": "NewMDCLUSTER_*", **one} for one in of_mock]})
-    change(configs / "demo.yaml", {name: SMALL[name] for name in ("train", "space", "tune")} | {"maps": {}})
+    change(configs / "demo.yaml", {"train": SMALL["train"] | {"epochs": 2, "maps_per_epoch": 8, "ranks": 1}})
     (configs / "sites" / "gpu.yaml").write_text(SITE)
     for name in ("make_maps", "evaluate"):
         script = folder / "slurm" / f"{name}.sh"

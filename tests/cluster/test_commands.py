@@ -9,7 +9,7 @@ import pytest
 from hpc_massmap.pipeline.stages import RETRAINED, TUNED
 from tests.cluster.cluster import Cluster
 from tests.conftest import ROOT
-from tests.house import build_house
+from tests.house import build_house, change
 
 SITE = "SITE=configs/sites/gpu.yaml"
 
@@ -48,6 +48,7 @@ def house(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (ROOT / ".venv" / "bin" / "python").exists():
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
     house = build_house(tmp_path_factory.mktemp("house"))
+    change(house / "configs" / "paper.yaml", {"train": {"epochs": 2}})
     typed(slurm, "python jobs/mock.py configs/mock.yaml", house)
     return house
 

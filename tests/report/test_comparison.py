@@ -165,7 +165,7 @@ def test_browser_has_every_models_prediction(compared: comparison.Comparison, ma
 
 def test_what_does_not_compare_is_named(tmp_path: Path) -> None:
     made = {
-        name: make_run(tmp_path, [target], intervals, name, every=12)
+        name: make_run(tmp_path, [target], intervals, name, every=12, views=["star", "xray"])
         for name, target, intervals in (
             ("main", "mass", [13.5, 15.9]),
             ("narrow", "mass", [13.5, 14.0]),

@@ -16,6 +16,7 @@ import submitit
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
+from hpc_massmap.errors import InputError
 from hpc_massmap.site import Site
 from hpc_massmap.slurm import MARK
 from hpc_massmap.storage import write_text
@@ -115,5 +116,8 @@ def _local_gpus() -> tuple[int, ...]:
     """The GPUs of this machine that we may use; submitit hides them from local jobs unless it is told."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
-        return tuple(int(index) for index in allowed.split(",") if index.strip().isdigit())
+        names = [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+        if not all(name.isdigit() for name in names):  # of a GPU or a part of one: submitit knows numbers alone
+            raise InputError(f"CUDA_VISIBLE_DEVICES = {allowed}: give the GPUs by their numbers, as 0,1")
+        return tuple(int(name) for name in names)
     return tuple(sorted(int(device.name.removeprefix("nvidia")) for device in Path("/dev").glob("nvidia[0-9]*")))

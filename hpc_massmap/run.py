@@ -86,6 +86,10 @@ class Run:
     def report(self) -> Path:
         return self.folder / "report"
 
+    def is_recorded(self, *steps: str) -> bool:
+        """Whether these steps have been finished, with whatever settings."""
+        return all((self.folder / "provenance" / f"{step}.json").exists() for step in steps)
+
     def step(self, name: str, settings: dict[str, Any], inputs: dict[str, str], outputs: list[Path]) -> "Step":
         """One step of this run; `settings` and `inputs` are all that its outputs depend on."""
         return Step(name, self.folder / "provenance" / f"{name}.json", settings, inputs, outputs)

@@ -14,7 +14,7 @@ import submitit
 
 from hpc_massmap import launch, slurm
 from hpc_massmap.errors import InputError
-from hpc_massmap.executor import prepare_rank
+from hpc_massmap.executor import executor_of, prepare_rank
 from hpc_massmap.handover import handing_over
 from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
@@ -224,3 +224,17 @@ def test_a_dry_run_here_says_what_would_be_started(tmp_path: Path) -> None:
     logs = tmp_path / "runs" / "small" / "logs" / "train"
     assert printed == f"train_small: would start 1 x 2 processes on this machine; their logs go to {logs}\n"
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("allowed", "gpus"), [("", ()), ("-1", ()), ("0", (0,)), ("2, 3", (2, 3))])
+def test_the_gpus_of_this_machine_are_those_allowed(
+    allowed: str, gpus: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert executor_of("x", tmp_path, 1, None).parameters["visible_gpus"] == gpus
+
+
+def test_gpus_that_have_names_are_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,1")
+    with pytest.raises(InputError, match="GPU-8932f937-d72c,1: give the GPUs by their numbers"):
+        executor_of("x", tmp_path, 1, None)

@@ -45,6 +45,7 @@ def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_number_of_ranks_writes_the_same_bits(ranks: int, config: Path, alone: Path, launch: Launch) -> None:
     done = launch(ranks, JOB, config, "--force")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its training is not recorded as finished; this is its best model so far") == 1
     assert (folder_of(config) / "predictions.h5").read_bytes() == alone.read_bytes()
 
 

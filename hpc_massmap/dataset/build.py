@@ -14,6 +14,7 @@ import numpy as np
 
 from hpc_massmap.balance import balanced, own_threads
 from hpc_massmap.config import Maps, Selection
+from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
@@ -88,7 +89,8 @@ def make_maps(
 ) -> None:
     """Draw every halo of a sample and write its map file, whole or not at all. To be called by all ranks.
 
-    What an earlier call has finished is not drawn again. The result is the same on any number of ranks.
+    What an earlier call has finished is not drawn again, for another run neither. The result is the same on any number
+    of ranks.
 
     Parameters
     ----------
@@ -104,6 +106,9 @@ def make_maps(
     """
     tables = on_first(comm, lambda: read_cooling_tables(config))
     tasks = on_first(comm, lambda: plan(halos, config, parts_folder(path), tables))
+    if on_first(comm, lambda: _is_made_of(path, tasks)):
+        on_halos(sum(len(task.halos) for task in tasks))
+        return
     todo = on_first(comm, lambda: _unfinished(tasks))
     views = rotations(config.lines_of_sight)
     reasons: dict[int, str] = {}
@@ -156,6 +161,19 @@ def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, Coo
     return tasks
 
 
+def _is_made_of(path: Path, tasks: list[Task]) -> bool:
+    """Whether the map file stands, whole, and is of these tasks: its parts may be gone since."""
+    try:
+        attributes = open_maps(path).attributes
+    except InputError:
+        return False
+    return bool(json.loads(str(attributes.get("provenance", "{}"))).get("tasks") == _digest_of(tasks))
+
+
+def _digest_of(tasks: list[Task]) -> str:
+    return digest_of([task.key for task in tasks])
+
+
 def _unfinished(tasks: list[Task]) -> list[Task]:
     """The tasks that are left, the longest first, so that none of the last ones keeps everybody waiting."""
     left = [task for task in tasks if digests_of_part(task.part, task.key) is None]
@@ -183,7 +201,8 @@ def _join(path: Path, tasks: list[Task], unread: list[str], failed: Mapping[Path
         "fwhm": FWHM,
         "kernel": config.kernel,
         "adaptive_smoothing": config.adaptive_smoothing or 0,
-        "provenance": json.dumps(machine()),
+        # one that lacks regions is not told from others: they may be readable next time
+        "provenance": json.dumps({**machine(), "tasks": None if skipped else _digest_of(tasks)}),
     }
     if config.bands:
         attributes["bands"] = json.dumps(config.model_dump(mode="json")["bands"])

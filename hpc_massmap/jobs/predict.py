@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.error("--maps and --out go together")
 
     from hpc_massmap.mpi import communicator, on_first, together
+    from hpc_massmap.progress import say
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import load_model
 
@@ -33,6 +34,8 @@ def main(argv: list[str] | None = None) -> None:
         run = on_first(comm, lambda: Run.open(config_of(args)))
         with together(comm):
             model = load_model(run.model)
+        if comm.rank == 0 and not run.is_recorded("train"):
+            say(f"{run.model}: its training is not recorded as finished; this is its best model so far")
         if args.maps:
             predict_own_maps(args, model, comm)
         else:

@@ -145,7 +145,7 @@ def _judged(path: Path) -> bool:
 
 def _is_done(run: Run, *steps: str) -> bool:
     """Whether these steps are recorded and the run's config is still the one they were done with."""
-    if not all((run.folder / "provenance" / f"{step}.json").exists() for step in steps):
+    if not run.is_recorded(*steps):
         return False
     kept, now = load_yaml(run.folder / "config.yaml"), run.config.model_dump(mode="json")
     return {**kept, "database": None} == {**now, "database": None}  # a site's own database is in the kept one

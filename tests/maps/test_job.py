@@ -16,7 +16,7 @@ from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps
 from hpc_massmap.dataset.parts import parts_folder
 from tests.conftest import ROOT, Launch
 
-Job = Callable[[], tuple[int, str]]
+Job = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def job(tmp_path: Path) -> Job:
     files = [f"runs={tmp_path}/runs", f"maps.file={tmp_path}/maps.h5"]
     command = [sys.executable, "jobs/make_maps.py", "configs/demo.yaml", "maps.lines_of_sight=2", simulations, *files]
 
-    def run() -> tuple[int, str]:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(*words: str) -> tuple[int, str]:
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -41,6 +41,18 @@ def test_maps_are_drawn_once_and_a_changed_snapshot_is_noticed(job: Job, tmp_pat
     os.utime(tmp_path / "region_0001" / "snap_106.hdf5", ns=(0, 0))
     code, output = job()
     assert (code, "make_maps was done with snapshots and catalogues = " in output) == (2, True), output
+
+
+def test_another_run_takes_finished_maps_as_they_are(job: Job, tmp_path: Path) -> None:
+    assert job("--consolidate")[0] == 0
+    before = (tmp_path / "maps.h5").stat()
+    code, output = job("name=other", "--consolidate")
+    assert (code, "maps.h5: 4 maps of 2 halos" in output) == (0, True), output
+    assert (tmp_path / "maps.h5").stat() == before
+    assert not parts_folder(tmp_path / "maps.h5").exists()
+    assert "make_maps: already done" in job("name=other")[1]
+    assert job("name=other", "maps.lines_of_sight=3", "--force")[0] == 0
+    assert len(open_maps(tmp_path / "maps.h5")) == 6
 
 
 def test_two_cosmologies_are_refused_in_one_line(job: Job, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.test_commands import ON_SLURM
 from tests.conftest import AS_ROOT, ON_ONE_HOST, ROOT
 from tests.dataset.test_imported import content, write
@@ -100,14 +102,21 @@ def for_predictions(house: Path) -> None:
 
 
 def for_demo(house: Path) -> None:
-    """What `make demo` would have left, as far as others read it: its maps, trials and metrics."""
+    """What `make demo` would have left, as far as others read it: its maps and trials."""
     folder = house / "runs" / "demo"
     trials = (house / "runs" / "multi3" / "trials.jsonl").read_text()
     folder.mkdir()
     shutil.copy(house / "runs" / "mock" / "maps.h5", folder)
     (folder / "trials.jsonl").write_text(trials.replace('"multi3"', '"demo"'))
     shutil.copy(house / "runs" / "multi3" / "best.yaml", folder)
-    for job in ("train", "predict", "evaluate"):
+    config = load_config(house / "configs" / "demo.yaml")
+    (folder / "config.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
+
+
+def for_demo_report(house: Path) -> None:
+    """Its metrics, too, by the model of the longer training."""
+    shutil.copytree(house / "runs" / "longer" / "model", house / "runs" / "demo" / "model")
+    for job in ("predict", "evaluate"):
         typed(f"python jobs/{job}.py configs/demo.yaml", house)
 
 
@@ -131,6 +140,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "python jobs/report.py configs/multi3.yaml": for_report,
     "python jobs/report.py configs/multi3.yaml --with": for_other_report,
     "python jobs/maps.py check runs/demo": for_demo,
+    "python jobs/report.py configs/demo.yaml --with": for_demo_report,
     "python jobs/maps.py import": for_import,
 }
 

@@ -13,7 +13,7 @@ from tests.cluster.polling import wait_until
 from tests.conftest import ROOT
 from tests.house import build_house
 
-OVERRIDES = ["train.epochs=2", "tune.epochs=60", "train.patience=60", "tune.maps_per_epoch=36", "tune.lease=6"]
+OVERRIDES = ["train.epochs=2", "tune.epochs=30", "train.patience=30", "tune.maps_per_epoch=36", "tune.lease=6"]
 OVERRIDES += ["space.filters={low: 8, high: 10}", "space.kernel={low: 3, high: 3}"]
 ALL_NODES = ("sbatch", "--parsable", "--output=/dev/null", "-p", "urgent", "-N4", "-n4", "-c8")
 MODELS = ["star", "sz", "xray", "multi1", "multi3", "gas2"]

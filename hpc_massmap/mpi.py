@@ -51,7 +51,8 @@ def communicator() -> Iterator["MPI.Intracomm"]:
         if comm.size == 1:
             raise
         line = line_of(error)
-        print(f"error: {line}" if line else traceback.format_exc(), file=sys.stderr, flush=True)
+        said = f"error: {line}" if line else traceback.format_exc()
+        os.write(sys.stderr.fileno(), f"{said}\n".encode())  # in one piece: mpirun adds its own words at any moment
         comm.Abort(EXIT_BAD_INPUT if line else 1)
 
 

@@ -242,8 +242,6 @@ def _quantity(path: Path, key: str, text: str | None) -> u.Quantity | None:
             raise ValueError
     except (TypeError, ValueError):
         raise InputError(f"{path}: {key} = {text} is not a length; write it as `1450 kpc`") from None
-    if not value.isscalar:
-        raise InputError(f"{path}: {key} = {text} is not a length; write it as `1450 kpc`")
     if value.unit == u.dimensionless_unscaled:
         raise InputError(f"{path}: {key} = {text} has no unit; write it as `{text} kpc`, `arcmin` or `pix`")
     if not value.value > 0:

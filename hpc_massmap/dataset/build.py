@@ -14,7 +14,7 @@ import numpy as np
 
 from hpc_massmap.balance import balanced, own_threads
 from hpc_massmap.config import Maps, Selection
-from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.mapfile import open_maps, provenance_of
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
@@ -164,10 +164,9 @@ def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, Coo
 def _is_made_of(path: Path, tasks: list[Task]) -> bool:
     """Whether the map file stands, whole, and is of these tasks: its parts may be gone since."""
     try:
-        attributes = open_maps(path).attributes
+        return provenance_of(open_maps(path)).get("tasks") == _digest_of(tasks)
     except InputError:
         return False
-    return bool(json.loads(str(attributes.get("provenance", "{}"))).get("tasks") == _digest_of(tasks))
 
 
 def _digest_of(tasks: list[Task]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.check import sums_inside_r200
 from hpc_massmap.dataset.collaboration import DATASETS, GAS, Assumed, Source, factors_of, opened
-from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps
+from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps, provenance_of
 from hpc_massmap.dataset.writing import write_map_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import machine
@@ -55,7 +55,7 @@ def import_maps(out: Path, sources: list[Source], assumed: Assumed, on_halo: Cal
 
 def was_imported(path: Path) -> bool:
     """Whether there is a map file that was made of finished maps, so that no snapshots are needed."""
-    return path.exists() and "imported" in json.loads(open_maps(path).attributes.get("provenance", "{}"))
+    return path.exists() and "imported" in provenance_of(open_maps(path))
 
 
 def _fractions(source: Source, factors: dict[str, float], on_halo: Callable[[], None]) -> dict[str, FloatArray]:

@@ -152,6 +152,15 @@ def _stacks(path: Path, file: h5py.File, names: list[str], n_maps: int) -> dict[
     return {**whole, **(parted_stacks(path, file, virtual) if virtual else {})}
 
 
+def provenance_of(maps: MapFile) -> dict[str, Any]:
+    """How a map file was made; empty where it does not say so, or where that is damaged, which no digest covers."""
+    try:
+        said = json.loads(str(maps.attributes.get("provenance")))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def index(n_halos: int, n_projections: int) -> dict[str, IntArray]:
     """Halo and projection of each row of the maps, (n_halos * n_projections,) each."""
     return {

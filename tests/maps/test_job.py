@@ -44,6 +44,10 @@ def test_maps_are_drawn_once_and_a_changed_snapshot_is_noticed(job: Job, tmp_pat
     assert (code, "maps.h5: 4 maps of 2 halos" in output) == (0, True), output
     assert (tmp_path / "maps.h5").stat() == before
     assert not parts_folder(tmp_path / "maps.h5").exists()
+    with h5py.File(tmp_path / "maps.h5", "r+") as file:
+        file.attrs["provenance"] = '{"tasks": '  # damaged: then they are drawn again
+    assert job("name=another", "--consolidate")[0] == 0
+    assert (tmp_path / "maps.h5").stat() != before
     os.utime(tmp_path / "region_0001" / "snap_106.hdf5", ns=(0, 0))
     code, output = job()
     assert (code, "make_maps was done with snapshots and catalogues = " in output) == (2, True), output

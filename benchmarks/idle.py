@@ -25,7 +25,7 @@ from hpc_massmap.train.loop import Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
 from hpc_massmap.train.recipe import Epoch
 from hpc_massmap.tune.attempt import Task, Tell
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.worker import open_study, work
 from tests.synthetic import write_synthetic_maps
 

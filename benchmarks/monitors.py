@@ -21,9 +21,9 @@ import numpy as np
 from benchmarks.trials_database import KEY, fill
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import database
-from hpc_massmap.tune.peek import Peek, run_in
-from hpc_massmap.tune.terminal import REFRESH
+from hpc_massmap.tune.database.connect import database
+from hpc_massmap.tune.monitor.reading import StudyReader, run_in
+from hpc_massmap.tune.monitor.terminal import REFRESH
 from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import open_study
 
@@ -101,11 +101,11 @@ def with_monitors(run: Run, study: Study, monitors: int, seconds: float) -> tupl
 def watch(folder: Path, monitors: int, ready: threading.Barrier, begin: Event, end: Event, looks: Any) -> None:
     """Some monitors, each a thread with its own connection."""
     found: list[float] = []
-    peeks = [Peek(run_in(folder)) for _ in range(monitors)]
+    peeks = [StudyReader(run_in(folder)) for _ in range(monitors)]
     for peek in peeks:
         peek.snapshot()
 
-    def look_again_and_again(peek: Peek) -> None:
+    def look_again_and_again(peek: StudyReader) -> None:
         begin.wait()
         while not end.is_set():
             start = time.monotonic()

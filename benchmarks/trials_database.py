@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hpc_massmap.config import Database, Space
-from hpc_massmap.tune.database import connect, database
+from hpc_massmap.tune.database.connect import connect, database
 from hpc_massmap.tune.suggest import suggest
 from hpc_massmap.tune.trials import Study
 

@@ -8,16 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpc_massmap.errors import InputError, line_of
+from hpc_massmap.errors import EXIT_BAD_INPUT, EXIT_TERMINATED, InputError, line_of
 
 if TYPE_CHECKING:
+    from hpc_massmap.cluster.site import Site
     from hpc_massmap.config import Config, Database
-    from hpc_massmap.site import Site
 
-EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
-EXIT_TERMINATED = 143
 STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how often, by whom
 
 
@@ -77,8 +75,8 @@ def forced(args: argparse.Namespace) -> bool:
 
 def config_of(args: argparse.Namespace) -> "Config":
     """The checked config of a parsed command line; a site's database takes the place of the config's."""
+    from hpc_massmap.cluster.site import refuse_site
     from hpc_massmap.config import load_config
-    from hpc_massmap.site import refuse_site
 
     refuse_site(args.config)
     config = load_config(args.config, args.overrides)
@@ -96,7 +94,7 @@ def _of_site(database: "Database", shared: "Path | None") -> "Database":
 
 def site_of(args: argparse.Namespace) -> "Site | None":
     """The checked site of a parsed command line, or None for this machine."""
-    from hpc_massmap.site import load_site
+    from hpc_massmap.cluster.site import load_site
 
     return load_site(args.site) if getattr(args, "site", None) else None
 

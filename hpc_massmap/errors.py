@@ -4,6 +4,9 @@ import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+EXIT_BAD_INPUT = 2
+EXIT_TERMINATED = 143  # 128 + TERM, as a shell says
+
 # what libraries make of a damaged file, or of one with other things in it than its format says
 OF_A_DAMAGED_FILE = (
     *(OSError, RuntimeError, EOFError, LookupError, ValueError),

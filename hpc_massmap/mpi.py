@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from hpc_massmap.cli import EXIT_BAD_INPUT
-from hpc_massmap.errors import InputError, line_of
+from hpc_massmap.errors import EXIT_BAD_INPUT, InputError, line_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hpc_massmap.cluster.site import load_site, refuse_site
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.errors import InputError, line_of
-from hpc_massmap.site import load_site, refuse_site
 from hpc_massmap.yamlfile import dump_yaml
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))

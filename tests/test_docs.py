@@ -22,9 +22,9 @@ from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-u
 from hpc_massmap.config import Config, Database, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.sims.catalogue import read_catalogue
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.peek import study_of
+from hpc_massmap.tune.monitor.reading import study_of
 from tests.documented import COMMANDS, PAGES, blocks, inline
 from tests.tune import made_up
 

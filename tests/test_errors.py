@@ -7,11 +7,12 @@ from itertools import product
 from pathlib import Path
 
 from hpc_massmap import cli
+from hpc_massmap.errors import EXIT_BAD_INPUT, EXIT_TERMINATED
 from hpc_massmap.train.final import EXIT_REQUEUE
 
 PAGE = Path("docs/errors.md")
 ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "Diverged", "OutOfMemory", "SharedError", "Silent")
-SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/site.py"))
+SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/cluster/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
 SHORTEST = 5  # letters by which a message is recognised
 
@@ -101,11 +102,11 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
     assert listed == {
         0,
         1,
-        cli.EXIT_BAD_INPUT,
+        EXIT_BAD_INPUT,
         EXIT_REQUEUE,
         cli.EXIT_INTERRUPTED,
         cli.EXIT_PIPE_CLOSED,
-        cli.EXIT_TERMINATED,
+        EXIT_TERMINATED,
     }
 
 

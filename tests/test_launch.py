@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import submitit
 
-from hpc_massmap import launch, slurm
+from hpc_massmap.cluster import slurm, submit
+from hpc_massmap.cluster.executor import executor_of, prepare_rank
+from hpc_massmap.cluster.requeue import handing_over
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
-from hpc_massmap.executor import executor_of, prepare_rank
-from hpc_massmap.handover import handing_over
-from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps
@@ -45,8 +45,8 @@ def calls(folder: Path, name: str) -> int:
     return len((folder / f"{name}.calls").read_text())
 
 
-def submit_here(function: Any, *arguments: Any, logs: Path, ranks: int = 1) -> launch.Job:
-    (job,) = launch.submit(function, *arguments, name="x", logs=logs, copies=1, ranks=ranks, site=None)
+def submit_here(function: Any, *arguments: Any, logs: Path, ranks: int = 1) -> submit.Job:
+    (job,) = submit.submit(function, *arguments, name="x", logs=logs, copies=1, ranks=ranks, site=None)
     return job
 
 
@@ -54,9 +54,9 @@ def test_squeue_is_asked_once_for_all_jobs_and_looks(programs: Path, tmp_path: P
     program(
         programs, "squeue", "for n in $(seq 0 98); do echo '7|'$n'|None|'; done; echo '9|N/A|Resources|hpc_massmap'"
     )
-    jobs: list[launch.Job] = [submitit.SlurmJob(tmp_path, name) for name in [*(f"7_{n}" for n in range(100)), "9"]]
+    jobs: list[submit.Job] = [submitit.SlurmJob(tmp_path, name) for name in [*(f"7_{n}" for n in range(100)), "9"]]
     for _ in range(20):
-        assert [job.job_id for job in jobs if launch.ended(job)] == ["7_99"]
+        assert [job.job_id for job in jobs if submit.ended(job)] == ["7_99"]
     assert calls(programs, "squeue") == 1
 
 
@@ -80,12 +80,12 @@ def test_a_submission_outlasts_a_restart_of_the_controller(programs: Path, tmp_p
     program(programs, "srun", "")
     program(programs, "sbatch", f"[ $calls -gt 2 ] || {{ {away}; }}; echo Submitted batch job 12")
     names = {"name": "x", "logs": tmp_path / "logs", "ranks": 1, "site": Site()}
-    jobs = launch.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
+    jobs = submit.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
     assert [job.job_id for job in jobs] == ["12_0", "12_1"]
     assert calls(programs, "sbatch") == 3
     program(programs, "sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
     with pytest.raises(InputError, match=r"^Slurm refused the job: invalid partition specified: x; check the site"):
-        launch.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
+        submit.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
     assert calls(programs, "sbatch") == 4
 
 
@@ -119,9 +119,9 @@ def test_a_job_that_hands_over_is_done_only_if_it_is_requeued(programs: Path, mo
 def test_no_slurm_is_told_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"^no Slurm here \(sbatch is not on PATH\); without --site jobs run on this"):
-        launch.check_site("x", tmp_path, 1, 1, Site())
+        submit.check_site("x", tmp_path, 1, 1, Site())
     with pytest.raises(InputError, match="no Slurm here"):
-        launch.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=Site())
+        submit.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=Site())
 
 
 def fail_on(rank: int) -> None:
@@ -131,29 +131,29 @@ def fail_on(rank: int) -> None:
 
 def test_the_rank_that_failed_is_named(tmp_path: Path) -> None:
     job = submit_here(fail_on, 1, logs=tmp_path, ranks=2)
-    wait_until(lambda: launch.ended(job), "the job to end")
-    (again,) = launch.reattach([job.job_id], tmp_path, 2, None)
+    wait_until(lambda: submit.ended(job), "the job to end")
+    (again,) = submit.reattach([job.job_id], tmp_path, 2, None)
     expected = f"job {job.job_id}: ValueError: no luck; its log is {tmp_path}/{job.job_id}_1_log.err"
-    assert launch.failure(job) == launch.failure(again) == expected
+    assert submit.failure(job) == submit.failure(again) == expected
 
 
 def test_a_local_job_is_found_and_ended_by_another_launcher(tmp_path: Path) -> None:
     job = submit_here(time.sleep, 300, logs=tmp_path)
     wait_until(job.paths.stderr.exists, "the job to start")
-    (again,) = launch.reattach([job.job_id], tmp_path, 1, None)
-    assert not launch.ended(again)
-    assert launch.failure(again) is None
-    launch.cancel([again])
-    assert launch.ended(again)
-    assert launch.ended(job)
-    assert "ended without a result: killed or cancelled; its log is " in str(launch.failure(again))
+    (again,) = submit.reattach([job.job_id], tmp_path, 1, None)
+    assert not submit.ended(again)
+    assert submit.failure(again) is None
+    submit.cancel([again])
+    assert submit.ended(again)
+    assert submit.ended(job)
+    assert "ended without a result: killed or cancelled; its log is " in str(submit.failure(again))
 
 
 def test_another_process_with_a_job_s_number_is_no_job(tmp_path: Path) -> None:
-    (stranger,) = launch.reattach([str(os.getpid())], tmp_path, 1, None)
-    assert launch.ended(stranger)
-    launch.cancel([stranger])  # and is left alone
-    assert launch.reattach([str(os.getpid())], tmp_path, 1, Site()) == []  # nor is it a job of Slurm's
+    (stranger,) = submit.reattach([str(os.getpid())], tmp_path, 1, None)
+    assert submit.ended(stranger)
+    submit.cancel([stranger])  # and is left alone
+    assert submit.reattach([str(os.getpid())], tmp_path, 1, Site()) == []  # nor is it a job of Slurm's
 
 
 class Counter:

@@ -21,9 +21,9 @@ from hpc_massmap.config import Config, Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
-from hpc_massmap.tune.database import database
-from hpc_massmap.tune.listing import to_jsonl
-from hpc_massmap.tune.peek import study_of
+from hpc_massmap.tune.database.connect import database
+from hpc_massmap.tune.monitor.listing import to_jsonl
+from hpc_massmap.tune.monitor.reading import study_of
 from hpc_massmap.tune.trials import Study
 from tests.tune import made_up
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from hpc_massmap.cli import EXIT_BAD_INPUT
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import EXIT_BAD_INPUT, InputError
 from hpc_massmap.mpi import communicator, share
 from tests.conftest import Launch
 

@@ -13,7 +13,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.forward import prepared
-from hpc_massmap.predict.test_set import MAPS_PER_BATCH, predict_rows
+from hpc_massmap.predict.rows import MAPS_PER_BATCH, predict_rows
 from hpc_massmap.train.trained import load_model
 from tests.conftest import ROOT, Launch
 from tests.trained_run import write_run
@@ -92,13 +92,13 @@ from hpc_massmap.cli import run_job
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
-from hpc_massmap.predict import test_set
+from hpc_massmap.predict import rows
 from hpc_massmap.train.trained import load_model
 
 def main():
     maps, model = open_maps(Path("{config.parent}/maps.h5")), load_model(Path("{folder_of(config)}/model"))
     with communicator() as comm:
-        prepared = test_set.prepared
+        prepared = rows.prepared
         def failing(model, comm):
             predict, threads = prepared(model, comm)
             def sometimes(views):
@@ -106,8 +106,8 @@ def main():
                     raise ArithmeticError("a broken card")
                 return predict(views)
             return sometimes, threads
-        test_set.prepared = failing
-        test_set.predict_rows(Path("{output}"), model, maps, split_maps(maps, model.split), "x", comm, lambda n: None)
+        rows.prepared = failing
+        rows.predict_rows(Path("{output}"), model, maps, split_maps(maps, model.split), "x", comm, lambda n: None)
 
 run_job(main)
 """

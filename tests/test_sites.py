@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hpc_massmap.cluster.site import Site, load_site
+from hpc_massmap.cluster.slurm import gpus_of, seconds_of
+from hpc_massmap.cluster.submit import ranks_of, script
 from hpc_massmap.errors import InputError
-from hpc_massmap.launch import ranks_of, script
-from hpc_massmap.site import Site, load_site
-from hpc_massmap.slurm import gpus_of, seconds_of
 
 SITES = sorted(Path("configs/sites").glob("*.yaml"))
 

@@ -19,7 +19,7 @@ SHARE = 0.5  # of the device's free memory that maps may take; the network needs
 MAPS_PER_BLOCK = 1024  # gathered at once while the device is filled
 
 
-def near(batches: Batches, device: torch.device, precision: str) -> Batches:
+def on_device(batches: Batches, device: torch.device, precision: str) -> Batches:
     """The same batches, held on the device if it is a GPU with enough free memory.
 
     Parameters
@@ -28,7 +28,7 @@ def near(batches: Batches, device: torch.device, precision: str) -> Batches:
     """
     if device.type != "cuda" or bytes_of(batches, precision) > SHARE * torch.cuda.mem_get_info(device)[0]:
         return batches
-    return held(batches, device, precision)
+    return preloaded(batches, device, precision)
 
 
 def bytes_of(batches: Batches, precision: str) -> int:
@@ -40,7 +40,7 @@ def bytes_of(batches: Batches, precision: str) -> int:
     return len(np.unique(batches.rows)) * PIXELS**2 * (of_views + of_targets)
 
 
-def held(batches: Batches, device: torch.device, precision: str) -> Batches:
+def preloaded(batches: Batches, device: torch.device, precision: str) -> Batches:
     """The same batches, taken from normalised maps that the device holds."""
     rows = np.unique(batches.rows)
     shape = (PIXELS, PIXELS)
@@ -58,7 +58,7 @@ def held(batches: Batches, device: torch.device, precision: str) -> Batches:
     return replace(batches, take=take)
 
 
-def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """Batches on the device, each gathered by a thread while the one before is trained on; on CPUs as they are."""
     if device.type == "cpu":
         yield from batches

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
-from hpc_massmap.dataset.heap import has_sound_heaps
+from hpc_massmap.dataset.global_heaps import has_sound_heaps
 from hpc_massmap.dataset.stacks import Stack, check_in_one_piece, memory_maps, parted_stacks
 from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 

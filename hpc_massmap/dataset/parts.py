@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.dataset.heap import has_sound_heaps
+from hpc_massmap.dataset.global_heaps import has_sound_heaps
 from hpc_massmap.dataset.mapfile import halo_digest
 from hpc_massmap.errors import OF_A_DAMAGED_FILE
 from hpc_massmap.hdf5 import new_hdf5

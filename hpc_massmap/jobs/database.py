@@ -16,9 +16,9 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
 
     from hpc_massmap.progress import say
-    from hpc_massmap.tune.database import connect, ensure, stop
-    from hpc_massmap.tune.guard import start_guard
-    from hpc_massmap.tune.peek import run_in
+    from hpc_massmap.tune.database.connect import connect, ensure, stop
+    from hpc_massmap.tune.monitor.reading import run_in
+    from hpc_massmap.tune.watchdog import start_watchdog
 
     run = run_in(args.run)
     settings = run.config.database
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     started = ensure(settings, run.database)
     try:
         if started:
-            start_guard(run, os.getpid())  # it ends what we cannot any more, if we are killed
+            start_watchdog(run, os.getpid())  # it ends what we cannot any more, if we are killed
         opened = connect(settings, run.database)
         host, port = opened.client.address or ("?", "?")
         trials = opened["jobs"].estimated_document_count()

@@ -19,13 +19,13 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
 
-    from hpc_massmap.tune.listing import to_json
-    from hpc_massmap.tune.peek import Peek, run_in
-    from hpc_massmap.tune.terminal import print_once, watch
+    from hpc_massmap.tune.monitor.listing import to_json
+    from hpc_massmap.tune.monitor.reading import StudyReader, run_in
+    from hpc_massmap.tune.monitor.terminal import print_once, watch
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where a terminal knows no block characters
-    peek = Peek(run_in(args.run))
+    peek = StudyReader(run_in(args.run))
     if args.json:
         print(to_json(peek.snapshot(recent=None)))
     elif args.once or not sys.stdout.isatty():

@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import sys
 
+    from hpc_massmap.cluster.slurm import require
     from hpc_massmap.errors import InputError
     from hpc_massmap.pipeline.estimate import estimate
     from hpc_massmap.pipeline.here import run_here
@@ -37,7 +38,6 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.pipeline.on_slurm import submit
     from hpc_massmap.pipeline.stages import RETRAINED, TUNED, Stage, stages, write_configs
     from hpc_massmap.progress import say
-    from hpc_massmap.slurm import require
     from hpc_massmap.storage import write_text
     from hpc_massmap.yamlfile import dump_yaml
 

@@ -46,7 +46,7 @@ def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.mpi import on_first, together
-    from hpc_massmap.predict.test_set import predict_rows
+    from hpc_massmap.predict.rows import predict_rows
     from hpc_massmap.progress import progress
 
     with together(comm):

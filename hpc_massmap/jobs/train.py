@@ -13,11 +13,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(arguments, argv)
     config, site, force = config_of(args), site_of(args), forced(args)
 
+    from hpc_massmap.cluster.requeue import handing_over
+    from hpc_massmap.cluster.submit import check_site, ranks_of, reattach, submit
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.errors import InputError
-    from hpc_massmap.handover import handing_over
-    from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.train.final import FinalTraining, Record, follow, is_trained, train_as_rank

@@ -30,21 +30,21 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.progress import say
     from hpc_massmap.storage import write_text
-    from hpc_massmap.tune import listing
     from hpc_massmap.tune.documents import sound
-    from hpc_massmap.tune.mend import import_trials, retry_trials
-    from hpc_massmap.tune.peek import Peek, run_in
+    from hpc_massmap.tune.monitor import listing
+    from hpc_massmap.tune.monitor.reading import StudyReader, run_in
+    from hpc_massmap.tune.repair import import_trials, retry_trials
 
     run = run_in(args.run)
     if args.verb == "list":
-        trials = Peek(run).snapshot(recent=None).trials
+        trials = StudyReader(run).snapshot(recent=None).trials
         print(listing.trials_as_json(trials) if args.json else listing.trials_as_text(trials))
     elif args.verb == "export" and args.file.suffix == ".csv":
-        trials = Peek(run).snapshot(recent=None).trials
+        trials = StudyReader(run).snapshot(recent=None).trials
         write_text(args.file, listing.trials_as_csv(trials))
         say(f"{args.file}: {len(trials)} trials")
     elif args.verb == "export":
-        documents = sound(Peek(run).read().trials)
+        documents = sound(StudyReader(run).read().trials)
         write_text(args.file, listing.to_jsonl(documents))
         say(f"{args.file}: {len(documents)} trials")
     elif args.verb == "import":

@@ -14,26 +14,26 @@ def main(argv: list[str] | None = None) -> None:
         args.overrides.append(f"tune.workers={args.workers}")
     config, site, force = config_of(args), site_of(args), forced(args)
 
+    from hpc_massmap.cluster.requeue import handing_over
+    from hpc_massmap.cluster.submit import check_site, ranks_of, reattach, submit
     from hpc_massmap.dataset.mapfile import describe as describe_maps
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.errors import InputError
-    from hpc_massmap.handover import handing_over
-    from hpc_massmap.launch import check_site, ranks_of, reattach, submit
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.storage import read_json, write_json
     from hpc_massmap.train.loop import settings_of
     from hpc_massmap.train.recipe import check_shares
     from hpc_massmap.tune.best import write_best
-    from hpc_massmap.tune.database import DatabaseUnreachable, database, ensure, stop
+    from hpc_massmap.tune.connection import StudyConnection
+    from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
     from hpc_massmap.tune.export import export, read_export, restore
-    from hpc_massmap.tune.fleet import Fleet
-    from hpc_massmap.tune.guard import start_guard
-    from hpc_massmap.tune.line import Line
-    from hpc_massmap.tune.supervise import supervise
+    from hpc_massmap.tune.launcher import supervise
     from hpc_massmap.tune.trials import Study
+    from hpc_massmap.tune.watchdog import start_watchdog
     from hpc_massmap.tune.worker import Worker, open_study
+    from hpc_massmap.tune.worker_jobs import WorkerJobs
 
     if config.tuned_by is not None:
         raise InputError(f"tuned_by = {config.tuned_by}: this model takes that study's best; there is nothing to tune")
@@ -60,13 +60,13 @@ def main(argv: list[str] | None = None) -> None:
         print(checked)
         return
     Run.open(config)
-    fleet = Fleet(
+    worker_jobs = WorkerJobs(
         logs / "workers.json",
         lambda n: submit(worker, name=name, logs=logs, copies=n, ranks=ranks, site=site),
         lambda names: reattach(names, logs, ranks, site),
     )
     if force:
-        fleet.cancel()
+        worker_jobs.cancel()
         if config.database.folder is None:
             stop(run.database)
     if step.is_finished(force):
@@ -77,30 +77,30 @@ def main(argv: list[str] | None = None) -> None:
     say(describe_maps(maps))
     with handing_over(), database(config.database, run.database):
         if config.database.kind != "external":
-            start_guard(run, os.getpid())
+            start_watchdog(run, os.getpid())
 
         def reopen() -> Study:
             try:
                 if ensure(config.database, run.database):
-                    start_guard(run, os.getpid())
+                    start_watchdog(run, os.getpid())
             except InputError as error:  # its data may still be held by one that is about to end
                 raise DatabaseUnreachable(str(error)) from None
             return open_study(run)
 
         # a server that we share may end with the launcher that started it, at any moment; then it is ours to start
-        line = Line(reopen, config.tune.wait)
+        connection = StudyConnection(reopen, config.tune.wait)
         if force:
-            line(Study.discard)
-        line(lambda study: study.refuse_others(settings))
+            connection(Study.discard)
+        connection(lambda study: study.refuse_others(settings))
         write_json(run.study, settings)
-        if restored := line(lambda study: restore(study, read_export(run.trials_export))):
+        if restored := connection(lambda study: restore(study, read_export(run.trials_export))):
             say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
-        line(lambda study: study.create(evaluations, settings))  # from now on workers take what is left
+        connection(lambda study: study.create(evaluations, settings))  # from now on workers take what is left
 
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
-            supervise(line, config.tune, fleet, bar)
-        line(lambda study: export(study, run.trials_export))
-        write_best(run.best, line(Study.documents), config)
+            supervise(connection, config.tune, worker_jobs, bar)
+        connection(lambda study: export(study, run.trials_export))
+        write_best(run.best, connection(Study.documents), config)
     step.finish()
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from hpc_massmap.arrays import PIXELS
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import Config, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.run import Run
-from hpc_massmap.site import Site
 from hpc_massmap.train.losses import loss_of
 from hpc_massmap.train.recipe import optimiser_of
 from hpc_massmap.train.trainer import autocast

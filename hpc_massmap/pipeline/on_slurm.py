@@ -7,9 +7,9 @@ alone. Which job is which stage's is kept in a file: a stage whose job still wai
 import subprocess
 from pathlib import Path
 
-from hpc_massmap import slurm
+from hpc_massmap.cluster import slurm
+from hpc_massmap.cluster.executor import own_job_forgotten
 from hpc_massmap.errors import InputError
-from hpc_massmap.executor import own_job_forgotten
 from hpc_massmap.pipeline.stages import Stage
 from hpc_massmap.storage import read_json, write_json
 

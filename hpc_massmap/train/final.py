@@ -12,12 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from submitit.helpers import DelayedSubmission
 
+from hpc_massmap.cluster.preemption import COME_BACK, LEAVE, Notice
+from hpc_massmap.cluster.submit import Job, cancel, ended, failure
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.launch import Job, cancel, ended, failure
-from hpc_massmap.notice import COME_BACK, LEAVE, Notice
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write_json

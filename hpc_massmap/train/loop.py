@@ -19,7 +19,7 @@ from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.memory import within_memory
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, check_shares, is_over
-from hpc_massmap.train.trainer import Begun, Trainer
+from hpc_massmap.train.trainer import EpochProgress, Trainer
 
 LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
@@ -88,11 +88,11 @@ def fit(
         normalisation = fit_normalisation(maps, rows.train, names, config.train.normalisation)
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     history: list[Epoch] = []
-    begun = None
+    progress = None
     if state:
         trainer.load(state)
         history = [Epoch(**epoch) for epoch in state["history"]]
-        begun = Begun(**state["begun"]) if state.get("begun") else None
+        progress = EpochProgress(**state["begun"]) if state.get("begun") else None
         if is_over(history, config.train):  # it ended before its last epoch was told, or is asked for once more
             callbacks.on_epoch(history)
     written = time.monotonic()
@@ -103,16 +103,16 @@ def fit(
             callbacks.on_step(epoch, step, steps)
         except Pause:
             if ranks.is_first:
-                _save_last(folder, trainer, history, identity, trainer.begun())
+                _save_last(folder, trainer, history, identity, trainer.epoch_progress())
             raise
         if ranks.is_first and step < steps and time.monotonic() - written > config.train.checkpoint_seconds:
-            _save_last(folder, trainer, history, identity, trainer.begun())
+            _save_last(folder, trainer, history, identity, trainer.epoch_progress())
             written = time.monotonic()
 
     while not is_over(history, config.train):
-        one = partial(trainer.epoch, len(history), on_step, begun)
+        one = partial(trainer.epoch, len(history), on_step, progress)
         history.append(within_memory(config, ranks, one))
-        begun = None
+        progress = None
         if ranks.is_first:
             _save(folder, trainer, history, identity)
             written = time.monotonic()
@@ -133,10 +133,10 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 
 def _save_last(
-    folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any], begun: Begun | None
+    folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any], progress: EpochProgress | None
 ) -> None:
     state = {**trainer.state(), **_common(trainer, history, identity)}
-    save_checkpoint(folder / LAST, {**state, "begun": asdict(begun) if begun else None})
+    save_checkpoint(folder / LAST, {**state, "begun": asdict(progress) if progress else None})
 
 
 def _common(trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> dict[str, Any]:

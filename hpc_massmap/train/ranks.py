@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
+from hpc_massmap.cluster.executor import FIRST_PORT, PORTS
 from hpc_massmap.errors import InputError
-from hpc_massmap.executor import FIRST_PORT, PORTS
 
 CPU = torch.device("cpu")
 T = TypeVar("T")

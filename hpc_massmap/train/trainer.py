@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.batches import Batches
-from hpc_massmap.dataset.device import ahead, near
+from hpc_massmap.dataset.device import on_device, prefetched
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
@@ -36,7 +36,7 @@ class Diverged(InputError):
 
 
 @dataclass(frozen=True)
-class Begun:
+class EpochProgress:
     """How far an unfinished epoch has come: what a checkpoint within it holds besides weights and optimiser."""
 
     steps: int
@@ -53,8 +53,8 @@ class Trainer:
         data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
         training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
         validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
-        self.training = near(training, ranks.device, config.train.precision)
-        self.validation = near(validation, ranks.device, config.train.precision)
+        self.training = on_device(training, ranks.device, config.train.precision)
+        self.validation = on_device(validation, ranks.device, config.train.precision)
         torch.manual_seed(config.seed)
         self.model = UNet(config.model).to(ranks.device)
         if config.train.batch_norm == "synchronised" and ranks.world > 1:
@@ -68,12 +68,14 @@ class Trainer:
         self.optimiser = optimiser_of(config.train, self.model.parameters())
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 
-    def epoch(self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun | None = None) -> Epoch:
-        """Train and validate once; with `begun` only what is left of an epoch."""
+    def epoch(
+        self, epoch: int, on_step: Callable[[int, int, int], None], progress: EpochProgress | None = None
+    ) -> Epoch:
+        """Train and validate once; with `progress` only what is left of an epoch."""
         train = self.config.train
-        begun = begun or Begun(0, 0.0, 0, 0.0)
-        start = time.perf_counter() - begun.seconds
-        train_loss, n_maps = self._train(epoch, on_step, begun, start)
+        progress = progress or EpochProgress(0, 0.0, 0, 0.0)
+        start = time.perf_counter() - progress.seconds
+        train_loss, n_maps = self._train(epoch, on_step, progress, start)
         training_seconds = time.perf_counter() - start
         validation_loss = self._validate()
         if not np.isfinite([train_loss, validation_loss]).all():
@@ -91,14 +93,14 @@ class Trainer:
         )
 
     def _train(
-        self, epoch: int, on_step: Callable[[int, int, int], None], begun: Begun, start: float
+        self, epoch: int, on_step: Callable[[int, int, int], None], progress: EpochProgress, start: float
     ) -> tuple[float, int]:
         train, ranks, seed = self.config.train, self.ranks, self.config.seed
         self.parallel.train()
         steps = self.training.steps(train.maps_per_epoch)
-        total, n_maps = torch.tensor(begun.loss_sum, dtype=torch.float64, device=ranks.device), begun.maps
-        batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, begun.steps)
-        for step, batch in enumerate(ahead(batches, ranks.device), start=begun.steps):
+        total, n_maps = torch.tensor(progress.loss_sum, dtype=torch.float64, device=ranks.device), progress.maps
+        batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, progress.steps)
+        for step, batch in enumerate(prefetched(batches, ranks.device), start=progress.steps):
             # dropout: its own stream for every step and rank, none to be stored
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
             loss = self._loss(self.parallel, batch.views, batch.targets)
@@ -118,10 +120,10 @@ class Trainer:
             on_step(epoch, step + 1, steps)
         return float(total) / n_maps, n_maps
 
-    def begun(self) -> Begun:
+    def epoch_progress(self) -> EpochProgress:
         """How far the epoch has come that runs."""
         steps, total, maps, start = self._at
-        return Begun(steps, float(total), maps, time.perf_counter() - start)
+        return EpochProgress(steps, float(total), maps, time.perf_counter() - start)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -132,7 +134,7 @@ class Trainer:
                 dist.broadcast(buffer, src=0)
         model.eval()
         total, count = torch.zeros((), dtype=torch.float64, device=self.ranks.device), 0
-        for batch in ahead(self.validation.in_order(), self.ranks.device):
+        for batch in prefetched(self.validation.in_order(), self.ranks.device):
             total += self._loss(model, batch.views, batch.targets).double() * len(batch.views)
             count += len(batch.views)
         loss_sum, n_maps = self.ranks.sum(float(total), count)

@@ -13,21 +13,21 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hpc_massmap.cluster.preemption import COME_BACK, Notice
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
-from hpc_massmap.notice import COME_BACK, Notice
 from hpc_massmap.run import Run
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
-from hpc_massmap.tune.database import DatabaseUnreachable, connect
+from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import common_normalisation, keep, prepare
-from hpc_massmap.tune.line import Line, Silent
 from hpc_massmap.tune.pruning import ends_early
+from hpc_massmap.tune.rank_store import RankStore
 from hpc_massmap.tune.space import hyperparameters, with_trial
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.team import Team
 from hpc_massmap.tune.trials import LeaseLost, Study, Trial
 
 BEATS_PER_LEASE = 4
@@ -81,23 +81,33 @@ def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -
     InputError
         If maps or database cannot be used, or the database stays silent for `tune.wait` seconds.
     """
-    notice, team = Notice(signal_seconds), Team()
+    notice, rank_store = Notice(signal_seconds), RankStore()
     start_forking()
-    normalisation = common_normalisation(run, team.is_first)
+    normalisation = common_normalisation(run, rank_store.is_first)
     await_forking()
-    if team.is_first:
-        return Leader(run, team, notice, normalisation, train).lead()
-    _follow(run, team, normalisation, train)
+    if rank_store.is_first:
+        return Leader(run, rank_store, notice, normalisation, train).lead()
+    _follow(run, rank_store, normalisation, train)
     return 0
 
 
 class Leader:
     """The first rank: decides with the database what all ranks do, and tells it what came of it."""
 
-    def __init__(self, run: Run, team: Team, notice: Notice, normalisation: Normalisation, train: TrainTask) -> None:
-        self.run, self.team, self.notice, self.train, self.normalisation = run, team, notice, train, normalisation
-        self.line = Line(lambda: join_study(run), run.config.tune.wait, lambda: notice.given is not None)
-        self.worker = _describe(team.size)
+    def __init__(
+        self, run: Run, rank_store: RankStore, notice: Notice, normalisation: Normalisation, train: TrainTask
+    ) -> None:
+        self.run, self.rank_store, self.notice, self.train, self.normalisation = (
+            run,
+            rank_store,
+            notice,
+            train,
+            normalisation,
+        )
+        self.connection = StudyConnection(
+            lambda: join_study(run), run.config.tune.wait, lambda: notice.given is not None
+        )
+        self.worker = _describe(rank_store.size)
         self.rounds = 0  # of training that all ranks were called to
         self.beat_every = min(LONGEST_BEAT, run.config.tune.lease / BEATS_PER_LEASE)
 
@@ -107,16 +117,16 @@ class Leader:
         try:
             while not self.notice.given and (trial := self._next_trial()) is not None:
                 finished += self._attempt(trial)
-            comes_back = self.notice.given == COME_BACK and not self.line(Study.is_over)
+            comes_back = self.notice.given == COME_BACK and not self.connection(Study.is_over)
             self._see("ended", None)
-        except Silent as silence:
+        except DatabaseSilent as silence:
             if not self.notice.given:
                 raise
             print(silence, flush=True)
             comes_back = self.notice.given == COME_BACK
         finally:
-            self.team.say(f"round/{self.rounds}", {"end": True})
-            self.team.part()
+            self.rank_store.say(f"round/{self.rounds}", {"end": True})
+            self.rank_store.part()
         if comes_back:
             print("this job's time is up: it is requeued, to go on with what is left", flush=True)
             self.notice.come_back()
@@ -125,11 +135,11 @@ class Leader:
     def _next_trial(self) -> Trial | None:
         """A trial to work on; None if there is no more, or no time for any."""
         while not self.notice.given:
-            if self.notice.ends is not None and self.notice.seconds_left() < self.line(Study.longest_epoch):
+            if self.notice.ends is not None and self.notice.seconds_left() < self.connection(Study.longest_epoch):
                 self.notice.given = COME_BACK  # it could not finish an epoch of it
                 break
             trial = self._claim()
-            if trial is not None or self.line(Study.is_over):
+            if trial is not None or self.connection(Study.is_over):
                 return trial
             self._see("idle", None)
             time.sleep(SECONDS_BETWEEN_CLAIMS)  # others still run: one of theirs may come free
@@ -142,7 +152,7 @@ class Leader:
         def ask(study: Study) -> Trial | None:
             return study.claim(self.worker, owner, again.pop(0) if len(again) > 1 else True)
 
-        return self.line(ask)
+        return self.connection(ask)
 
     def _attempt(self, trial: Trial) -> bool:
         """Run one trial on all ranks as far as it goes; whether it was done."""
@@ -150,7 +160,7 @@ class Leader:
             try:
                 trial, config = self._with_values(trial)
             except InputError as error:
-                if isinstance(error, Silent):
+                if isinstance(error, DatabaseSilent):
                     raise
                 # of a document that somebody has changed
                 self._fail(trial, {"type": "Refused", "message": str(error), "traceback": ""})
@@ -163,17 +173,17 @@ class Leader:
     def _with_values(self, trial: Trial) -> tuple[Trial, Config]:
         config, tune = self.run.config, self.run.config.tune
         if trial.values is None:
-            documents = self.line(lambda study: study.documents("result.history"))
+            documents = self.connection(lambda study: study.documents("result.history"))
             values = suggest(trial.tid, documents, config.space, config.seed, tune.startup)
-            trial = self.line(lambda study: study.suggest(trial, values))
+            trial = self.connection(lambda study: study.suggest(trial, values))
         assert trial.values is not None
-        return trial, with_trial(config, hyperparameters(trial.values, config.space), trial.tid, self.team.size)
+        return trial, with_trial(config, hyperparameters(trial.values, config.space), trial.tid, self.rank_store.size)
 
     def _train_together(self, trial: Trial, config: Config) -> Message:
         key, self.rounds = f"round/{self.rounds}", self.rounds + 1
-        folder, resumes = prepare(self.run, trial, config, self.team.size)
+        folder, resumes = prepare(self.run, trial, config, self.rank_store.size)
         print(f"trial {trial.tid}, attempt {trial.attempt}: {config.part('model')['model']}", flush=True)
-        self.team.say(key, {"config": config.model_dump_json(), "folder": str(folder), "resumes": resumes})
+        self.rank_store.say(key, {"config": config.model_dump_json(), "folder": str(folder), "resumes": resumes})
         meeting = f"{key}/training"
         task = Task(config, self.run.maps, folder, self.normalisation, resumes, meeting)
         with Attempt(self.train, task) as own:
@@ -181,12 +191,12 @@ class Leader:
                 decided = self._watch(own, trial, key)
             finally:
                 if own.outcome is None or own.outcome["kind"] != "done":
-                    self.team.say(f"{key}/stop", {})
+                    self.rank_store.say(f"{key}/stop", {})
             if decided is not None:
                 return decided
             if own.outcome is not None and own.outcome["kind"] == "done":
                 return own.outcome
-            return _combined([own.stop(), *self.team.all_reports(f"{key}/end")])
+            return _combined([own.stop(), *self.rank_store.all_reports(f"{key}/end")])
 
     def _watch(self, own: Attempt, trial: Trial, key: str) -> Message | None:
         """Keep the lease while the ranks train; an outcome if it is for us to decide, None if a rank has ended."""
@@ -206,19 +216,19 @@ class Leader:
                 needs = typical - (time.monotonic() - seen)  # till the next checkpoint
                 if not 0 < needs < self.notice.seconds_left():
                     return {"kind": "leave"}
-            if any(report["kind"] in ("failed", "lost") for report in self.team.reports(f"{key}/end")):
+            if any(report["kind"] in ("failed", "lost") for report in self.rank_store.reports(f"{key}/end")):
                 return None
             if time.monotonic() - beaten > self.beat_every:
                 beaten = time.monotonic()
-                self.line(lambda study: study.beat(trial))
+                self.connection(lambda study: study.beat(trial))
                 self._see("leaving" if self.notice.given else "training", trial.tid)
         return None
 
     def _progress(self, trial: Trial, epoch: Message) -> None:
-        self.line(lambda study: study.progress(trial, epoch["history"], epoch["seconds"]))
+        self.connection(lambda study: study.progress(trial, epoch["history"], epoch["seconds"]))
 
     def _others(self, trial: Trial) -> list[list[float]]:
-        documents = self.line(lambda study: study.documents("result.history"))
+        documents = self.connection(lambda study: study.documents("result.history"))
         return [d["result"].get("history", []) for d in documents if d["tid"] != trial.tid]
 
     def _settle(self, trial: Trial, outcome: Message) -> bool:
@@ -227,36 +237,36 @@ class Leader:
         if kind == "done":
             history, seconds = outcome["history"], outcome["seconds"]
             pruned = outcome.get("pruned", False)
-            self.line(lambda study: study.finish(trial, history, seconds, pruned))
+            self.connection(lambda study: study.finish(trial, history, seconds, pruned))
             keep(self.run, trial)
             self._export()
         elif kind == "failed":
             self._fail(trial, outcome)
         elif kind == "lost":
             print(f"trial {trial.tid}: {outcome['reason']}", flush=True)
-            self.line(lambda study: study.lose(trial, outcome["reason"]))
+            self.connection(lambda study: study.lose(trial, outcome["reason"]))
         else:
             try:
-                self.line(lambda study: study.release(trial))
-            except Silent as silence:
+                self.connection(lambda study: study.release(trial))
+            except DatabaseSilent as silence:
                 print(f"{silence}: trial {trial.tid} is free when its lease has run out", flush=True)
         return bool(kind == "done")
 
     def _fail(self, trial: Trial, error: Message) -> None:
         kind, message = str(error["type"]), str(error["message"])
         print(f"trial {trial.tid} failed: {kind}: {message}", flush=True)
-        self.line(lambda study: study.fail(trial, kind, message, str(error["traceback"])))
+        self.connection(lambda study: study.fail(trial, kind, message, str(error["traceback"])))
         self._export()
         limit = self.run.config.tune.failures
-        if self.line(Study.failures) >= limit:
+        if self.connection(Study.failures) >= limit:
             reason = f"{limit} trials failed in a row, the last is {trial.tid}: {kind}: {plain(message, 200)}"
-            self.line(lambda study: study.stop(reason))
+            self.connection(lambda study: study.stop(reason))
 
     def _export(self) -> None:
-        self.line(lambda study: export(study, self.run.trials_export))
+        self.connection(lambda study: export(study, self.run.trials_export))
 
     def _see(self, state: str, tid: int | None) -> None:
-        self.line(lambda study: study.see(self.worker, state, tid))
+        self.connection(lambda study: study.see(self.worker, state, tid))
 
 
 def _combined(outcomes: list[Message]) -> Message:
@@ -271,20 +281,20 @@ def _combined(outcomes: list[Message]) -> Message:
     return {"kind": "lost", "reason": f"the ranks lost each other: {plain(failures[0]['message'], 200)}"}
 
 
-def _follow(run: Run, team: Team, normalisation: Normalisation, train: TrainTask) -> None:
+def _follow(run: Run, rank_store: RankStore, normalisation: Normalisation, train: TrainTask) -> None:
     """What every rank but the first does: train what it is told, report how it ended."""
     for number in count():
         key = f"round/{number}"
-        order = team.hear(key)
+        order = rank_store.hear(key)
         if order.get("end"):
-            team.part()
+            rank_store.part()
             return
         config = Config.model_validate_json(order["config"])
         task = Task(config, run.maps, Path(order["folder"]), normalisation, order["resumes"], f"{key}/training")
         with Attempt(train, task) as own:
-            while own.outcome is None and team.heard(f"{key}/stop") is None:
+            while own.outcome is None and rank_store.heard(f"{key}/stop") is None:
                 own.listen(SECONDS_BETWEEN_LOOKS)
-            team.say(f"{key}/end/{team.rank}", own.stop())
+            rank_store.say(f"{key}/end/{rank_store.rank}", own.stop())
 
 
 def _describe(ranks: int) -> dict[str, Any]:

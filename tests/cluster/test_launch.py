@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import submitit
 
-from hpc_massmap import launch, slurm
+from hpc_massmap.cluster import slurm, submit
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
-from hpc_massmap.site import Site
 from hpc_massmap.storage import read_json
 from hpc_massmap.train.final import train_rank
 from tests.cluster.cluster import Cluster
@@ -53,8 +53,8 @@ def command(name: str, config: Path, site: str, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("copies", [1, 3])
 def test_the_script_that_is_shown_is_the_one_that_is_sent(here: Cluster, tmp_path: Path, copies: int) -> None:
-    shown = launch.check_site("x", tmp_path, copies, 1, SMALL)
-    launch.submit(time.sleep, 0, name="x", logs=tmp_path, copies=copies, ranks=1, site=SMALL)
+    shown = submit.check_site("x", tmp_path, copies, 1, SMALL)
+    submit.submit(time.sleep, 0, name="x", logs=tmp_path, copies=copies, ranks=1, site=SMALL)
     (sent,) = tmp_path.glob("*_submission.sh")
     assert sent.read_text() == shown
 
@@ -103,7 +103,7 @@ def test_a_mistake_in_a_site_is_told_in_one_line_before_anything_else(slurm: Clu
 def test_what_the_cluster_cannot_do(here: Cluster, tmp_path: Path, change: dict[str, Any], message: str) -> None:
     site = SMALL.model_copy(update=change)
     with pytest.raises(InputError, match=rf"^site: {message}$"):
-        launch.check_site("x", tmp_path, 2, site.nodes * (site.tasks_per_node or 1), site)
+        submit.check_site("x", tmp_path, 2, site.nodes * (site.tasks_per_node or 1), site)
 
 
 def fail() -> None:
@@ -111,27 +111,27 @@ def fail() -> None:
 
 
 def test_ends_are_told_from_requeues_by_any_launcher(here: Cluster, tmp_path: Path) -> None:
-    submit = {"name": "x", "logs": tmp_path, "copies": 1, "ranks": 1, "site": SMALL}
-    (bad,) = launch.submit(fail, **submit)  # type: ignore[arg-type]
-    (long,) = launch.submit(time.sleep, 300, **submit)  # type: ignore[arg-type]
+    how = {"name": "x", "logs": tmp_path, "copies": 1, "ranks": 1, "site": SMALL}
+    (bad,) = submit.submit(fail, **how)  # type: ignore[arg-type]
+    (long,) = submit.submit(time.sleep, 300, **how)  # type: ignore[arg-type]
     names = [bad.job_id, long.job_id]
-    wait_until(lambda: launch.ended(bad), "the failing job to end", 60)
-    again_bad, again_long = launch.reattach(names, tmp_path, 1, SMALL)
-    assert launch.failure(again_bad) == f"job {bad.job_id}: ValueError: no luck; its log is {bad.paths.stderr}"
+    wait_until(lambda: submit.ended(bad), "the failing job to end", 60)
+    again_bad, again_long = submit.reattach(names, tmp_path, 1, SMALL)
+    assert submit.failure(again_bad) == f"job {bad.job_id}: ValueError: no luck; its log is {bad.paths.stderr}"
     here.wait_for(long.job_id, "RUNNING")
     here.run("scontrol", "requeue", long.job_id)
     time.sleep(slurm.SECONDS_BETWEEN_CALLS + 1)
-    assert not launch.ended(again_long)
-    assert launch.failure(again_long) is None
+    assert not submit.ended(again_long)
+    assert submit.failure(again_long) is None
     here.run("scancel", long.job_id)
-    wait_until(lambda: launch.ended(again_long), "the cancelled job to end", 60)
-    assert "ended without a result: killed or cancelled; its log is" in str(launch.failure(again_long))
+    wait_until(lambda: submit.ended(again_long), "the cancelled job to end", 60)
+    assert "ended without a result: killed or cancelled; its log is" in str(submit.failure(again_long))
 
 
 def test_a_job_that_could_not_be_launched_is_released(mended: Cluster, here: Cluster, tmp_path: Path) -> None:
     """A node was given up and is back, with the job still on it: Slurm cannot start it there again, and holds it."""
     site = SMALL.model_copy(update={"sbatch": {"nodelist": here.nodes[0]}})
-    (job,) = launch.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=site)
+    (job,) = submit.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=site)
     keeper: int = wait_until(lambda: keeper_of(job.job_id), "the job to run", 60) or 0
     os.kill(keeper, signal.SIGSTOP)
     try:
@@ -141,7 +141,7 @@ def test_a_job_that_could_not_be_launched_is_released(mended: Cluster, here: Clu
     finally:
         os.kill(keeper, signal.SIGCONT)
     time.sleep(slurm.SECONDS_BETWEEN_CALLS)
-    assert not launch.ended(job)
+    assert not submit.ended(job)
     assert slurm.NOT_LAUNCHED not in here.run(*why)
 
 
@@ -160,11 +160,11 @@ def test_nodes_that_are_drained_are_waited_for(here: Cluster, tmp_path: Path) ->
     nodes = f"nodename={','.join(here.nodes)}"
     here.run("scontrol", "update", nodes, "state=drain", "reason=test")
     try:
-        assert "#SBATCH" in launch.check_site("x", tmp_path, 1, 1, SMALL)
-        (job,) = launch.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
-        assert not launch.ended(job)
-        launch.cancel([job])
-        assert launch.failure(job) == f"job {job.job_id}: ended without a result: killed or cancelled; it never started"
+        assert "#SBATCH" in submit.check_site("x", tmp_path, 1, 1, SMALL)
+        (job,) = submit.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
+        assert not submit.ended(job)
+        submit.cancel([job])
+        assert submit.failure(job) == f"job {job.job_id}: ended without a result: killed or cancelled; it never started"
     finally:
         here.run("scontrol", "update", nodes, "state=resume")
 
@@ -174,9 +174,9 @@ def test_the_limits_of_a_launcher_s_own_job_are_not_its_jobs(
 ) -> None:
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")  # srun takes no job that has this besides --mem
     monkeypatch.setenv("SLURM_CPU_BIND", "mask_cpu:0x100")
-    (job,) = launch.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
-    wait_until(lambda: launch.ended(job), "the job to end", 60)
-    assert launch.failure(job) is None
+    (job,) = submit.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
+    wait_until(lambda: submit.ended(job), "the job to end", 60)
+    assert submit.failure(job) is None
 
 
 APPTAINER = """#!/bin/bash
@@ -214,16 +214,16 @@ def test_a_job_in_a_container_is_requeued_from_outside(here: Cluster, tmp_path: 
         (tmp_path / file).chmod(0o755)
     site = SMALL.model_copy(update={"container": tmp_path / "image.sif", "setup": [f"PATH={tmp_path}:$PATH"]})
     logs = tmp_path / "runs" / "x" / "logs" / "test"
-    jobs = launch.submit(Stubborn(), tmp_path, name="x", logs=logs, copies=2, ranks=1, site=site)
+    jobs = submit.submit(Stubborn(), tmp_path, name="x", logs=logs, copies=2, ranks=1, site=site)
     lives = [tmp_path / f"lives_{job.job_id}" for job in jobs]
     wait_until(lambda: all(path.exists() for path in lives), "both to start", 60)
     here.run("scancel", "--signal=USR2", jobs[0].job_id)
     wait_until(lambda: len(lives[0].read_text().splitlines()) == 2, "a second life", 60)
-    wait_until(lambda: launch.ended(jobs[0]), "it to end", 60)
-    assert launch.failure(jobs[0]) is None
+    wait_until(lambda: submit.ended(jobs[0]), "it to end", 60)
+    assert submit.failure(jobs[0]) is None
     assert f"in {tmp_path}/image.sif" in jobs[0].paths.stdout.read_text()
-    assert not launch.ended(jobs[1])
-    launch.cancel(jobs)
+    assert not submit.ended(jobs[1])
+    submit.cancel(jobs)
     assert len(lives[1].read_text().splitlines()) == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hpc_massmap.config import Config
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import DatabaseUnreachable, database
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, database
 from hpc_massmap.tune.worker import open_study
 from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.cluster import Cluster
@@ -50,8 +50,8 @@ def calm(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[floa
     run = prepared(tmp_path_factory.mktemp("calm") / "run")
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
-        with working(run, ranks=2) as team:
-            assert [process.wait(300) for process in team] == [0, 0]
+        with working(run, ranks=2) as ranks_at_work:
+            assert [process.wait(300) for process in ranks_at_work] == [0, 0]
     return losses(run)
 
 

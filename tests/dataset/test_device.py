@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpc_massmap.dataset.batches import Batches
-from hpc_massmap.dataset.device import ahead, bytes_of, held, near
+from hpc_massmap.dataset.device import bytes_of, on_device, prefetched, preloaded
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import fit_normalisation
 
@@ -26,7 +26,7 @@ def batches(map_path: Path) -> Batches:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_held_batches_are_those_of_the_file(batches: Batches, precision: str) -> None:
     """In bf16 views are what autocast makes of them; targets are the same to the last bit."""
-    there = held(batches, CPU, precision)
+    there = preloaded(batches, CPU, precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for pairs in (zip(batches.shuffled(1, 0, None), there.shuffled(1, 0, None), strict=True),
                   zip(batches.in_order(), there.in_order(), strict=True)):  # fmt: skip
@@ -43,8 +43,8 @@ def test_what_they_take_is_counted(batches: Batches) -> None:
 
 
 def test_on_cpus_the_page_cache_holds_them(batches: Batches) -> None:
-    assert near(batches, CPU, "bf16") is batches
-    first = next(ahead(batches.in_order(), CPU))
+    assert on_device(batches, CPU, "bf16") is batches
+    first = next(prefetched(batches.in_order(), CPU))
     assert torch.equal(first.views, next(batches.in_order()).views)
 
 
@@ -52,8 +52,8 @@ def test_on_cpus_the_page_cache_holds_them(batches: Batches) -> None:
 def test_on_a_gpu_they_are_the_same(batches: Batches) -> None:
     device = torch.device("cuda")
     expected = list(batches.shuffled(1, 0, None))
-    for data in (batches, near(batches, device, "fp32")):
-        for one, other in zip(expected, ahead(data.shuffled(1, 0, None), device), strict=True):
+    for data in (batches, on_device(batches, device, "fp32")):
+        for one, other in zip(expected, prefetched(data.shuffled(1, 0, None), device), strict=True):
             assert other.views.device.type == "cuda"
             assert torch.equal(one.views, other.views.cpu())
             assert torch.equal(one.targets, other.targets.cpu())

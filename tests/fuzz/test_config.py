@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import Config
 from hpc_massmap.errors import InputError
-from hpc_massmap.site import Site
 from hpc_massmap.yamlfile import validated
 
 WRONG: list[Any] = [None, -1, 0, 1, 1.5, 1e30, True, "", "words", "../..", [], [None], [1, "a"], {}, {"x": 1}]

@@ -20,13 +20,13 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.predictions import read_predictions, training_of
 from hpc_massmap.mpi import communicator
-from hpc_massmap.predict.test_set import predict_rows
+from hpc_massmap.predict.rows import predict_rows
 from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json, write_text
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.tune.best import with_best
+from hpc_massmap.tune.database.server import Endpoint, login, publish, published
 from hpc_massmap.tune.folders import common_normalisation
-from hpc_massmap.tune.server import Endpoint, login, publish, published
 from hpc_massmap.yamlfile import dump_yaml, load_yaml
 from tests.synthetic import write_synthetic_maps
 from tests.trained_run import CONFIG, write_model

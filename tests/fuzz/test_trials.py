@@ -15,7 +15,7 @@ from pymongo import WriteConcern
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.documents import Document, fault_of
 from hpc_massmap.tune.export import read_export, restore
 from hpc_massmap.tune.trials import Study

@@ -7,8 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_massmap.cli import EXIT_BAD_INPUT
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import EXIT_BAD_INPUT, InputError
 from hpc_massmap.metrics.driver import evaluate
 from hpc_massmap.metrics.mmd import calibration_maps, mmd_squared
 from hpc_massmap.metrics.pixels import inside_apertures, relative_difference

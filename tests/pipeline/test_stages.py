@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
@@ -18,7 +19,6 @@ from hpc_massmap.pipeline.here import run_here
 from hpc_massmap.pipeline.missing import why_missing
 from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
 from hpc_massmap.run import Run
-from hpc_massmap.site import Site
 from hpc_massmap.storage import write_json, write_text
 from tests.conftest import ROOT
 from tests.synthetic import write_synthetic_maps

@@ -92,8 +92,8 @@ def test_a_pause_writes_the_step_it_is_in(map_path: Path, config: Config, calm: 
 
     with pytest.raises(Pause):
         train(map_path, rarely, tmp_path / "paused", Callbacks(on_step=pause))
-    begun = load_checkpoint(tmp_path / "paused" / LAST)["begun"]
-    assert (begun["steps"], begun["maps"]) == (3, 24)
+    progress = load_checkpoint(tmp_path / "paused" / LAST)["begun"]
+    assert (progress["steps"], progress["maps"]) == (3, 24)
     train(map_path, config, tmp_path / "paused")  # how often it writes checkpoints is no matter of its losses
     assert_equal(result(tmp_path / "paused"), calm)
 

@@ -7,7 +7,7 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.config import Database
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import open_study
 from hpc_massmap.yamlfile import dump_yaml
@@ -71,8 +71,8 @@ def calm_losses(ranks: int = 1) -> tuple[float, ...]:
     run = small_run(Path(mkdtemp(prefix="calm")), ranks=ranks)
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
-        with working(run, ranks=ranks) as team:
-            assert [process.wait(200) for process in team] == [0] * ranks
+        with working(run, ranks=ranks) as ranks_at_work:
+            assert [process.wait(200) for process in ranks_at_work] == [0] * ranks
     return losses(run)
 
 
@@ -92,14 +92,14 @@ def working(run: Run, ranks: int = 1, train: str = TRAIN) -> "Iterator[list[subp
         port = probe.getsockname()[1]
     world = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-c", SCRIPT, str(run.folder.parent.parent / "c.yaml"), train]
-    team = [
+    ranks_at_work = [
         subprocess.Popen(command, env={**os.environ, **world, "RANK": str(rank)}, text=True, process_group=0)
         for rank in range(ranks)
     ]
     try:
-        yield team
+        yield ranks_at_work
     finally:
-        for process in team:
+        for process in ranks_at_work:
             kill(process)
 
 

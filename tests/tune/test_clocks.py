@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
+from hpc_massmap.cluster.preemption import MARGIN, Notice
 from hpc_massmap.config import Config, Space, load_config
-from hpc_massmap.notice import MARGIN, Notice
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import database
-from hpc_massmap.tune.listing import trials_as_text
-from hpc_massmap.tune.peek import Peek
+from hpc_massmap.tune.database.connect import database
+from hpc_massmap.tune.monitor.listing import trials_as_text
+from hpc_massmap.tune.monitor.reading import StudyReader
+from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, snapshot
 from hpc_massmap.tune.trials import LeaseLost, Study, Trial
-from hpc_massmap.tune.watch import DATABASE, Reading, snapshot
 from hpc_massmap.tune.worker import open_study
 from tests.tune import made_up
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run, working
@@ -116,7 +116,7 @@ def test_a_hundred_watch_while_trials_end(watched: Run) -> None:
     study, added = open_study(watched), 10
 
     def watch(_: int) -> list[int]:
-        peek, counts = Peek(watched), [0]
+        peek, counts = StudyReader(watched), [0]
         while counts[-1] < 60 + added:
             seen = peek.snapshot()
             assert seen.source == DATABASE

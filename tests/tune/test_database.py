@@ -20,10 +20,10 @@ from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune import database as databases
-from hpc_massmap.tune import mongod, server
-from hpc_massmap.tune.database import DatabaseUnreachable, connect, database, ensure, stop
-from hpc_massmap.tune.server import program
+from hpc_massmap.tune.database import connect as databases
+from hpc_massmap.tune.database import mongod, server
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database, ensure, stop
+from hpc_massmap.tune.database.server import program
 
 EMBEDDED = Database()
 

@@ -10,7 +10,7 @@ import pytest
 
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
-from hpc_massmap.tune.database import database, ensure
+from hpc_massmap.tune.database.connect import database, ensure
 from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until

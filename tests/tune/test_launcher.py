@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from pymongo.database import Database as MongoDatabase
 
+from hpc_massmap.cluster.submit import Job, cancel, ended, submit
 from hpc_massmap.config import Tune
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import tune
-from hpc_massmap.launch import Job, cancel, ended, submit
 from hpc_massmap.progress import progress
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
-from hpc_massmap.tune import guard, supervise
-from hpc_massmap.tune.database import DatabaseUnreachable, database, stop
+from hpc_massmap.tune import launcher, watchdog
+from hpc_massmap.tune.connection import StudyConnection
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, restore
-from hpc_massmap.tune.fleet import Fleet
-from hpc_massmap.tune.line import Line
 from hpc_massmap.tune.trials import Study
 from hpc_massmap.tune.worker import join_study, open_study
+from hpc_massmap.tune.worker_jobs import WorkerJobs
 from hpc_massmap.yamlfile import load_yaml
 from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
@@ -93,12 +93,12 @@ def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monk
             moments.remove(now)
             stop(shared)
 
-    def finish(line: Line, *_: object) -> None:
-        line(lambda study: finish_one(study, 0.5))
+    def finish(connection: StudyConnection, *_: object) -> None:
+        connection(lambda study: finish_one(study, 0.5))
         leave("it ends")
 
-    monkeypatch.setattr(guard, "start_guard", lambda *_: leave("it begins"))
-    monkeypatch.setattr(supervise, "supervise", finish)
+    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: leave("it begins"))
+    monkeypatch.setattr(launcher, "supervise", finish)
     tune.main([str(tmp_path / "c.yaml"), f"database.folder={shared}"])
     assert not moments
     assert load_yaml(run.best)["loss"] == 0.5
@@ -112,8 +112,8 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
     run, done = small_run(tmp_path, evaluations=2), list[int]()
     config = str(tmp_path / "c.yaml")
 
-    def finish(line: Line, *_: object) -> None:
-        done.append(line(lambda study: finish_one(study, 0.5 + len(done))))
+    def finish(connection: StudyConnection, *_: object) -> None:
+        done.append(connection(lambda study: finish_one(study, 0.5 + len(done))))
         if len(done) == 1:
             raise InputError("its time is up")
 
@@ -122,8 +122,8 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
             join_study(run)  # as a worker does
         return restore(study, documents)
 
-    monkeypatch.setattr(guard, "start_guard", lambda *_: None)
-    monkeypatch.setattr(supervise, "supervise", finish)
+    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: None)
+    monkeypatch.setattr(launcher, "supervise", finish)
     with pytest.raises(InputError, match="its time is up"):
         tune.main([config])
     with database(run.config.database, run.database):
@@ -143,12 +143,12 @@ def test_force_ends_the_workers_that_know_the_old_settings(tmp_path: Path, monke
     (old,) = submit(time.sleep, 600, name="tune_tuned", logs=logs, copies=1, ranks=1, site=None)
     write_json(logs / "workers.json", {"jobs": [old.job_id]})
 
-    def finish(line: Line, _: Tune, fleet: Fleet, __: object) -> None:
-        met.append(len(fleet.jobs))
-        line(lambda study: finish_one(study, 0.5))
+    def finish(connection: StudyConnection, _: Tune, worker_jobs: WorkerJobs, __: object) -> None:
+        met.append(len(worker_jobs.jobs))
+        connection(lambda study: finish_one(study, 0.5))
 
-    monkeypatch.setattr(guard, "start_guard", lambda *_: None)
-    monkeypatch.setattr(supervise, "supervise", finish)
+    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: None)
+    monkeypatch.setattr(launcher, "supervise", finish)
     try:
         tune.main([str(tmp_path / "c.yaml"), "--force", "train.epochs=2"])
         assert met == [0]
@@ -168,14 +168,14 @@ def test_a_study_that_is_over_gets_no_workers(tmp_path: Path, mongo: MongoDataba
         asked.append(workers)
         return []
 
-    fleet = Fleet(tmp_path / "workers.json", ask, lambda _: [])
+    worker_jobs = WorkerJobs(tmp_path / "workers.json", ask, lambda _: [])
     with progress("tuning", 1, "trials") as bar:
-        supervise.supervise(Line(lambda: study, 1.0), Tune(), fleet, bar)
+        launcher.supervise(StudyConnection(lambda: study, 1.0), Tune(), worker_jobs, bar)
     assert bar.done == 1
     assert not asked
 
 
-def test_the_guard_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not while workers of another study that shares it are there; and also one whose launcher made no study."""
     run, worker = small_run(tmp_path, evaluations=1), {"id": "h:2:b"}
     looks = iter(range(9))
@@ -185,21 +185,21 @@ def test_the_guard_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkey
             other.see(worker, "ended", None)
         return False
 
-    monkeypatch.setattr(guard, "SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(guard, "_launcher_lives", its_launcher_lives)
+    monkeypatch.setattr(watchdog, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(watchdog, "_launcher_lives", its_launcher_lives)
     with database(run.config.database, run.database):
         study = open_study(run)
         other = Study(study.jobs.database, "another", study.lease, study.attempts)
         study.create(1, {})
         finish_one(study, 0.5)
         other.see(worker, "training", 0)
-        guard.guard(run)
+        watchdog.watch(run)
         assert not (run.database / "endpoint.json").exists()
         assert losses(run) == (0.5,)
     assert next(looks) == 4
     with database(run.config.database, run.database):
         open_study(run).discard()
-        guard.guard(run)
+        watchdog.watch(run)
         assert not (run.database / "endpoint.json").exists()
         assert losses(run) == (0.5,)
 
@@ -207,5 +207,5 @@ def test_the_guard_ends_a_database_when_no_study_needs_it(tmp_path: Path, monkey
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])
 def test_a_launcher_whose_record_is_damaged_is_taken_for_gone(content: str, tmp_path: Path) -> None:
     (tmp_path / "launcher.json").write_text(content)
-    assert not guard._launcher_lives(tmp_path / "launcher.json")
-    assert not guard._launcher_lives(tmp_path / "none.json")
+    assert not watchdog._launcher_lives(tmp_path / "launcher.json")
+    assert not watchdog._launcher_lives(tmp_path / "none.json")

@@ -21,9 +21,9 @@ from hpc_massmap.config import Database, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
-from hpc_massmap.tune import certificates, mongod, server
-from hpc_massmap.tune import database as databases
-from hpc_massmap.tune.database import DatabaseUnreachable, connect, database
+from hpc_massmap.tune.database import certificates, mongod, server
+from hpc_massmap.tune.database import connect as databases
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until

@@ -15,7 +15,7 @@ from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune.database import connect
+from hpc_massmap.tune.database.connect import connect
 from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.suggest import suggest
@@ -307,7 +307,7 @@ def test_sixteen_processes_at_once_issue_each_ticket_once(make: MakeStudy, mongo
     study = make(evaluations=160)
     folder = next(p for p in tmp_path_factory.getbasetemp().glob("mongo*") if (p / "endpoint.json").exists())
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hpc_massmap.tune.trials", "hpc_massmap.tune.database"])
+    context.set_forkserver_preload(["hpc_massmap.tune.trials", "hpc_massmap.tune.database.connect"])
     taken, together = context.Queue(), context.Barrier(16)
     workers = [context.Process(target=_take_all, args=(folder, study.key, together, taken)) for _ in range(16)]
     for worker in workers:

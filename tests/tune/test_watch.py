@@ -19,13 +19,13 @@ from rich.console import Console
 from hpc_massmap.config import Config, Database, IntegerRange, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.listing import to_json, to_jsonl, trials_as_csv, trials_as_text
-from hpc_massmap.tune.peek import Peek, read_database, study_of
-from hpc_massmap.tune.screen import BLOCKS, duration, screen, shown, sparkline
+from hpc_massmap.tune.monitor.listing import to_json, to_jsonl, trials_as_csv, trials_as_text
+from hpc_massmap.tune.monitor.reading import StudyReader, read_database, study_of
+from hpc_massmap.tune.monitor.screen import BLOCKS, duration, screen, shown, sparkline
+from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, Snapshot, snapshot
 from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.watch import DATABASE, Reading, Snapshot, snapshot
 from tests.tune import made_up
 from tests.tune.made_up import LEASE, NOW, Document, trial, worker
 
@@ -250,7 +250,7 @@ def test_without_a_database_its_export_is_shown_and_the_database_again_when_it_i
         {"name": "tuned", "runs": tmp_path, "simulations": [{"name": "s", "folder": Path("f"), "snapshots": [1]}]}
     )
     run = Run.open(config)
-    peek = Peek(run)
+    peek = StudyReader(run)
     with pytest.raises(InputError, match=r"neither a database that answers .* nor trials.jsonl; jobs"):
         peek.snapshot()
     with database(Database(), run.database):

@@ -11,7 +11,7 @@ from hpc_massmap.config import Pruning
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.best import best_of, with_best, write_best
-from hpc_massmap.tune.database import database
+from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.worker import open_study
 from tests.tune.crew import EPOCHS, TRIALS, calm_losses, losses, small_run, working
 
@@ -71,8 +71,8 @@ def test_a_trial_that_takes_its_process_down_is_given_up_and_the_worker_goes_on(
 
 
 def test_what_happens_to_one_rank_ends_the_trial_on_all(run: Run) -> None:
-    with working(run, ranks=2, train="tests.tune.faulty:on_one_rank_only") as team:
-        assert [rank.wait(200) for rank in team] == [0, 0]
+    with working(run, ranks=2, train="tests.tune.faulty:on_one_rank_only") as ranks_at_work:
+        assert [rank.wait(200) for rank in ranks_at_work] == [0, 0]
     trials = documents(run)
     assert [trial["state"] for trial in trials] == [3, 2, 2, 2]
     assert trials[0]["error"]["type"] == "ValueError"

@@ -13,8 +13,8 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune.screen import one_line, screen
-from hpc_massmap.tune.watch import Snapshot
+from hpc_massmap.tune.monitor.screen import one_line, screen
+from hpc_massmap.tune.monitor.snapshot import Snapshot
 
 REFRESH = 1.0  # seconds, and never so often that looking takes more than a tenth of the time
 PLAIN_SIZE = (120, 50)  # columns and lines where there is no terminal; COLUMNS and LINES say otherwise

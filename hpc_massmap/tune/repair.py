@@ -10,9 +10,9 @@ from pathlib import Path
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
-from hpc_massmap.tune.database import ensure, stop
+from hpc_massmap.tune.database.connect import ensure, stop
 from hpc_massmap.tune.export import export, read_export, restore
-from hpc_massmap.tune.peek import study_of
+from hpc_massmap.tune.monitor.reading import study_of
 from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.trials import Study
 

@@ -16,25 +16,25 @@ from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
-from hpc_massmap.tune.database import stop
+from hpc_massmap.tune.database.connect import stop
+from hpc_massmap.tune.database.server import published
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.peek import study_of
-from hpc_massmap.tune.server import published
+from hpc_massmap.tune.monitor.reading import study_of
 
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_ALONE = 24 * 3600.0  # for workers that wait in Slurm's queue, with a study that is not over
 OWNER = "launcher.json"
 
 
-def start_guard(run: Run, launcher: int) -> None:
+def start_watchdog(run: Run, launcher: int) -> None:
     """Guard the database of a run on behalf of a launcher, a process of this machine."""
     write_json(run.database / OWNER, {"pid": launcher, "started": _started(launcher)})
-    command = [sys.executable, "-m", "hpc_massmap.tune.guard", str(run.folder.resolve())]
-    with (run.database / "guard.log").open("a") as log:
+    command = [sys.executable, "-m", "hpc_massmap.tune.watchdog", str(run.folder.resolve())]
+    with (run.database / "watchdog.log").open("a") as log:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def guard(run: Run) -> None:
+def watch(run: Run) -> None:
     """Watch until the database is gone or has to go."""
     endpoint = published(run.database)
     alone = time.monotonic()
@@ -77,5 +77,5 @@ def _started(pid: object) -> str | None:
 
 if __name__ == "__main__":
     watched = Run(load_config(Path(sys.argv[1]) / "config.yaml"), Path(sys.argv[1]))
-    with suppress(Timeout), FileLock(watched.database / "guard.lock", timeout=2 * SECONDS_BETWEEN_LOOKS):
-        guard(watched)  # else another watches already, and knows the new launcher by its file
+    with suppress(Timeout), FileLock(watched.database / "watchdog.lock", timeout=2 * SECONDS_BETWEEN_LOOKS):
+        watch(watched)  # else another watches already, and knows the new launcher by its file

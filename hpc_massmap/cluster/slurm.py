@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
-from hpc_massmap.site import Site
 
 MARK = "hpc_massmap"  # the comment of our jobs
 NOT_LAUNCHED = "launch failed requeued held"  # why a job waits, in squeue's words

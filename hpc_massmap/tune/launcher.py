@@ -11,15 +11,15 @@ from hpc_massmap.config import Tune
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import Bar, say
 from hpc_massmap.tune.best import best_of
+from hpc_massmap.tune.connection import StudyConnection
 from hpc_massmap.tune.documents import Document
-from hpc_massmap.tune.fleet import Fleet
-from hpc_massmap.tune.line import Line
 from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.worker_jobs import WorkerJobs
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def supervise(line: Line, tune: Tune, fleet: Fleet, bar: Bar) -> None:
+def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, bar: Bar) -> None:
     """Keep `tune.workers` workers at work until every evaluation has ended.
 
     Raises
@@ -28,32 +28,32 @@ def supervise(line: Line, tune: Tune, fleet: Fleet, bar: Bar) -> None:
         If as many workers as there should be have died again and not one trial has ended meanwhile, or the workers
         stopped the study: something is wrong that more of the same will not mend.
     """
-    if fleet.jobs:
-        say(f"{len(fleet.jobs)} workers are still there")
-    if (missing := tune.workers - len(fleet.jobs)) > 0 and not line(Study.is_over):
-        fleet.add(missing)
+    if worker_jobs.jobs:
+        say(f"{len(worker_jobs.jobs)} workers are still there")
+    if (missing := tune.workers - len(worker_jobs.jobs)) > 0 and not connection(Study.is_over):
+        worker_jobs.add(missing)
     replacements, ended = tune.workers, 0
-    while not line(Study.is_over):
-        documents = _look(line, bar)
+    while not connection(Study.is_over):
+        documents = _look(connection, bar)
         if _ended(documents) > ended:
             replacements, ended = tune.workers, _ended(documents)
-        reasons = fleet.bury()
+        reasons = worker_jobs.forget_ended()
         for reason in reasons:
             say(f"a worker ended: {reason}")
-        if (missing := tune.workers - len(fleet.jobs)) > 0:
+        if (missing := tune.workers - len(worker_jobs.jobs)) > 0:
             if missing > replacements:
                 raise InputError(f"too many workers end; {reasons[-1] if reasons else 'see their logs'}")
             replacements -= missing
-            fleet.add(missing)
+            worker_jobs.add(missing)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    _look(line, bar)
-    fleet.dismiss()
-    if why := line(Study.stopped):
+    _look(connection, bar)
+    worker_jobs.dismiss()
+    if why := connection(Study.stopped):
         raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
 
 
-def _look(line: Line, bar: Bar) -> list[Document]:
-    documents = line(lambda study: study.documents("worker"))
+def _look(connection: StudyConnection, bar: Bar) -> list[Document]:
+    documents = connection(lambda study: study.documents("worker"))
     bar.update(_ended(documents), _note(documents))
     return documents
 

@@ -12,10 +12,10 @@ from typing import Any
 import submitit
 from submitit.helpers import DelayedSubmission
 
-from hpc_massmap import slurm
+from hpc_massmap.cluster import slurm
+from hpc_massmap.cluster.executor import executor_of, own_job_forgotten, prepare_rank
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
-from hpc_massmap.executor import executor_of, own_job_forgotten, prepare_rank
-from hpc_massmap.site import Site
 
 SIZE_OF_A_RESULT = 16_384  # bytes on a disk that a job needs at least to say how it ended
 SECONDS_TO_END = 60.0  # for a job that was cancelled

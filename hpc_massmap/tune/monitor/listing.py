@@ -9,8 +9,8 @@ from typing import Any
 
 from hpc_massmap.tune.best import PARAMETERS
 from hpc_massmap.tune.documents import Document
-from hpc_massmap.tune.screen import duration, shown
-from hpc_massmap.tune.watch import Snapshot, TrialNow
+from hpc_massmap.tune.monitor.screen import duration, shown
+from hpc_massmap.tune.monitor.snapshot import Snapshot, TrialNow
 
 COLUMNS = ("trial", "state", "loss", *PARAMETERS, "epochs", "attempts", "seconds", "ended", "worker", "error")
 LONGEST_CELL = 100

@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LOOKS = 0.1
 Message = dict[str, Any]
 
 
-class Team:
+class RankStore:
     """The ranks of this worker; of one rank it needs no store."""
 
     def __init__(self) -> None:

@@ -26,8 +26,17 @@ from pymongo.errors import PyMongoError
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import read_json, write_json, write_text
-from hpc_massmap.tune.certificates import AUTHORITY, issue
-from hpc_massmap.tune.mongod import START_SECONDS, end, free_port, last_words, launch, pid_of, terminate, wait_for_port
+from hpc_massmap.tune.database.certificates import AUTHORITY, issue
+from hpc_massmap.tune.database.mongod import (
+    START_SECONDS,
+    end,
+    free_port,
+    last_words,
+    launch,
+    pid_of,
+    terminate,
+    wait_for_port,
+)
 
 NAME = "massmap"
 USER = "massmap"

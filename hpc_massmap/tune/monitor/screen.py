@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpc_massmap.tune.watch import DATABASE, Snapshot, TrialNow, WorkerNow
+from hpc_massmap.tune.monitor.snapshot import DATABASE, Snapshot, TrialNow, WorkerNow
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LONGEST_BAR = 60

@@ -12,10 +12,10 @@ from pymongo.errors import PyMongoError
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database import DatabaseUnreachable, connect, is_transient
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, is_transient
 from hpc_massmap.tune.documents import Document, fault_of
+from hpc_massmap.tune.monitor.snapshot import DATABASE, RECENT, Reading, Snapshot, date_of, last_ended, snapshot
 from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.watch import DATABASE, RECENT, Reading, Snapshot, date_of, last_ended, snapshot
 
 PATIENCE = 2.0  # seconds for a server to answer
 ARRAYS = ("result.history", "result.seconds")
@@ -40,7 +40,7 @@ def study_of(run: Run, patience: float = PATIENCE) -> Study:
     return Study(connect(run.config.database, run.database, patience), run.config.name, tune.lease, tune.attempts)
 
 
-class Peek:
+class StudyReader:
     """Looks at one run, again and again; stays connected in between."""
 
     def __init__(self, run: Run) -> None:

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpc_massmap.cli import EXIT_TERMINATED
-from hpc_massmap.errors import InputError
+from hpc_massmap.cluster.slurm import requeue
+from hpc_massmap.errors import EXIT_TERMINATED, InputError
 from hpc_massmap.progress import say
-from hpc_massmap.slurm import requeue
 
 EXIT_HANDED_OVER = 0
 

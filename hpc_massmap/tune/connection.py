@@ -1,4 +1,4 @@
-"""A worker's line to the database: what it asks is asked again until the server answers, or patience ends.
+"""A connection to a study that outlives its server: what it asks is asked again until there is an answer, or no time.
 
 A server that moved to another node is found by its endpoint, which is read anew each time.
 """
@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from hpc_massmap.tune.database import DatabaseUnreachable, is_transient
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, is_transient
 from hpc_massmap.tune.trials import Study
 
 Answer = TypeVar("Answer")
 PAUSES = (0.2, 1.0)  # seconds between questions to a silent server: the first, the longest
 
 
-class Silent(DatabaseUnreachable):
+class DatabaseSilent(DatabaseUnreachable):
     """The database did not answer for as long as we were willing to wait."""
 
 
-class Line:
+class StudyConnection:
     """Calls verbs of a study.
 
     Parameters
@@ -40,7 +40,7 @@ class Line:
 
         Raises
         ------
-        Silent
+        DatabaseSilent
             If there is none in time.
         """
         start, pause = time.monotonic(), PAUSES[0]
@@ -54,7 +54,9 @@ class Line:
                     raise
                 waited = time.monotonic() - start
                 if self._hurry() or waited > self._patience:
-                    raise Silent(f"the database has not answered for {waited:.0f} s ({_short(error)})") from None
+                    raise DatabaseSilent(
+                        f"the database has not answered for {waited:.0f} s ({_short(error)})"
+                    ) from None
                 if pause == PAUSES[0]:
                     print(f"the database does not answer ({_short(error)}); waiting for it", flush=True)
                 self._study = None

@@ -16,9 +16,9 @@ import submitit
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
+from hpc_massmap.cluster.site import Site
+from hpc_massmap.cluster.slurm import MARK
 from hpc_massmap.errors import InputError
-from hpc_massmap.site import Site
-from hpc_massmap.slurm import MARK
 from hpc_massmap.storage import write_text
 
 LOCAL_MINUTES = 60 * 24 * 365  # submitit gives a local job two minutes by default

@@ -19,9 +19,9 @@ from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailu
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError, first_line
 from hpc_massmap.progress import say
-from hpc_massmap.tune.certificates import AUTHORITY
-from hpc_massmap.tune.mongod import START_SECONDS, terminate
-from hpc_massmap.tune.server import NAME, Endpoint, login, publish, published, start, stop
+from hpc_massmap.tune.database.certificates import AUTHORITY
+from hpc_massmap.tune.database.mongod import START_SECONDS, terminate
+from hpc_massmap.tune.database.server import NAME, Endpoint, login, publish, published, start, stop
 
 LOCK_SECONDS = 2 * START_SECONDS
 SECONDS_TO_REFUSE = 1.0

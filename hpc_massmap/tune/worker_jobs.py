@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_massmap.launch import Job, cancel, dismiss, ended, failure
+from hpc_massmap.cluster.submit import Job, cancel, dismiss, ended, failure
 from hpc_massmap.storage import read_json, write_json
 
 SECONDS_TO_LEAVE = 60.0
 
 
-class Fleet:
+class WorkerJobs:
     """The jobs that were submitted and have not ended.
 
     Parameters
@@ -31,7 +31,7 @@ class Fleet:
         self.jobs += self._submit(workers)
         self._write()
 
-    def bury(self) -> list[str]:
+    def forget_ended(self) -> list[str]:
         """Forget the jobs that have ended; why they did, a line each."""
         over = [job for job in self.jobs if ended(job)]
         if not over:

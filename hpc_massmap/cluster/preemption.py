@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from hpc_massmap.slurm import seconds_of
+from hpc_massmap.cluster.slurm import seconds_of
 
 COME_BACK, LEAVE = signal.SIGUSR2, signal.SIGTERM
 MARGIN = 20.0  # seconds to put things in order before Slurm kills

@@ -1,0 +1,1 @@
+"""A study seen from outside: read, summed up, shown."""

@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import hpc_massmap  # noqa: E402
-from hpc_massmap import config, site  # noqa: E402
+from hpc_massmap import config  # noqa: E402
+from hpc_massmap.cluster import site  # noqa: E402
 
 project = "hpc_massmap"
 author = "The hpc_massmap authors"

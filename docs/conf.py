@@ -57,7 +57,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
-STAGES = ["sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
+STAGES = ["cluster", "sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
 
 
 def write_reference(app: Sphinx) -> None:
@@ -69,10 +69,12 @@ def write_reference(app: Sphinx) -> None:
     for name in names:
         package = "hpc_massmap" if name == "shared" else f"hpc_massmap.{name}"
         path = Path(hpc_massmap.__file__).parent / package.partition(".")[2]
-        modules = [found.name for found in pkgutil.iter_modules([str(path)]) if not found.ispkg]
+        walk = pkgutil.iter_modules if name == "shared" else pkgutil.walk_packages
+        found = [module.name for module in walk([str(path)], f"{package}.") if not module.ispkg]
         opening = "What all stages share." if name == "shared" else importlib.import_module(package).__doc__
         pages[name] = f"{_titled(name, '=')}{opening}\n\n" + "".join(
-            f"{_titled(module, '-')}.. automodule:: {package}.{module}\n   :members:\n\n" for module in modules
+            f"{_titled(module.removeprefix(f'{package}.'), '-')}.. automodule:: {module}\n   :members:\n\n"
+            for module in found
         )
     for name, text in pages.items():
         page = folder / f"{name}.rst"

@@ -1,10 +1,15 @@
-"""HDF5 files that are either whole or not there, also on a disk that is full.
+"""HDF5 files: whole or not there as they are written, told in one line as they are read.
 
 The HDF5 library brings the whole process down when a write fails, so it is not told: what the disk does not take is
 thrown away, and so is the file in the end, with the error that the disk gave first.
+
+Files that are only read are not locked, since many NFS and Lustre mounts know no locks. What HDF5 would make up, the
+fill values in place of data that are nowhere, is refused.
 """
 
 import io
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 
 import h5py
 
+from hpc_massmap.errors import InputError, first_line
 from hpc_massmap.storage import replacing
 
 
@@ -28,6 +34,95 @@ def new_hdf5(target: Path, **how: Any) -> Iterator[h5py.File]:
             yield file
         if raw.error is not None:
             raise raw.error
+
+
+def check_sources(dataset: h5py.Dataset) -> None:
+    """Refuse a dataset with values that are in no file, which HDF5 reads as zeros or another fill value.
+
+    They are those of a virtual dataset or of external storage whose files are gone or cut off, those that a virtual
+    dataset takes from nowhere, and those that were never written.
+
+    Raises
+    ------
+    InputError
+        One line that names the dataset and the file that is gone.
+    """
+    name = f"{dataset.file.filename}: {dataset.name}"
+    if dataset.is_virtual:  # also an empty one: without an end, it is as long as its sources that are there
+        _check_virtual(name, dataset)
+    elif dataset.external:
+        _check_external(name, dataset)
+    elif dataset.size and dataset.id.get_space_status() != h5py.h5d.SPACE_STATUS_ALLOCATED:
+        raise InputError(f"{name} was not written to its end, and HDF5 would read zeros; make the file again")
+
+
+def _check_virtual(name: str, dataset: h5py.Dataset) -> None:
+    mapped, main = 0, Path(dataset.file.filename)
+    prefix = os.environ.get("HDF5_VDS_PREFIX", "")
+    for source in dataset.virtual_sources():
+        try:
+            mapped += source.vspace.get_select_npoints()
+        except RuntimeError:  # without an end: as much as there is
+            mapped = dataset.size
+        if source.file_name == ".":
+            _check_source(name, dataset.file, source)
+            continue
+        if re.search(r"%\d*b", source.file_name + source.dset_name):
+            raise InputError(f"{name} takes values from numbered files, which may lack one; make it one file")
+        path = _found(source.file_name.replace("%%", "%"), prefix, main)
+        if path is None:
+            raise InputError(f"{name} takes values from {source.file_name}, which is not there; put it back")
+        try:
+            file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            reason = first_line(error)
+            raise InputError(f"{name} takes values from {path}, which is not readable HDF5 ({reason})") from None
+        with file:
+            _check_source(name, file, source)
+    if mapped < dataset.size:
+        raise InputError(f"{name} has {dataset.size - mapped} values of no file, where HDF5 would read zeros")
+
+
+def _check_source(name: str, file: h5py.File, source: Any) -> None:
+    found = file.get(source.dset_name)
+    if not isinstance(found, h5py.Dataset) or not _reaches(found, source):
+        raise InputError(
+            f"{name} takes values from {file.filename}, which lacks {source.dset_name}; put back the right one"
+        )
+    check_sources(found)
+
+
+def _reaches(found: h5py.Dataset, source: Any) -> bool:
+    """Whether a dataset is as large as what is taken from it."""
+    try:
+        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+            return bool(found.size >= source.vspace.get_select_npoints())
+        last = source.src_space.get_select_bounds()[1]
+    except RuntimeError:  # without an end
+        return True
+    return len(last) == found.ndim and all(n < size for n, size in zip(last, found.shape, strict=True))
+
+
+def _check_external(name: str, dataset: h5py.Dataset) -> None:
+    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
+    folder = prefix.replace("${ORIGIN}", str(Path(dataset.file.filename).parent))
+    left = dataset.nbytes
+    for file_name, start, size in dataset.external:
+        path, here = Path(folder, file_name), min(size, left)
+        if not path.is_file() or path.stat().st_size < start + here:
+            raise InputError(f"{name} takes values from {path}, which is not there or cut off; put it back")
+        left -= here
+
+
+def _found(name: str, prefix: str, main: Path) -> Path | None:
+    """The file that HDF5 takes for a source of `main`: it looks in these places, in this order."""
+    folders = [Path(prefix.replace("${ORIGIN}", str(main.parent)))] if prefix else []
+    places = [
+        folder / Path(name).name if name.startswith("/") else folder / name
+        for folder in (*folders, main.parent, Path(), main.resolve().parent)
+    ]
+    candidates = [Path(name), *places] if name.startswith("/") else places
+    return next((path for path in candidates if path.is_file()), None)
 
 
 class _Uncomplaining(io.FileIO):

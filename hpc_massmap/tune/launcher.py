@@ -1,22 +1,165 @@
-"""What the launcher does while workers work: show how far they are, replace those that die, know when it is over.
+"""The launcher of a study: starts its database and workers, replaces workers that die, and writes the best at the end.
 
-Nothing depends on it: workers go on without a launcher, and one that is started again takes up the same jobs.
+Nothing depends on it while workers work: they go on without a launcher, and one that is started again takes up the
+same jobs.
 """
 
+import os
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING
 
-from hpc_massmap.config import Tune
+from hpc_massmap.cluster.requeue import handing_over
+from hpc_massmap.cluster.site import Site
+from hpc_massmap.cluster.submit import check_site, ranks_of, reattach, submit
+from hpc_massmap.config import Config, Tune
+from hpc_massmap.dataset.mapfile import describe as describe_maps
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.progress import Bar, say
-from hpc_massmap.tune.best import best_of
+from hpc_massmap.progress import Bar, progress, say
+from hpc_massmap.run import Run, Step
+from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.train.loop import settings_of
+from hpc_massmap.train.recipe import check_shares
+from hpc_massmap.tune.best import best_of, write_best
 from hpc_massmap.tune.connection import StudyConnection
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
+from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.watchdog import start_watchdog
+from hpc_massmap.tune.worker import Worker, open_study
 from hpc_massmap.tune.worker_jobs import WorkerJobs
 
 SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a study is made of, checked before anything is spent."""
+
+    run: Run
+    settings: dict[str, Any]  # all that the losses of its trials depend on
+    step: Step
+    site: Site | None
+    ranks: int
+    maps: str  # described for people
+    jobs: str  # what would be submitted
+
+    @property
+    def name(self) -> str:
+        return f"tune_{self.run.config.name}"
+
+    @property
+    def logs(self) -> Path:
+        return self.run.logs / "tune"
+
+    def worker_jobs(self) -> WorkerJobs:
+        """The jobs of workers that are there, from this launcher's or an earlier one's submissions."""
+        worker = Worker(self.run, self.site.signal_seconds if self.site else 0)
+        return WorkerJobs(
+            self.logs / "workers.json",
+            lambda n: submit(worker, name=self.name, logs=self.logs, copies=n, ranks=self.ranks, site=self.site),
+            lambda names: reattach(names, self.logs, self.ranks, self.site),
+        )
+
+
+def launch_study(config: Config, site: Site | None, force: bool = False, dry_run: bool = False) -> None:
+    """Have every trial of a study done, and write `best.yaml`; nothing if that has been done.
+
+    Parameters
+    ----------
+    site : where workers are submitted to; None: they are processes of this machine
+    force : discard what there is of the study
+    dry_run : only check, and print what would be submitted
+
+    Raises
+    ------
+    InputError
+        If maps, site or database cannot be used, the trials there are of other settings, or the study stopped.
+    """
+    plan = _plan(config, site)
+    if dry_run:
+        print(plan.jobs)
+        return
+    run = Run.open(config)
+    worker_jobs = plan.worker_jobs()
+    if force:
+        worker_jobs.cancel()
+        if config.database.folder is None:
+            stop(run.database)
+    if plan.step.is_finished(force):
+        return
+    settings = plan.settings
+    if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
+        raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
+    say(plan.maps)
+    with handing_over(), database(config.database, run.database):
+        connection = _connection(run)
+        if force:
+            connection(Study.discard)
+        _prepare_study(run, connection, settings)
+        with progress(f"tuning {config.name}", config.tune.evaluations, "trials") as bar:
+            supervise(connection, config.tune, worker_jobs, bar)
+        connection(lambda study: export(study, run.trials_export))
+        write_best(run.best, connection(Study.documents), config)
+    plan.step.finish()
+
+
+def _plan(config: Config, site: Site | None) -> _Plan:
+    if config.tuned_by is not None:
+        raise InputError(f"tuned_by = {config.tuned_by}: this model takes that study's best; there is nothing to tune")
+    run = Run(config, config.runs / config.name)
+    maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
+    rows = split_maps(maps, config.split)
+    settings = {
+        **settings_of(config),
+        **config.part("space"),
+        "trial": config.tune.model_dump(mode="json", include={"startup", "epochs", "maps_per_epoch", "pruning"}),
+    }
+    step = run.step(
+        "tune",
+        {**settings, "evaluations": config.tune.evaluations},
+        {"maps": maps.digest},
+        [run.best, run.trials_export, run.trials, *([] if config.database.folder else [run.database])],
+    )
+    ranks = ranks_of(site, config.tune.ranks)
+    check_shares(config.train, len(rows.train), ranks)
+    jobs = check_site(f"tune_{config.name}", run.logs / "tune", config.tune.workers, ranks, site)
+    return _Plan(run, {**settings, "maps": maps.digest}, step, site, ranks, describe_maps(maps), jobs)
+
+
+def _connection(run: Run) -> StudyConnection:
+    """A connection that starts the server anew when it has gone.
+
+    A server that runs share may end with the launcher that started it, at any moment; then it is ours to start.
+    """
+    config = run.config.database
+    if config.kind != "external":
+        start_watchdog(run, os.getpid())
+
+    def reopen() -> Study:
+        try:
+            if ensure(config, run.database):
+                start_watchdog(run, os.getpid())
+        except InputError as error:  # its data may still be held by one that is about to end
+            raise DatabaseUnreachable(str(error)) from None
+        return open_study(run)
+
+    return StudyConnection(reopen, run.config.tune.wait)
+
+
+def _prepare_study(run: Run, connection: StudyConnection, settings: dict[str, Any]) -> None:
+    """Have a study that workers can join: from its creation on they take what is left."""
+    connection(lambda study: study.refuse_others(settings))
+    write_json(run.study, settings)
+    if restored := connection(lambda study: restore(study, read_export(run.trials_export))):
+        say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
+    connection(lambda study: study.create(run.config.tune.evaluations, settings))
 
 
 def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, bar: Bar) -> None:

@@ -97,7 +97,7 @@ def test_a_shared_server_may_end_at_any_moment(moment: str, tmp_path: Path, monk
         connection(lambda study: finish_one(study, 0.5))
         leave("it ends")
 
-    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: leave("it begins"))
+    monkeypatch.setattr(launcher, "start_watchdog", lambda *_: leave("it begins"))
     monkeypatch.setattr(launcher, "supervise", finish)
     tune.main([str(tmp_path / "c.yaml"), f"database.folder={shared}"])
     assert not moments
@@ -122,14 +122,14 @@ def test_a_new_database_gets_its_trials_back_before_workers_take_any(
             join_study(run)  # as a worker does
         return restore(study, documents)
 
-    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: None)
+    monkeypatch.setattr(launcher, "start_watchdog", lambda *_: None)
     monkeypatch.setattr(launcher, "supervise", finish)
     with pytest.raises(InputError, match="its time is up"):
         tune.main([config])
     with database(run.config.database, run.database):
         export(open_study(run), run.trials_export)
     shutil.rmtree(run.database)
-    monkeypatch.setattr("hpc_massmap.tune.export.restore", restore_while_a_worker_looks)
+    monkeypatch.setattr("hpc_massmap.tune.launcher.restore", restore_while_a_worker_looks)
     with pytest.raises(InputError, match="its trials have other settings"):
         tune.main([config, "train.epochs=3"])  # by mistake: the database does not take these for the study's own
     tune.main([config])
@@ -147,7 +147,7 @@ def test_force_ends_the_workers_that_know_the_old_settings(tmp_path: Path, monke
         met.append(len(worker_jobs.jobs))
         connection(lambda study: finish_one(study, 0.5))
 
-    monkeypatch.setattr(watchdog, "start_watchdog", lambda *_: None)
+    monkeypatch.setattr(launcher, "start_watchdog", lambda *_: None)
     monkeypatch.setattr(launcher, "supervise", finish)
     try:
         tune.main([str(tmp_path / "c.yaml"), "--force", "train.epochs=2"])

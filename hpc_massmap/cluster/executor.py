@@ -7,8 +7,6 @@ which runs outside, passes it on.
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +96,6 @@ def prepare_rank() -> None:
     submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     if job.num_nodes == 1:  # a host name need not resolve on the machine that bears it
         os.environ["MASTER_ADDR"] = "127.0.0.1"
-
-
-@contextmanager
-def own_job_forgotten() -> Iterator[None]:
-    """Within, a launcher that is a Slurm job itself submits as if it were none: its own limits would be inherited."""
-    own = {name: value for name, value in os.environ.items() if name.startswith("SLURM_") and name != "SLURM_CONF"}
-    for name in own:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(own)
 
 
 def _local_gpus() -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from hpc_massmap.cluster.environment import environment
 from hpc_massmap.cluster.slurm import seconds_of
 
 COME_BACK, LEAVE = signal.SIGUSR2, signal.SIGTERM
@@ -61,8 +62,10 @@ def _end_of_job() -> float | None:
         return time.monotonic() + float(given) - time.time()
     try:
         command = ["squeue", "--noheader", f"--jobs={job}", "--format=%L"]
-        left = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        told = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    seconds = seconds_of(left)
+    seconds = seconds_of(told)
     return None if seconds is None else time.monotonic() + seconds

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from hpc_massmap.cluster.environment import environment
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
@@ -65,9 +66,12 @@ def check_site(site: Site, tasks: int, script: str) -> None:
 
 
 def _partitions() -> dict[str, dict[str, str]]:
-    rows = [row.split() for row in _answer("scontrol", "show", "partition", "--oneliner").splitlines()]
-    fields = [dict(word.partition("=")[::2] for word in row) for row in rows]
+    fields = map(_fields, _answer("scontrol", "show", "partition", "--oneliner").splitlines())
     return {partition["PartitionName"]: partition for partition in fields if "PartitionName" in partition}
+
+
+def _fields(row: str) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in row.split())
 
 
 def _check_nodes(site: Site, tasks: int, partition: str) -> bool:
@@ -149,6 +153,32 @@ def expect(jobs: list[str]) -> None:
     _seen = _seen[0], (_seen[1] or set()) | set(jobs)
 
 
+def fields_of(job: str) -> dict[str, str]:
+    """What the controller knows of a job, by its own names; empty of one that ended long ago."""
+    try:
+        return _fields(_answer("scontrol", "show", "job", "--oneliner", job).partition("\n")[0])
+    except InputError:
+        return {}
+
+
+def end_of(job: str) -> str | None:
+    """How a job ended in Slurm's words, as "TIMEOUT, exit code 0:15 (TimeLimit)"; None if nobody knows.
+
+    The controller forgets jobs after some minutes, accounting is late by some seconds and not on every cluster.
+    """
+    known = fields_of(job)
+    state, code, why = known.get("JobState"), known.get("ExitCode", "?"), known.get("Reason", "None")
+    if state is None:
+        try:
+            rows = _answer("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,Reason").splitlines()
+        except InputError:
+            return None
+        state, code, why = [*(rows or ["||"])[-1].split("|"), "", ""][:3]
+    if not state:
+        return None
+    return f"{state}, exit code {code}{'' if why in ('', 'None') else f' ({why})'}"
+
+
 def cancel(jobs: list[str], waiting_only: bool = False) -> None:
     """End jobs, or only those that have not started."""
     if jobs:
@@ -202,7 +232,9 @@ def _ask(*command: str, script: str = "") -> "subprocess.CompletedProcess[str]":
 
     def attempt() -> "subprocess.CompletedProcess[str]":
         try:
-            done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+            done = subprocess.run(
+                command, env=environment(), input=script, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            )
         except subprocess.TimeoutExpired:
             raise InputError(f"{command[0]}: {AWAY[0]} in {TIMEOUT:.0f} s") from None
         if done.returncode and any(words in done.stderr for words in AWAY):

@@ -13,9 +13,11 @@ import submitit
 from submitit.helpers import DelayedSubmission
 
 from hpc_massmap.cluster import slurm
-from hpc_massmap.cluster.executor import executor_of, own_job_forgotten, prepare_rank
+from hpc_massmap.cluster.environment import scheduler_forgotten, unheeded
+from hpc_massmap.cluster.executor import executor_of, prepare_rank
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
 
 SIZE_OF_A_RESULT = 16_384  # bytes on a disk that a job needs at least to say how it ended
 SECONDS_TO_END = 60.0  # for a job that was cancelled
@@ -65,7 +67,7 @@ def submit(
         return attempt()
     slurm.require()
     try:
-        with own_job_forgotten():
+        with scheduler_forgotten():
             jobs = slurm.patiently(attempt, submitit.core.utils.FailedJobError)
     except submitit.core.utils.FailedJobError as error:
         raise InputError(f"Slurm refused the job: {slurm.reason(str(error))}; check the site file") from None
@@ -95,6 +97,8 @@ def check_site(name: str, logs: Path, copies: int, ranks: int, site: Site | None
     slurm.require()
     if site.container and not site.container.exists():
         raise InputError(f"site: container = {site.container}: no such image; `apptainer build` makes one")
+    if line := unheeded():
+        say(line)
     text = script(name, logs, copies, ranks, site)
     slurm.check_site(site, ranks // site.nodes, text)
     return text
@@ -170,7 +174,9 @@ def failure(job: Job) -> str | None:
     told = f"its log is {silent}" if silent.exists() else "it never started"
     if shutil.disk_usage(job.paths.folder).free < SIZE_OF_A_RESULT:
         return f"job {job.job_id}: no space left on the disk of {job.paths.folder}; free some and run again"
-    return f"job {job.job_id}: ended without a result: killed or cancelled; {told}"
+    said = slurm.end_of(job.job_id) if isinstance(job, submitit.SlurmJob) else None
+    how = f"Slurm says {said}" if said else "killed or cancelled"
+    return f"job {job.job_id}: ended without a result: {how}; {told}"
 
 
 def _last_line_of_trace(error: str) -> str:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from hpc_massmap.cluster import slurm
-from hpc_massmap.cluster.executor import own_job_forgotten
+from hpc_massmap.cluster.environment import environment
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.stages import Stage
 from hpc_massmap.storage import read_json, write_json
@@ -64,8 +64,7 @@ def _sbatch(stage: Stage, needs: list[str], how: str, folder: Path, site: Path, 
     if needs:
         command += [f"--dependency={how}:{':'.join(needs)}", "--kill-on-invalid-dep=yes"]
     command += [f"--{option}" for name in (script, stage.name) for option in asks.get(name, [])]
-    with own_job_forgotten():
-        done = subprocess.run([*command, *stage.script], capture_output=True, text=True)
+    done = subprocess.run([*command, *stage.script], env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{stage.name}: sbatch: {slurm.reason(done.stderr)}")
     return done.stdout.strip().partition(";")[0]

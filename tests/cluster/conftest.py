@@ -1,7 +1,6 @@
-"""One cluster for all tests of this folder, which therefore run in one process."""
+"""One cluster for all tests that need one, which therefore run in one process."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.cluster.cluster import Cluster, missing
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if "slurm" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.xdist_group("cluster"))
 

@@ -45,6 +45,8 @@ def processes_of(folder: Path) -> list[str]:
     return [line for line in lines if str(folder) in line]
 
 
+@pytest.mark.cluster
+@pytest.mark.xdist_group("cluster")
 def test_nothing_is_left_of_a_cluster_that_stopped(tmp_path: Path) -> None:
     if missing():
         pytest.skip(f"no virtual Slurm cluster: this machine lacks {', '.join(missing())}")

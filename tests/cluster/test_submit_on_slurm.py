@@ -80,7 +80,7 @@ def test_a_mistake_in_a_site_is_told_in_one_line_before_anything_else(slurm: Clu
     [
         (
             {"partition": "nowhere"},
-            r"partition = nowhere: no such partition; this cluster has batch, low, urgent, long, short",
+            r"partition = nowhere: no such partition; this cluster has batch, low, lost, urgent, long, short",
         ),
         ({"partition": "short", "minutes": 3}, r"minutes = 3: partition short allows 2"),
         ({"nodes": 9}, r"nodes = 9: partition low has 4"),
@@ -125,7 +125,9 @@ def test_ends_are_told_from_requeues_by_any_launcher(here: Cluster, tmp_path: Pa
     assert submit.failure(again_long) is None
     here.run("scancel", long.job_id)
     wait_until(lambda: submit.ended(again_long), "the cancelled job to end", 60)
-    assert "ended without a result: killed or cancelled; its log is" in str(submit.failure(again_long))
+    why = submit.failure(again_long) or ""
+    assert why.startswith(f"job {long.job_id}: ended without a result: Slurm says CANCELLED, exit code 0:")
+    assert why.endswith(f"; its log is {long.paths.stderr}")
 
 
 def test_a_job_that_could_not_be_launched_is_released(mended: Cluster, here: Cluster, tmp_path: Path) -> None:
@@ -164,19 +166,47 @@ def test_nodes_that_are_drained_are_waited_for(here: Cluster, tmp_path: Path) ->
         (job,) = submit.submit(time.sleep, 300, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
         assert not submit.ended(job)
         submit.cancel([job])
-        assert submit.failure(job) == f"job {job.job_id}: ended without a result: killed or cancelled; it never started"
+        why = submit.failure(job) or ""
+        assert why.startswith(f"job {job.job_id}: ended without a result: Slurm says CANCELLED, exit code 0:0")
+        assert why.endswith("; it never started")
     finally:
         here.run("scontrol", "update", nodes, "state=resume")
 
 
-def test_the_limits_of_a_launcher_s_own_job_are_not_its_jobs(
-    here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+OVERRULING = {
+    "SLURM_MEM_PER_CPU": "100",  # srun takes no job that has this besides --mem
+    "SLURM_CPU_BIND": "mask_cpu:0x100",
+    "SBATCH_PARTITION": "urgent",
+    "SBATCH_TIMELIMIT": "1",
+    "SBATCH_MEM_PER_NODE": "100M",
+    "SBATCH_QOS": "none",
+    "SBATCH_NO_REQUEUE": "1",
+    "SBATCH_EXPORT": "NONE",
+    "SBATCH_ARRAY_INX": "0-1",
+    "SBATCH_GET_USER_ENV": "1",
+    "SRUN_CPUS_PER_TASK": "3",
+    "SQUEUE_STATES": "COMPLETED",
+}
+
+
+def test_the_shell_does_not_overrule_the_site(
+    here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")  # srun takes no job that has this besides --mem
-    monkeypatch.setenv("SLURM_CPU_BIND", "mask_cpu:0x100")
-    (job,) = submit.submit(time.sleep, 0, name="x", logs=tmp_path, copies=1, ranks=1, site=SMALL)
-    wait_until(lambda: submit.ended(job), "the job to end", 60)
-    assert submit.failure(job) is None
+    jobs = []
+    for name, value in OVERRULING.items():  # each alone: together they might cancel out
+        with monkeypatch.context() as shell:
+            shell.setenv(name, value)
+            shell.setenv("KEPT", "yes")
+            jobs += submit.submit(os.getenv, "KEPT", name="x", logs=tmp_path / name, copies=1, ranks=1, site=SMALL)
+            assert not submit.ended(jobs[-1])
+            asked = here.run("scontrol", "show", "job", "--oneliner", jobs[-1].job_id)
+            for field in ("Partition=low", "TimeLimit=00:02:00", "MinMemoryNode=512M", "Requeue=1", "QOS=normal"):
+                assert f" {field} " in asked, name
+            submit.check_site("x", tmp_path, 1, 1, SMALL)
+            assert (f"# {name} of this shell: not heeded" in capsys.readouterr().out) != name.startswith("SQUEUE")
+    wait_until(lambda: all(map(submit.ended, jobs)), "the jobs to end", 120, every=1)
+    assert [submit.failure(job) for job in jobs] == [None] * len(jobs)
+    assert [job.result() for job in jobs] == ["yes"] * len(jobs)
 
 
 APPTAINER = """#!/bin/bash

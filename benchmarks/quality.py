@@ -21,10 +21,10 @@ from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.metrics.profiles import enclosed_mass
+from hpc_massmap.train.learner import autocast
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.ranks import CPU, Ranks
 from hpc_massmap.train.trained import TrainedModel, load_model
-from hpc_massmap.train.trainer import autocast
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "recipe": {},

@@ -63,8 +63,8 @@ def best_loss(values: dict[str, Any], seed: int, name: str, ranks: Ranks) -> flo
     normalisation = fit_normalisation(maps, rows.train, [*config.model.views, *config.model.targets], "linear")
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     if name == "plain":
-        trainer.model.__class__ = PlainUNet
-        trainer.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        trainer.learner.model.__class__ = PlainUNet
+        trainer.learner.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return min(trainer.epoch(epoch, lambda *_: None).validation_loss for epoch in range(config.train.epochs))
 
 

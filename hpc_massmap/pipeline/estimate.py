@@ -16,12 +16,10 @@ from hpc_massmap.arrays import PIXELS
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import Config, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
-from hpc_massmap.dataset.normalisation import Normalisation
-from hpc_massmap.model.unet import UNet
+from hpc_massmap.model.build import build_model
 from hpc_massmap.run import Run
-from hpc_massmap.train.losses import loss_of
-from hpc_massmap.train.recipe import optimiser_of
-from hpc_massmap.train.trainer import autocast
+from hpc_massmap.train.ranks import Ranks
+from hpc_massmap.train.rehearsal import rehearsed_step
 
 DRAWS, STEPS = 3, 2  # networks of each model, and steps of each
 HALOS = 2518 + 2523  # of the paper's two samples (section 2.1), where there are no maps yet
@@ -104,9 +102,8 @@ def measure(config: Config, device: torch.device | None) -> Rate:
             for name, bounds in (("filters", space.filters), ("kernel", space.kernel), ("layers", space.layers))
         }
         one = config.with_values("model", **drawn)
-        network = UNet(one.model)
-        seconds.append(_seconds_per_map(network, one, device) if device else paper_seconds_per_map())
-        weights.append(sum(weight.numel() for weight in network.parameters()))
+        seconds.append(_seconds_per_map(one, device) if device else paper_seconds_per_map())
+        weights.append(sum(weight.numel() for weight in build_model(one.model).parameters()))
     return Rate(float(np.mean(seconds)), float(np.mean(weights)))
 
 
@@ -115,24 +112,14 @@ def paper_seconds_per_map() -> float:
     return PAPER_EPOCH / (Split().train * HALOS * LINES_OF_SIGHT)
 
 
-def _seconds_per_map(network: UNet, config: Config, device: torch.device) -> float:
-    model, train = config.model, config.train
+def _seconds_per_map(config: Config, device: torch.device) -> float:
+    train = config.train
     torch.set_num_threads(train.threads)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = optimiser_of(train, network.parameters())
-    ones = dict.fromkeys(model.targets, 1.0)
-    loss_between = loss_of(train, Normalisation("linear", ones, ones, ones), model.targets)
-    views = torch.randn(train.batch_size, len(model.views), PIXELS, PIXELS, device=device)
-    targets = torch.randn(train.batch_size, len(model.targets), PIXELS, PIXELS, device=device)
-    start = 0.0
-    for step in range(STEPS + 1):
-        if step == 1:  # the first warms up
-            start = _now(device)
-        optimiser.zero_grad(set_to_none=True)
-        with autocast(train.precision, device):
-            predicted = network(views.contiguous(memory_format=torch.channels_last))
-        torch.autograd.backward(loss_between(predicted.float(), targets))
-        optimiser.step()
+    step = rehearsed_step(config, train.batch_size, Ranks(device=device))
+    step()  # warms up
+    start = _now(device)
+    for _ in range(STEPS):
+        step()
     return (_now(device) - start) / STEPS / train.batch_size
 
 

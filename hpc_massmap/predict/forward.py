@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 
 from hpc_massmap.balance import own_threads
+from hpc_massmap.train.learner import autocast
 from hpc_massmap.train.trained import TrainedModel
-from hpc_massmap.train.trainer import autocast
 
 if TYPE_CHECKING:
     from mpi4py import MPI

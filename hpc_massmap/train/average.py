@@ -3,38 +3,25 @@
 Costs a second copy of the weights and a pass over them a step; buys a validation loss without single steps' noise.
 """
 
-import copy
-from typing import Any
-
 import torch
 from torch import nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 
-class Average:
-    """The averaged network: its weights, and BatchNorm's running statistics with them.
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the network that averages its weights, and BatchNorm's running statistics with them.
 
     A young average forgets faster, min(decay, (1 + t) / (10 + t)) after t steps, or it would remember the random start.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
-        self._decay, self._steps = decay, 0
-
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take the weights of the step that was just made into the average."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        values = model.state_dict()
-        for name, average in self.model.state_dict().items():  # these share their memory with the network
-            if average.is_floating_point():
-                average.lerp_(values[name], 1 - decay)
-            else:
-                average.copy_(values[name])
+    def average(averages: PARAM_LIST, values: PARAM_LIST, _: torch.Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            steps = int(copy.n_averaged)  # stays on the CPU: a GPU is not waited for
+            torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:
+            torch._foreach_copy_(averages, values)
 
-    def state(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "steps": self._steps}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self._steps = state["steps"]
+    copy = AveragedModel(model, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+    copy.n_averaged += 1  # the weights that it starts with count; torch would take those of the first step instead
+    return copy

@@ -14,11 +14,13 @@ OVER = (0, 2, 3)  # all axes but the channels'
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d whose mean and variance in training are those of all ranks' maps, however many each has."""
 
+    process_group: dist.ProcessGroup | None = None  # as torch's: of these ranks; None: of all
+
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(maps)
         normalised, mean, variance, count = _Normalise.apply(  # type: ignore[no-untyped-call]
-            maps, self.weight, self.bias, self.eps
+            maps, self.weight, self.bias, self.eps, self.process_group
         )
         with torch.no_grad():
             assert self.running_mean is not None
@@ -37,15 +39,23 @@ class _Normalise(torch.autograd.Function):
     """The sums in double precision: a variance by mean squares loses digits."""
 
     @staticmethod
-    def forward(ctx: Any, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> Any:
+    def forward(
+        ctx: Any,
+        maps: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        eps: float,
+        group: dist.ProcessGroup | None,
+    ) -> Any:
         values = maps.double()
         count = values.new_full((1,), maps.numel() // maps.shape[1])
         sums = torch.cat([values.sum(OVER), values.square().sum(OVER), count])
-        dist.all_reduce(sums)
+        dist.all_reduce(sums, group=group)
         total, squares = sums[:-1].view(2, -1)
         mean = total / sums[-1]
         variance = squares / sums[-1] - mean**2
         scale = (variance + eps).rsqrt()
+        ctx.group = group
         ctx.save_for_backward(maps, weight, mean, scale, sums[-1])
         normalised = _centred(maps, mean, scale) * _over_maps(weight) + _over_maps(bias)
         ctx.mark_non_differentiable(mean, variance, sums[-1])
@@ -58,10 +68,10 @@ class _Normalise(torch.autograd.Function):
         centred = _centred(maps, mean, scale)
         own = torch.stack([gradient.double().sum(OVER), (gradient * centred).double().sum(OVER)])
         both = own.clone()
-        dist.all_reduce(both)
+        dist.all_reduce(both, group=ctx.group)
         along = [_over_maps((part / count).to(gradient.dtype)) for part in both]
         of_maps = _over_maps(weight * scale.to(gradient.dtype)) * (gradient - along[0] - centred * along[1])
-        return of_maps.to(maps.dtype), own[1].to(weight.dtype), own[0].to(weight.dtype), None
+        return of_maps.to(maps.dtype), own[1].to(weight.dtype), own[0].to(weight.dtype), None, None
 
 
 def _centred(maps: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -77,13 +87,14 @@ def _over_maps(channels: torch.Tensor) -> torch.Tensor:
     return channels.view(1, -1, 1, 1)
 
 
-def synchronise(model: nn.Module, device: torch.device) -> None:
-    """Have every BatchNorm2d of a model average over all ranks; names and values of its state stay."""
+def synchronise(model: nn.Module, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
+    """Have every BatchNorm2d average over all ranks, or those of a group; names and values of a model's state stay."""
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
             ours = nn.SyncBatchNorm if device.type == "cuda" else SynchronisedBatchNorm2d
             layer = ours(child.num_features, child.eps, child.momentum or 0.1).to(child.weight)
+            layer.process_group = group
             layer.load_state_dict(child.state_dict())
             setattr(model, name, layer)
         else:
-            synchronise(child, device)
+            synchronise(child, device, group)

@@ -90,7 +90,7 @@ def fit(
     history: list[Epoch] = []
     progress = None
     if state:
-        trainer.load(state)
+        trainer.learner.load(state)
         history = [Epoch(**epoch) for epoch in state["history"]]
         progress = EpochProgress(**state["begun"]) if state.get("begun") else None
         if is_over(history, config.train):  # it ended before its last epoch was told, or is asked for once more
@@ -135,7 +135,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 def _save_last(
     folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any], progress: EpochProgress | None
 ) -> None:
-    state = {**trainer.state(), **_common(trainer, history, identity)}
+    state = {**trainer.learner.state(), **_common(trainer, history, identity)}
     save_checkpoint(folder / LAST, {**state, "begun": asdict(progress) if progress else None})
 
 
@@ -150,7 +150,9 @@ def _common(trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) ->
 def _save(folder: Path, trainer: Trainer, history: list[Epoch], identity: dict[str, Any]) -> None:
     # the last at the end: after a crash before it the epoch is done again, and the others are written again
     if history[-1] is min(history, key=lambda epoch: epoch.validation_loss):
-        save_checkpoint(folder / BEST, {"model": trainer.validated.state_dict(), **_common(trainer, history, identity)})
+        save_checkpoint(
+            folder / BEST, {"model": trainer.learner.validated.state_dict(), **_common(trainer, history, identity)}
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(history[0])))
     writer.writeheader()

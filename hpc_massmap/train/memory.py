@@ -9,15 +9,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+import torch.distributed as dist
 
-from hpc_massmap.arrays import PIXELS
 from hpc_massmap.config import Config
 from hpc_massmap.errors import InputError
-from hpc_massmap.model.unet import UNet
 from hpc_massmap.train.ranks import Ranks
-from hpc_massmap.train.recipe import optimiser_of
-from hpc_massmap.train.trainer import autocast
+from hpc_massmap.train.rehearsal import rehearsed_step
 
 Result = TypeVar("Result")
 KIB, GIB = 2**10, 2**30
@@ -55,7 +52,9 @@ def within_memory(config: Config, ranks: Ranks, run: Callable[[], Result]) -> Re
     # only here: while the error is handled, its trace keeps the step's maps alive
     batch, share = config.train.batch_size, -(-config.train.batch_size // ranks.world)
     fitting = share // 2
-    while fitting and not _fits(config, fitting, ranks.device):
+    # alone: the other ranks may be elsewhere
+    group = dist.new_group([ranks.rank], use_local_synchronization=True) if ranks.world > 1 else None
+    while fitting and not _fits(config, fitting, ranks, group):
         fitting //= 2
     what = f"train.batch_size = {batch}: out of memory on {ranks.device} with {share} maps a rank"
     if not fitting:
@@ -63,27 +62,14 @@ def within_memory(config: Config, ranks: Ranks, run: Callable[[], Result]) -> Re
     raise OutOfMemory(f"{what}; {fitting} fit: set train.batch_size={fitting * ranks.world}, or train on more ranks")
 
 
-def _fits(config: Config, n_maps: int, device: torch.device) -> bool:
+def _fits(config: Config, n_maps: int, ranks: Ranks, group: dist.ProcessGroup | None) -> bool:
     gc.collect()
-    if device.type == "cuda":
+    if ranks.device.type == "cuda":
         torch.cuda.empty_cache()
     try:
-        _step(config, n_maps, device)
+        rehearsed_step(config, n_maps, ranks, group)()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return False
     return True
-
-
-def _step(config: Config, n_maps: int, device: torch.device) -> None:
-    """A step as the training's, without other ranks: they may be elsewhere."""
-    model = UNet(config.model).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = optimiser_of(config.train, model.parameters())
-    views = torch.zeros(n_maps, len(config.model.views), PIXELS, PIXELS, device=device)
-    targets = torch.zeros(n_maps, len(config.model.targets), PIXELS, PIXELS, device=device)
-    with autocast(config.train.precision, device):
-        predicted = model(views.to(memory_format=torch.channels_last))
-    torch.autograd.backward(nn.functional.l1_loss(predicted.float(), targets))
-    optimiser.step()

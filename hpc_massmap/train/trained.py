@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from hpc_massmap.config import Model, Split
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import in_one_line
-from hpc_massmap.model.unet import UNet
+from hpc_massmap.model.build import build_model
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST
 from hpc_massmap.yamlfile import validated
@@ -16,7 +18,7 @@ from hpc_massmap.yamlfile import validated
 class TrainedModel:
     """The best network of a training, in evaluation mode, with all that a prediction needs."""
 
-    network: UNet
+    network: nn.Module
     description: Model
     normalisation: Normalisation
     split: Split
@@ -31,7 +33,7 @@ def load_model(folder: Path) -> TrainedModel:
     with in_one_line(f"{path}: a checkpoint of another version; train again"):
         identity = state["identity"]
         description = validated(Model, identity["model"], {}, str(path))
-        network = UNet(description)
+        network = build_model(description)
         network.load_state_dict(state["model"])
         return TrainedModel(
             network.eval(),

@@ -1,4 +1,4 @@
-"""A model with its optimiser and its data on one rank: steps, epochs and what a checkpoint needs of them.
+"""A network that learns and its data, on one rank: epochs, and how far one has come.
 
 All randomness of a step follows from (seed, epoch, rank, step), so a run that was killed anywhere and resumed ends with
 the weights of one that was not.
@@ -6,15 +6,11 @@ the weights of one that was not.
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.batches import Batches
@@ -23,12 +19,9 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
-from hpc_massmap.model.unet import UNet
-from hpc_massmap.train.average import Average
-from hpc_massmap.train.batch_norm import synchronise
-from hpc_massmap.train.losses import loss_of
+from hpc_massmap.train.learner import Learner
 from hpc_massmap.train.ranks import Ranks
-from hpc_massmap.train.recipe import Epoch, learning_rate, optimiser_of
+from hpc_massmap.train.recipe import Epoch, learning_rate
 
 
 class Diverged(InputError):
@@ -46,7 +39,7 @@ class EpochProgress:
 
 
 class Trainer:
-    """A model with its optimiser and its data, on one rank."""
+    """The epochs of one training, on one rank."""
 
     def __init__(self, maps: MapFile, rows: Rows, config: Config, ranks: Ranks, normalisation: Normalisation) -> None:
         self.config, self.ranks, self.normalisation = config, ranks, normalisation
@@ -55,17 +48,7 @@ class Trainer:
         validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
         self.training = on_device(training, ranks.device, config.train.precision)
         self.validation = on_device(validation, ranks.device, config.train.precision)
-        torch.manual_seed(config.seed)
-        self.model = UNet(config.model).to(ranks.device)
-        if config.train.batch_norm == "synchronised" and ranks.world > 1:
-            synchronise(self.model, ranks.device)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Average(self.model, config.train.ema) if config.train.ema is not None else None
-        self.parallel: nn.Module = DistributedDataParallel(self.model) if ranks.world > 1 else self.model
-        if config.train.compile:
-            self.parallel = cast(nn.Module, torch.compile(self.parallel))
-        self.loss = loss_of(config.train, normalisation, config.model.targets)
-        self.optimiser = optimiser_of(config.train, self.model.parameters())
+        self.learner = Learner(config, ranks, normalisation)
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 
     def epoch(
@@ -96,25 +79,16 @@ class Trainer:
         self, epoch: int, on_step: Callable[[int, int, int], None], progress: EpochProgress, start: float
     ) -> tuple[float, int]:
         train, ranks, seed = self.config.train, self.ranks, self.config.seed
-        self.parallel.train()
+        self.learner.parallel.train()
         steps = self.training.steps(train.maps_per_epoch)
         total, n_maps = torch.tensor(progress.loss_sum, dtype=torch.float64, device=ranks.device), progress.maps
         batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, progress.steps)
         for step, batch in enumerate(prefetched(batches, ranks.device), start=progress.steps):
             # dropout: its own stream for every step and rank, none to be stored
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
-            loss = self._loss(self.parallel, batch.views, batch.targets)
-            # DDP averages over ranks: weigh by share, so that uneven batches still give the whole batch's mean
-            share = len(batch.views) * ranks.world / batch.of_batch
-            self.optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss * share)
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(train, epoch, (step + 1) / steps)
-            self.optimiser.step()
-            if self.average is not None:
-                self.average.update(self.model)
+            loss = self.learner.step(batch, learning_rate(train, epoch, (step + 1) / steps))
             # summed over ranks at each step, so that the first alone can write a checkpoint at any
-            total += ranks.sum_tensor(loss.detach().double() * len(batch.views))
+            total += ranks.sum_tensor(loss.double() * len(batch.views))
             n_maps += batch.of_batch
             self._at = step + 1, total, n_maps, start
             on_step(epoch, step + 1, steps)
@@ -127,7 +101,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        model = self.validated
+        model = self.learner.validated
         if self.ranks.world > 1 and self.config.train.batch_norm == "per_rank":
             # BatchNorm's running statistics are each rank's own: validate the first's, which is saved
             for buffer in model.buffers():
@@ -135,32 +109,7 @@ class Trainer:
         model.eval()
         total, count = torch.zeros((), dtype=torch.float64, device=self.ranks.device), 0
         for batch in prefetched(self.validation.in_order(), self.ranks.device):
-            total += self._loss(model, batch.views, batch.targets).double() * len(batch.views)
+            total += self.learner.loss(model, batch).double() * len(batch.views)
             count += len(batch.views)
         loss_sum, n_maps = self.ranks.sum(float(total), count)
         return loss_sum / n_maps
-
-    def _loss(self, model: nn.Module, views: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with autocast(self.config.train.precision, self.ranks.device):
-            predicted = model(views.contiguous(memory_format=torch.channels_last))
-        return self.loss(predicted.float(), targets)
-
-    @property
-    def validated(self) -> nn.Module:
-        """The network whose loss counts and which is kept: the trained one, or the average of its weights."""
-        return self.average.model if self.average is not None else self.model
-
-    def state(self) -> dict[str, Any]:
-        average = self.average.state() if self.average is not None else None
-        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "average": average}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load(state["average"])
-
-
-def autocast(precision: str, device: torch.device) -> Any:
-    """bf16 convolutions under fp32 weights, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -78,8 +78,8 @@ def losses(path: Path, precision: str, *, plain: bool = False) -> torch.Tensor:
     names = [*config.model.views, *config.model.targets]
     trainer = Trainer(maps, rows, config, Ranks(), fit_normalisation(maps, rows.train, names, "linear"))
     if plain:
-        trainer.model.__class__ = PlainUNet
-        trainer.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        trainer.learner.model.__class__ = PlainUNet
+        trainer.learner.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     epochs = [trainer.epoch(epoch, lambda *_: None) for epoch in range(3)]
     return torch.tensor([(epoch.train_loss, epoch.validation_loss) for epoch in epochs])
 

@@ -13,7 +13,7 @@ from hpc_massmap.config import Config, Train, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.model.unet import UNet
-from hpc_massmap.train.average import Average
+from hpc_massmap.train.average import averaged
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Pause, fit
 from hpc_massmap.train.ranks import Ranks
@@ -81,23 +81,23 @@ def test_the_rate_of_a_step_is_what_the_optimiser_uses(map_path: Path, config: C
 
 
 def test_the_average_is_the_sum_written_out() -> None:
+    """To the last bit, so that the average of an old checkpoint goes on as it was."""
     linear, normalise = nn.Linear(2, 2), nn.BatchNorm1d(2)
     model = nn.Sequential(linear, normalise)
-    average = Average(model, 0.5)
-    weights = [linear.weight.detach().clone()]
-    for _ in range(12):
+    average = averaged(model, 0.5)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in range(1, 13):
         nn.init.normal_(linear.weight)
         model(torch.randn(4, 2))
-        average.update(model)
-        weights.append(linear.weight.detach().clone())
-    expected = weights[0]
-    for step, weight in enumerate(weights[1:], start=1):
+        average.update_parameters(model)
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * weight
-    averaged = average.model.state_dict()
-    torch.testing.assert_close(averaged["0.weight"], expected)
-    assert averaged["1.num_batches_tracked"] == 12
-    assert not torch.equal(averaged["1.running_mean"], model.state_dict()["1.running_mean"])
+        for name, value in model.state_dict().items():
+            expected[name] = value.clone() if name.endswith("tracked") else expected[name].lerp(value, 1 - decay)
+    for name, value in average.module.state_dict().items():
+        assert torch.equal(value, expected[name])
+    assert expected["1.num_batches_tracked"] == 12
+    assert not torch.equal(expected["0.weight"], linear.weight)
+    assert not torch.equal(expected["1.running_mean"], model.state_dict()["1.running_mean"])
 
 
 def test_the_averaged_network_is_what_is_validated_and_kept(map_path: Path, config: Config, tmp_path: Path) -> None:
@@ -107,6 +107,7 @@ def test_the_averaged_network_is_what_is_validated_and_kept(map_path: Path, conf
     assert [epoch.train_loss for epoch in averaged] == [epoch.train_loss for epoch in plain]
     assert all(one.validation_loss != other.validation_loss for one, other in zip(averaged, plain, strict=True))
     last, best = load_checkpoint(tmp_path / "ema" / LAST), load_checkpoint(tmp_path / "ema" / BEST)
+    assert last["average"]["steps"] == 3 * 4  # epochs, steps
     assert averaged[-1] == min(averaged, key=lambda epoch: epoch.validation_loss)
     for name, weight in best["model"].items():
         assert torch.equal(weight, last["average"]["model"][name])

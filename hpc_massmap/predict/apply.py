@@ -17,7 +17,8 @@ from hpc_massmap.balance import balanced
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.units import UNITS
 from hpc_massmap.predict.forward import prepared
-from hpc_massmap.predict.own_maps import Cluster, OwnMap, read_view
+from hpc_massmap.predict.own_files import OwnMap
+from hpc_massmap.predict.own_maps import Cluster, read_view
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
@@ -75,7 +76,7 @@ def check_out(out: Path, clusters: dict[str, Cluster], targets: list[str], force
 
 def _strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
     """What a person should look at, since a network answers to nonsense too."""
-    notes = []
+    notes = [f"{own.path}: {own.note}" for own in cluster.values() if own.note]
     for pixels, view in zip(maps, model.description.views, strict=True):
         ratio = float(pixels.mean()) / model.normalisation.mean[view]
         if model.normalisation.kind == "linear" and not 1 / STRANGE < ratio < STRANGE:  # of a log it says nothing
@@ -111,6 +112,8 @@ def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model:
         header.add_history(f"{view}: {_in_ascii(own.path.name)}, {own.shape[1]} x {own.shape[0]} pixels")
         header.add_history(f"{view}: in '{_in_ascii(own.unit)}', times {own.factor:.6g}")
         header.add_history(f"{view}: R200 {own.r200:.6g} pixels, centre x {own.x:g}, y {own.y:g} ({own.centre_from})")
+        if own.note:
+            header.add_history(f"{view}: {_in_ascii(own.note)}")
     header.add_history(f"views averaged by area onto {PIXELS} x {PIXELS} pixels")
     with replacing(path) as temporary:
         fits.PrimaryHDU(pixels, header).writeto(temporary, overwrite=True)

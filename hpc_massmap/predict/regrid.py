@@ -6,6 +6,7 @@ maps stays so.
 """
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 
@@ -49,6 +50,46 @@ def regrid(pixels: FloatArray, x: float, y: float, r200: float) -> FloatArray:
     down = _weights(_edges(pixels.shape[0], y, r200), rows)
     across = _weights(_edges(pixels.shape[1], x, r200), columns)
     return np.asarray(down @ pixels[rows, columns].astype(np.float64) @ across.T)
+
+
+def turned(pixels: FloatArray, turn: FloatArray) -> FloatArray:
+    """A square map flipped or turned by right angles.
+
+    Parameters
+    ----------
+    pixels : (n, n), on its own grid
+    turn : (2, 2) of -1, 0 and 1: a step (columns, rows) on the new grid as a step on its own
+
+    Returns
+    -------
+    (n, n), on the new grid
+    """
+    (a, b), (c, d) = turn.astype(int)
+    return pixels[::d, ::a] if a else pixels[::c, ::b].T
+
+
+def resampled(pixels: FloatArray, x: float, y: float, r200: float, turn: FloatArray) -> FloatArray:
+    """As `regrid`, onto pixels that are turned by any angle; overlaps are counted by points, 64 or more in a new pixel.
+
+    Parameters
+    ----------
+    pixels : (rows, columns), finite where the turned square lies
+    x, y, r200 : as of `reach`
+    turn : (2, 2), as of `turned`, of any angle
+
+    Returns
+    -------
+    (80, 80)
+    """
+    samples = max(8, int(np.ceil(4 * 2 * r200 / PIXELS)))
+    along = (np.arange(PIXELS * samples) + 0.5) / samples * 2 / PIXELS - 1  # R200
+    rows = []
+    for up in along.reshape(PIXELS, samples):  # of one row of the new pixels: memory stays small
+        steps = np.stack(np.broadcast_arrays(along[None, :], up[:, None]))
+        columns_and_rows = np.einsum("ij,j...->i...", turn, steps) * r200 + np.array([x - 1, y - 1])[:, None, None]
+        sampled = map_coordinates(pixels, columns_and_rows[::-1], np.float64, order=0, mode="nearest")
+        rows.append(sampled.reshape(samples, PIXELS, samples).mean((0, 2)))
+    return np.array(rows)
 
 
 def _edges(size: int, centre: float, r200: float) -> FloatArray:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.grid import pixel_area, squared_radii
 from hpc_massmap.maps.units import UNITS
 
 MAPS_PER_BLOCK = 512  # 13 MB of one map
@@ -54,8 +55,7 @@ class Checked:
 
 def sums_inside_r200(maps: FloatArray) -> FloatArray:
     """Sum of the pixels whose centre is inside R200: (n, 80, 80) -> (n,)."""
-    position = (np.arange(PIXELS) - (PIXELS - 1) / 2) / (PIXELS / 2)
-    disc = np.hypot(position[:, None], position) <= 1
+    disc = squared_radii() <= 1
     return np.asarray(maps.reshape(len(maps), -1).astype(np.float64) @ disc.ravel())
 
 
@@ -77,7 +77,7 @@ def _totals(maps: MapFile, on_maps: Callable[[int], None]) -> Totals:
         {name: np.zeros(n_maps, np.int64) for name in names},
         {name: np.zeros(n_maps, np.int64) for name in names},
     )
-    pixel_area = (maps.halos["r200"][maps.halo] / (PIXELS / 2)) ** 2
+    area = pixel_area(maps.halos["r200"][maps.halo])
     for start in range(0, n_maps, MAPS_PER_BLOCK):
         rows = slice(start, min(start + MAPS_PER_BLOCK, n_maps))
         for name in names:
@@ -85,7 +85,7 @@ def _totals(maps: MapFile, on_maps: Callable[[int], None]) -> Totals:
             finite = np.isfinite(block)
             totals.not_finite[name][rows] = np.sum(~finite, axis=(1, 2))
             totals.negative[name][rows] = np.sum(finite & (block < 0), axis=(1, 2))
-            totals.inside[name][rows] = sums_inside_r200(np.where(finite, block, 0)) * pixel_area[rows]
+            totals.inside[name][rows] = sums_inside_r200(np.where(finite, block, 0)) * area[rows]
         on_maps(rows.stop - start)
     for name in names:
         totals.inside[name][totals.not_finite[name] + totals.negative[name] > 0] = np.nan

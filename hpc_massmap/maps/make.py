@@ -13,6 +13,7 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.config import Maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.grid import pixel_area
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
 from hpc_massmap.maps.emission import integrated_compton_y, xray_luminosity
@@ -68,14 +69,14 @@ def halo_maps(
     layers = _layers(snapshot, halo, config, tables)
     _check_mass(snapshot, halo, layers)
     _check_radii(snapshot, halo, layers)
-    pixel_area = (2 * halo.r200 / PIXELS) ** 2
+    area = pixel_area(halo.r200)
     maps = {name: np.zeros((len(views), PIXELS, PIXELS)) for name in units_of(config.bands)}
     for layer in layers:
         quantities = np.stack(list(layer.quantities.values()))
         for p, view in enumerate(views):
             images = project(layer.positions, layer.radii, quantities, view, config.kernel)
             for name, image in zip(layer.quantities, images, strict=True):
-                maps[name][p] += image / pixel_area
+                maps[name][p] += image / area
     stacks = {name: stack.astype(np.float32) for name, stack in maps.items()}
     for name, stack in stacks.items():
         if not np.all(np.isfinite(stack) & (stack >= 0)):

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
-from hpc_massmap.metrics.pixels import squared_radii
+from hpc_massmap.grid import pixel_positions, squared_radii
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
-from hpc_massmap.metrics.summary import Spread, b200_of, by_simulation, spread
+from hpc_massmap.metrics.sample import by_simulation
+from hpc_massmap.metrics.spread import Spread, spread
+from hpc_massmap.metrics.summary import b200_of
 
 QUARTERS = 4
 FEWEST_HALOS = 8  # two in each quarter
@@ -58,7 +61,7 @@ def trend(metrics: Metrics, target: str, name: str, values: FloatArray) -> Trend
     ----------
     values : (n,), the property of each map's halo; maps of a halo with NaN are left out
     """
-    bias = metrics.targets[target].profiles.bias[:, -1]
+    bias = metrics.targets[target][Profiles].bias[:, -1]
     known = np.isfinite(values) & np.isfinite(bias)
     b200, values, draws = bias[known], values[known], metrics.draws.of(known)
     halo, log_m200 = metrics.maps["halo"][known], metrics.log_m200[known]
@@ -87,7 +90,7 @@ def trends(metrics: Metrics, maps: MapFile, target: str) -> list[Trend]:
 
 def centroid_offsets(maps: MapFile, rows: IntArray) -> FloatArray:
     """Distance of the centroid of the mass inside R200 from the centre, (n,), in R200."""
-    position = (np.arange(PIXELS) - (PIXELS - 1) / 2) / (PIXELS / 2)
+    position = pixel_positions()
     inside = squared_radii() <= 1
     offsets = np.empty(len(rows))
     for start in range(0, len(rows), MAPS_PER_BLOCK):

@@ -12,7 +12,7 @@ import numpy as np
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
-from hpc_massmap.metrics.pixels import squared_radii
+from hpc_massmap.grid import squared_radii
 from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.mpi import share
 

@@ -5,36 +5,20 @@ the result has no unit. The unbiased estimate may be a little below 0: two equal
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.compiled import compiled
+from hpc_massmap.config import Evaluate
 from hpc_massmap.metrics.gridsums import gaussian_sums
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
+from hpc_massmap.metrics.metric import Block, MapMetric, Rows
+from hpc_massmap.metrics.sample import Sample
 
 Kernel = Literal["gaussian", "printed"]
 NOISE_SEED = 16  # of the calibration, with the map's row
-
-
-@dataclass(frozen=True)
-class Mmd:
-    """MMD^2 of n predicted maps, and of the true ones with noise.
-
-    Attributes
-    ----------
-    value : (n,)
-    calibration : (n, n_noise)
-    noise : (n_noise,), alpha of eq. 16
-    kernel, scales : as in the config
-    """
-
-    value: FloatArray
-    calibration: FloatArray
-    noise: FloatArray
-    kernel: str
-    scales: FloatArray
 
 
 def mmd_squared(truth: FloatArray, others: list[FloatArray], scales: list[float], kernel: Kernel) -> FloatArray:
@@ -118,6 +102,47 @@ def _of_equal_values(x: FloatArray, y: FloatArray) -> float:
 def _unbiased(within_x: Any, between: Any, within_y: Any, m: int) -> Any:
     """Eq. 14 from sums over all pairs; m of those within a map pair a value with itself, where the kernel is 1."""
     return (within_x - m) / (m * (m - 1)) - 2 * between / m**2 + (within_y - m) / (m * (m - 1))
+
+
+@dataclass(frozen=True)
+class Mmd(MapMetric):
+    """MMD^2 of n predicted maps, and of the true ones with noise.
+
+    Attributes
+    ----------
+    value : (n,)
+    calibration : (n, n_noise)
+    noise : (n_noise,), alpha of eq. 16
+    kernel, scales : as in the config
+    """
+
+    name: ClassVar[str] = "mmd"
+
+    value: FloatArray
+    calibration: FloatArray
+    noise: FloatArray
+    kernel: str
+    scales: FloatArray
+
+    @classmethod
+    def measure(cls, block: Block, settings: Evaluate) -> Rows:
+        found = np.empty((len(block.rows), 1 + len(settings.mmd_noise)))
+        for n, (row, predicted, true) in enumerate(zip(block.rows, block.predicted, block.true, strict=True)):
+            noisy = calibration_maps(true, settings.mmd_noise, int(row))
+            found[n] = mmd_squared(true, [predicted, *noisy], settings.mmd_scales, settings.mmd_kernel)
+        return {"value": found[:, 0], "calibration": found[:, 1:]}
+
+    @classmethod
+    def of(cls, rows: Rows, settings: Evaluate) -> Self:
+        noise, scales = np.array(settings.mmd_noise), np.array(settings.mmd_scales)
+        return cls(rows["value"], rows["calibration"], noise, settings.mmd_kernel, scales)
+
+    def headline(self, sample: Sample) -> list[str]:
+        columns = zip(self.noise, self.calibration.T, strict=True)
+        noise = ", ".join(f"{alpha:g}: {np.median(column):.4f}" for alpha, column in columns)
+        mmd = sample.spread_of(self.value, sample.everything)
+        error = "" if np.isnan(mmd.error) else f" (± {mmd.error:.4f})"
+        return [f"  MMD^2, median: {mmd.median:.4f}{error}  (truth with noise {noise})"]
 
 
 @compiled()

@@ -6,19 +6,25 @@ What is asked of some of the maps, and the bootstrap, take a histogram of each m
 pixels: 1.5 kB a map, good to a small part of the 0.4 % of the pixels that a bin holds.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import PIXELS, FloatArray
+from hpc_massmap.arrays import FloatArray
+from hpc_massmap.config import Evaluate
+from hpc_massmap.grid import squared_radii
+from hpc_massmap.metrics.bootstrap import binned_percentile_errors, binned_percentiles
+from hpc_massmap.metrics.metric import Block, Measurement, Metric, Rows, Sum, read_fields, write_fields
+from hpc_massmap.metrics.relative import relative_difference
+from hpc_massmap.metrics.sample import BoolArray, Sample
+from hpc_massmap.metrics.spread import PERCENTILES, Spread
 
-BoolArray = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 APERTURES = ("whole", "r500", "half_r500")
-PERCENTILES = (16.0, 50.0, 84.0)
 DRAWN = (-1.0, 2.0)  # of the drawn histogram; what lies outside counts in its norm but has no bin
 DRAWN_BINS = 300
 BINS = 256  # of each map's own histogram
@@ -50,22 +56,6 @@ class PixelStatistics:
     density: FloatArray
     bins: FloatArray
     counts: npt.NDArray[np.uint16]
-
-
-def relative_difference(predicted: FloatArray, true: FloatArray) -> FloatArray:
-    """(predicted - true)/true, also of masses and spectra (eq. 7, 10).
-
-    Where the truth is 0 it is 0 if the prediction is 0 too, else NaN: to be dropped.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        difference = (predicted - true) / true
-    return np.where(true != 0, difference, np.where(predicted == 0, 0.0, np.nan))
-
-
-def squared_radii() -> FloatArray:
-    """Squared distance of every pixel's centre from the map's: (80, 80), in units of R200 squared."""
-    position = (np.arange(PIXELS) - (PIXELS - 1) / 2) / (PIXELS / 2)
-    return np.asarray(position[:, None] ** 2 + position[None, :] ** 2)
 
 
 def inside_apertures(r200: FloatArray, r500: FloatArray) -> dict[str, BoolArray]:
@@ -241,3 +231,86 @@ def _interpolated(around: FloatArray, part: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):  # infinite neighbours
         step = above - below
         return np.where(part < 0.5, below + step * part, above - step * (1 - part))
+
+
+class _TwoPasses:
+    """Both passes over the maps of a rank."""
+
+    def __init__(self) -> None:
+        self._first = FirstPass.empty()
+        self._second: SecondPass | None = None
+        self._lower: Counts | None = None
+        self._counts = [np.empty((0, len(APERTURES), BINS), np.uint16)]
+
+    def add(self, block: Block) -> None:
+        if self._second is None:
+            self._first.add(differences_by_aperture(block.predicted, block.true, block.r200, block.r500))
+            return
+        of_maps = zip(block.predicted, block.true, block.r200, block.r500, strict=True)
+        counts = [self._second.add(differences_by_aperture(*(of[None] for of in one))) for one in of_maps]
+        self._counts.append(np.stack(counts))
+
+    def wants_another_pass(self, total: Sum) -> bool:
+        if self._second is None:
+            self._first = FirstPass(total(self._first.upper), total(self._first.drawn))
+            self._second = SecondPass.after(self._first.upper)
+            return True
+        self._lower = total(self._second.lower)
+        return False
+
+    def found(self) -> tuple[Rows, tuple[FirstPass, FloatArray, Counts]]:
+        assert self._second is not None
+        assert self._lower is not None
+        known = self._first, self._second.order_statistics(self._lower), self._second.bins
+        return {"counts": np.concatenate(self._counts)}, known
+
+
+@dataclass(frozen=True)
+class Pixels(Metric):
+    """The distribution of D over the pixels of all maps.
+
+    Attributes
+    ----------
+    apertures : by name
+    """
+
+    name: ClassVar[str] = "pixels"
+
+    apertures: dict[str, PixelStatistics]
+
+    @classmethod
+    def measurement(cls, settings: Evaluate) -> Measurement:
+        return _TwoPasses()
+
+    @classmethod
+    def of_all(cls, rows: Rows, known: tuple[FirstPass, FloatArray, Counts], settings: Evaluate) -> Self:
+        return cls(statistics(*known, rows["counts"]))
+
+    def write(self, group: h5py.Group) -> None:
+        for name, of_aperture in self.apertures.items():
+            write_fields(group.create_group(name), asdict(of_aperture))
+
+    @classmethod
+    def read(cls, group: h5py.Group) -> Self:
+        return cls({name: PixelStatistics(**read_fields(group[name])) for name in APERTURES})
+
+    def spread(self, sample: Sample, aperture: str) -> Spread:
+        """Of all pixels of all maps, exact, with errors from the histograms of the maps."""
+        of = self.apertures[aperture]
+        p16_error, error, p84_error = binned_percentile_errors(of.counts, of.bins, sample.draws, PERCENTILES)
+        numbers = of.median, of.p16, of.p84, of.count, error, p16_error, p84_error
+        return Spread(*map(np.asarray, numbers))
+
+    def spread_of(self, sample: Sample, aperture: str, chosen: BoolArray) -> Spread:
+        """Of the pixels of some of the maps, as good as the histograms of the maps."""
+        of, draws = self.apertures[aperture], sample.draws.of(chosen)
+        counts = of.counts[chosen]
+        together = counts.sum(axis=0, dtype=np.int64)
+        p16, median, p84 = binned_percentiles(together, of.bins, PERCENTILES)
+        p16_error, error, p84_error = binned_percentile_errors(counts, of.bins, draws, PERCENTILES)
+        numbers = median, p16, p84, together.sum(), error, p16_error, p84_error
+        return Spread(*map(np.asarray, numbers))
+
+    def headline(self, sample: Sample) -> list[str]:
+        found = {aperture: self.spread(sample, aperture) for aperture in self.apertures}
+        return [f"  pixels, {aperture}: {of.text()}  ({of.count} pixels)" for aperture, of in found.items()]

@@ -5,31 +5,19 @@ Each pair of modes k and -k counts once and the bins are one fundamental mode wi
 
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar, Self
 
 import numpy as np
 import scipy.fft
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
+from hpc_massmap.config import Evaluate
+from hpc_massmap.metrics.metric import Block, MapMetric, Rows
+from hpc_massmap.metrics.relative import relative_difference
+from hpc_massmap.metrics.sample import Sample
 
 N_BINS = int(np.hypot(PIXELS // 2, PIXELS // 2))  # 56: up to the corner of the plane; the constant has no bin
 ROUNDING = np.finfo(np.float64).eps
-
-
-@dataclass(frozen=True)
-class Power:
-    """Power spectra of n maps.
-
-    Attributes
-    ----------
-    wavelength : (56,), in R200, falling
-    true, predicted : (n, 56), unit of the map squared times kpc^2
-    difference : (n, 56), relative; NaN where only the true power is 0
-    """
-
-    wavelength: FloatArray
-    true: FloatArray
-    predicted: FloatArray
-    difference: FloatArray
 
 
 @cache
@@ -73,3 +61,34 @@ def power_spectrum(maps: FloatArray, r200: FloatArray) -> FloatArray:
         power[power < ROUNDING**2 * power.max()] = 0
         spectra[n] = np.bincount(bins, power)[1:] / modes * (2 * r200[n] / PIXELS**2) ** 2
     return spectra
+
+
+@dataclass(frozen=True)
+class Power(MapMetric):
+    """Power spectra of n maps.
+
+    Attributes
+    ----------
+    wavelength : (56,), in R200, falling
+    true, predicted : (n, 56), unit of the map squared times kpc^2
+    difference : (n, 56), relative; NaN where only the true power is 0
+    """
+
+    name: ClassVar[str] = "power"
+
+    wavelength: FloatArray
+    true: FloatArray
+    predicted: FloatArray
+    difference: FloatArray
+
+    @classmethod
+    def measure(cls, block: Block, settings: Evaluate) -> Rows:
+        spectra = {"true": block.true, "predicted": block.predicted}
+        return {name: power_spectrum(maps, block.r200) for name, maps in spectra.items()}
+
+    @classmethod
+    def of(cls, rows: Rows, settings: Evaluate) -> Self:
+        return cls(wavelengths(), **rows, difference=relative_difference(rows["predicted"], rows["true"]))
+
+    def headline(self, sample: Sample) -> list[str]:
+        return []

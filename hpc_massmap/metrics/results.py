@@ -2,76 +2,50 @@
 
 /maps/{row,halo,projection,m200,r200,redshift,simulation,region}    which map each row is about
 /<target>/pixels/{whole,r500,half_r500}         percentiles and density of D over all maps, histograms of each
-/<target>/profiles, /<target>/power, /<target>/mmd                  the fields of Profiles, Power and Mmd
+/<target>/NAME                                 the fields of every other metric of registry.py
 """
 
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import h5py
-import numpy as np
-import numpy.typing as npt
 
-from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
 from hpc_massmap.hdf5 import new_hdf5
-from hpc_massmap.metrics.bootstrap import Resampling, resample
-from hpc_massmap.metrics.mmd import Mmd
-from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
-from hpc_massmap.metrics.power import Power
-from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics import registry
+from hpc_massmap.metrics.metric import Metric, read_fields, write_fields
+from hpc_massmap.metrics.sample import Sample
 
-UNITS = {"m200": "h^-1 Msun", "r200": "kpc", "radii": "R200", "wavelength": "R200"}
-T = TypeVar("T", PixelStatistics, Profiles, Power, Mmd)
+M = TypeVar("M", bound=Metric)
 
 
-@dataclass(frozen=True)
 class TargetMetrics:
-    """The four metrics of one predicted quantity; `pixels` by aperture."""
+    """The metrics of one predicted quantity, each found by its class: `targets["mass"][Profiles].bias`."""
 
-    pixels: dict[str, PixelStatistics]
-    profiles: Profiles
-    power: Power
-    mmd: Mmd
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._by_class = {type(metric): metric for metric in metrics}
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._by_class.values())
+
+    def __getitem__(self, kind: type[M]) -> M:
+        found = self._by_class[kind]
+        assert isinstance(found, kind)
+        return found
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Metrics(Sample):
     """An evaluation.
 
     Attributes
     ----------
-    name : of the run
-    mass_intervals : edges in log10 M200/(Msun/h)
-    maps : row, halo, projection, m200 (Msun/h), r200 (kpc), redshift, simulation, region -> (n,)
     targets : predicted quantity -> its metrics
     """
 
-    name: str
-    maps_digest: str
-    mass_intervals: list[float]
-    maps: dict[str, npt.NDArray[Any]]
     targets: dict[str, TargetMetrics]
-
-    def __len__(self) -> int:
-        return len(self.maps["row"])
-
-    @cached_property
-    def draws(self) -> Resampling:
-        """The draws of the bootstrap over the regions of all test maps; those of some maps are its `of`."""
-        return resample(self.maps["region"])
-
-    @property
-    def n_regions(self) -> int:
-        """How many regions there are to draw from."""
-        return int(self.draws.weights.shape[1])
-
-    @property
-    def log_m200(self) -> FloatArray:
-        """log10 M200/(Msun/h) of every test map: (n,)."""
-        return np.asarray(np.log10(self.maps["m200"]))
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:
@@ -81,12 +55,10 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
         file.attrs["maps_digest"] = metrics.maps_digest
         file.attrs["mass_intervals"] = metrics.mass_intervals
         file.attrs["targets"] = list(metrics.targets)
-        _write_fields(file.create_group("maps"), metrics.maps)
-        for target, result in metrics.targets.items():
-            for name, statistics in result.pixels.items():
-                _write_fields(file.create_group(f"{target}/pixels/{name}"), asdict(statistics))
-            for name in ("profiles", "power", "mmd"):
-                _write_fields(file.create_group(f"{target}/{name}"), asdict(getattr(result, name)))
+        write_fields(file.create_group("maps"), metrics.maps)
+        for target, metrics_of_target in metrics.targets.items():
+            for metric in metrics_of_target:
+                metric.write(file.create_group(f"{target}/{metric.name}"))
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -99,51 +71,25 @@ def read_metrics(path: Path) -> Metrics:
     """
     try:
         with h5py.File(path, "r") as file:
-            targets = {str(name): _read_target(file[name]) for name in file.attrs["targets"]}
+            targets = {str(name): _read_target(path, file[name]) for name in file.attrs["targets"]}
             return Metrics(
                 name=str(file.attrs["name"]),
                 maps_digest=str(file.attrs["maps_digest"]),
                 mass_intervals=[float(edge) for edge in file.attrs["mass_intervals"]],
-                maps=_read_fields(file["maps"]),
+                maps=read_fields(file["maps"]),
                 targets=targets,
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run jobs/evaluate.py first") from None
+    except InputError:
+        raise
     except OF_A_DAMAGED_FILE as error:
         reason = first_line(error)
         raise InputError(f"{path}: not a readable file of metrics ({reason}); run jobs/evaluate.py again") from None
 
 
-def _read_target(group: h5py.Group) -> TargetMetrics:
-    pixels = {name: _read(PixelStatistics, group["pixels"][name]) for name in APERTURES}
-    profiles, power, mmd = _read(Profiles, group["profiles"]), _read(Power, group["power"]), _read(Mmd, group["mmd"])
-    return TargetMetrics(pixels, profiles, power, mmd)
-
-
-def _read(kind: type[T], group: h5py.Group) -> T:
-    return kind(**_read_fields(group))
-
-
-def _write_fields(group: h5py.Group, fields: dict[str, Any]) -> None:
-    """Arrays become datasets, single values attributes."""
-    for name, value in fields.items():
-        if not isinstance(value, np.ndarray):
-            group.attrs[name] = value
-            continue
-        is_text = value.dtype.kind in "OU"
-        dataset = group.create_dataset(name, data=value.astype(object) if is_text else value, dtype=_dtype(value))
-        if name in UNITS:
-            dataset.attrs["unit"] = UNITS[name]
-
-
-def _dtype(value: npt.NDArray[Any]) -> Any:
-    return h5py.string_dtype() if value.dtype.kind in "OU" else value.dtype
-
-
-def _read_fields(group: h5py.Group) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        name: value if isinstance(value, str) else value.item() for name, value in group.attrs.items()
-    }
-    for name, dataset in group.items():
-        fields[name] = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
-    return fields
+def _read_target(path: Path, group: h5py.Group) -> TargetMetrics:
+    missing = [metric.name for metric in registry.METRICS if metric.name not in group]
+    if missing:
+        raise InputError(f"{path}: was written without the metric {missing[0]!r}; run jobs/evaluate.py --force")
+    return TargetMetrics(metric.read(group[metric.name]) for metric in registry.METRICS)

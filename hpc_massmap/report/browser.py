@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
 from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.report import style
 from hpc_massmap.report.comparison import shown_name
@@ -91,7 +92,7 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
 
 def _error(metrics: Metrics, target: str) -> FloatArray:
     """`|b200|` of every test map, 0 where there is none: (n,)."""
-    return np.nan_to_num(np.abs(metrics.targets[target].profiles.bias[:, -1]))
+    return np.nan_to_num(np.abs(metrics.targets[target][Profiles].bias[:, -1]))
 
 
 def _evenly(items: IntArray, number: int) -> IntArray:
@@ -163,7 +164,7 @@ def _colours(name: str) -> str:
 def _table(models: list[Inputs], target: str, places: IntArray) -> list[dict[str, Any]]:
     main = models[0].metrics
     halos, maps = models[0].predictions.maps.halos, main.maps
-    bias = [model.metrics.targets[target].profiles.bias[:, -1] for model in models]
+    bias = [model.metrics.targets[target][Profiles].bias[:, -1] for model in models]
     return [
         {
             "id": n,

@@ -18,8 +18,9 @@ from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import crossings, simulations_of
-from hpc_massmap.metrics.pixels import BoolArray
+from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.predictions import training_of
+from hpc_massmap.metrics.sample import BoolArray
 from hpc_massmap.report import captions, contents, paper, style, together
 from hpc_massmap.report.crosschecks import crossings_table
 from hpc_massmap.report.examples import read_examples
@@ -126,7 +127,7 @@ def _measured_otherwise(main: Inputs, other: Inputs) -> str | None:
     """Why numbers of two runs do not compare, if they do not."""
     if other.metrics.mass_intervals != main.metrics.mass_intervals:
         return f"evaluated in other mass intervals than {main.metrics.name}"
-    ours, others = (next(iter(run.metrics.targets.values())).mmd for run in (main, other))
+    ours, others = (next(iter(run.metrics.targets.values()))[Mmd] for run in (main, other))
     is_one_mmd = ours.kernel == others.kernel and np.array_equal(ours.scales, others.scales)
     if not (is_one_mmd and np.array_equal(ours.noise, others.noise)):
         return f"evaluated with another MMD (evaluate.mmd_...) than {main.metrics.name}"

@@ -9,9 +9,11 @@ import numpy as np
 from hpc_massmap import config
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.metrics import summary
-from hpc_massmap.metrics.pixels import BINS, BoolArray
+from hpc_massmap.metrics.pixels import BINS
 from hpc_massmap.metrics.results import Metrics
-from hpc_massmap.metrics.summary import Spread, b200_by_mass, in_intervals, interval_labels
+from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, in_intervals, interval_labels
+from hpc_massmap.metrics.spread import Spread
+from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report import paper, style
 from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
 from hpc_massmap.report.importance import Importance
@@ -96,7 +98,7 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
     labels = [_readable(label) for label in interval_labels(metrics)]
     groups += zip(labels, in_intervals(metrics), strict=True)
     rows: list[list[Cell]] = []
-    simulations = summary.by_simulation(metrics)
+    simulations = by_simulation(metrics)
     if len(simulations) > 1:
         simulations |= {"all": np.ones(len(metrics), bool)}
     for simulation, of_simulation in simulations.items():
@@ -116,7 +118,7 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
 
 def projection_table(metrics: Metrics, target: str, data: str) -> Table:
     """Whether a line of sight is unlike the others: the medians of each, in a few numbers."""
-    projections = summary.by_projection(metrics).values()
+    projections = by_projection(metrics).values()
     everything = np.ones(len(metrics), bool)
     kinds: dict[str, tuple[Callable[[BoolArray], Spread], float]] = {
         "b200": (lambda chosen: summary.b200_of(metrics, target, chosen), 1.0),

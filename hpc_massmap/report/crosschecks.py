@@ -11,7 +11,9 @@ from hpc_massmap.metrics.crosschecks import trends as trends_of
 from hpc_massmap.metrics.floor import FLOOR, richness_view
 from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.metrics.results import Metrics, read_metrics
-from hpc_massmap.metrics.summary import Spread, b200_by_mass, interval_labels, pixels
+from hpc_massmap.metrics.sample import interval_labels
+from hpc_massmap.metrics.spread import Spread
+from hpc_massmap.metrics.summary import b200_by_mass, pixels
 from hpc_massmap.report import style
 from hpc_massmap.report.contents import APERTURES, SPREAD, measured
 from hpc_massmap.report.tables import Cell, Table

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.predictions import Predictions
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 
 EXAMPLES = 3
@@ -43,7 +44,7 @@ class Example:
 def typical_maps(metrics: Metrics, target: str) -> list[int]:
     """The places in the test set that `RULE` gives, from low to high mass; fewer if there are fewer halos."""
     with np.errstate(invalid="ignore"):
-        error = np.abs(metrics.targets[target].profiles.bias).mean(axis=1)
+        error = np.abs(metrics.targets[target][Profiles].bias).mean(axis=1)
     halo, mass = metrics.maps["halo"], metrics.maps["m200"]
     halos, first = np.unique(halo, return_index=True)
     by_mass = halos[np.lexsort((halos, mass[first]))]

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.pixels import PixelStatistics
-from hpc_massmap.metrics.summary import Spread
+from hpc_massmap.metrics.spread import Spread
 from hpc_massmap.report import style
 
 APERTURE_TITLES = {"whole": "whole map", "r500": r"$R < R_{500}$", "half_r500": r"$R < R_{500}/2$"}

@@ -12,7 +12,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
-from hpc_massmap.metrics.profiles import enclosed_mass
+from hpc_massmap.metrics.profiles import Profiles, enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.report.history import TrainingLog, Trial, read_training_log, read_trials
 from hpc_massmap.report.importance import Importance, importance
@@ -108,7 +108,7 @@ def _belong_together(metrics: Metrics, predictions: Predictions) -> bool:
     return all(
         np.allclose(
             enclosed_mass(predictions.block(target, slice(0, 1))[0], r200),
-            metrics.targets[target].profiles.mass_predicted[:1],
+            metrics.targets[target][Profiles].mass_predicted[:1],
         )
         for target in predictions.targets
     )

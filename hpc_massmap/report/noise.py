@@ -5,8 +5,10 @@ from itertools import pairwise
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.results import Metrics
-from hpc_massmap.metrics.summary import in_intervals, mmd_of
+from hpc_massmap.metrics.sample import in_intervals
+from hpc_massmap.metrics.summary import mmd_of
 from hpc_massmap.report import contents, paper, style
 from hpc_massmap.report.tables import Cell, Table
 
@@ -45,7 +47,7 @@ def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Tabl
     for name, metrics in models:
         row: list[Cell] = [name]
         for inside in in_intervals(metrics):
-            of, mmd = mmd_of(metrics, target, inside), metrics.targets[target].mmd
+            of, mmd = mmd_of(metrics, target, inside), metrics.targets[target][Mmd]
             row.append(contents.measured(of, contents.MMD_UNIT))
             calibration = np.median(mmd.calibration[inside], axis=0) if inside.any() else None
             row.append(None if calibration is None else equivalent_noise(float(of.median), calibration, mmd.noise))

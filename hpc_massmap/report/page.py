@@ -12,6 +12,11 @@ from markupsafe import Markup
 
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import trends as trends_of
+from hpc_massmap.metrics.mmd import Mmd
+from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.power import Power
+from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics.sample import by_simulation, interval_labels
 from hpc_massmap.report import browser, captions, contents, crosschecks, curves, figures, paper, sample, style, tuning
 from hpc_massmap.report.comparison import (
     Comparison,
@@ -62,7 +67,7 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes
         name=metrics.name,
         model=_model_sentence(inputs),
         data=inputs.run.config.data,
-        intervals=[label.replace("<=", "≤") for label in summary.interval_labels(metrics)],
+        intervals=[label.replace("<=", "≤") for label in interval_labels(metrics)],
         n_maps=len(metrics),
         n_halos=inputs.test_halos,
         split_by_map=inputs.run.config.split.policy == "map",
@@ -157,7 +162,7 @@ def _cards(inputs: Inputs) -> Iterator[Card]:
     metrics = inputs.metrics
     for target in metrics.targets:
         b200 = summary.b200_by_mass(metrics, target)
-        for label, value in zip(summary.interval_labels(metrics), b200, strict=True):
+        for label, value in zip(interval_labels(metrics), b200, strict=True):
             number = contents.measured(value)
             yield Card(f"b200, {style.name_of(target)}", _shown(number), label.replace("<=", "≤"))
         number = contents.measured(summary.pixels(metrics, target, "whole"))
@@ -192,11 +197,13 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         )
         figure = example_figure(examples, target, inputs.predictions.maps.units)
         yield Drawing(f"fig5_examples_{target}", caption + of_run, figure)
-    yield Drawing(f"fig6_pixels_{target}", captions.PIXELS + of_run, figures.pixel_figure(result.pixels, colour))
+    yield Drawing(
+        f"fig6_pixels_{target}", captions.PIXELS + of_run, figures.pixel_figure(result[Pixels].apertures, colour)
+    )
     bias = figures.bias_figure(
-        result.profiles.radii,
+        result[Profiles].radii,
         summary.bias_by_mass(metrics, target),
-        summary.interval_labels(metrics),
+        interval_labels(metrics),
         contents.halos_by_mass(metrics),
         target,
         colour,
@@ -204,10 +211,10 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=style.enclosed(target)) + of_run, bias)
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
-    power = figures.power_figure(result.power.wavelength, spectra, difference, unit, colour)
+    power = figures.power_figure(result[Power].wavelength, spectra, difference, unit, colour)
     yield Drawing(f"fig8_power_{target}", captions.POWER + captions.power_of_paper(target) + of_run, power)
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
-    mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result.mmd.noise, colour)
+    mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result[Mmd].noise, colour)
     yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)
     trends = trends_of(metrics, inputs.predictions.maps, target)
     if trends:
@@ -219,7 +226,7 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     yield contents.b200_table(inputs.metrics, target, key, data)
     yield contents.pixel_table(inputs.metrics, target, key, data)
     yield mmd_table([(shown_name(inputs), inputs.metrics)], target, data)
-    if len(summary.by_simulation(inputs.metrics)) > 1:
+    if len(by_simulation(inputs.metrics)) > 1:
         yield contents.simulation_table(inputs.metrics, target, data)
     yield contents.projection_table(inputs.metrics, target, data)
     yield from crosschecks.check_tables(inputs.metrics, inputs.predictions, target)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile
-from hpc_massmap.metrics.summary import Spread, spread
+from hpc_massmap.metrics.spread import Spread, spread
 from hpc_massmap.report import contents, figures, paper, style
 from hpc_massmap.report.tables import Cell, Table
 

@@ -13,8 +13,13 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics import summary
-from hpc_massmap.metrics.pixels import BoolArray
+from hpc_massmap.metrics.mmd import Mmd
+from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.power import Power
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.metrics.sample import BoolArray, in_intervals, interval_labels
+from hpc_massmap.metrics.spread import Spread
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
 from hpc_massmap.report.figures import (
@@ -52,14 +57,14 @@ def pixels_together(models: list[Shown], target: str) -> Figure:
             panel.set(title=title, xlabel=r"$D = (\hat{I} - I)\,/\,I$")
             panel.axvline(0, color=style.GUIDE, ls="--", lw=0.8)
             for model in models:
-                pixels = model.metrics.targets[target].pixels[aperture]
+                pixels = model.metrics.targets[target][Pixels].apertures[aperture]
                 if not pixels.count:
                     continue
                 plus, minus = pixels.p84 - pixels.median, pixels.median - pixels.p16
                 value = rf"${pixels.median:+.2f}^{{+{plus:.2f}}}_{{-{minus:.2f}}}$"
                 panel.stairs(pixels.density, pixels.edges, color=model.colour, lw=1.2, label=f"{model.name} {value}")
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
-        ranges = [pixel_range(model.metrics.targets[target].pixels) for model in models]
+        ranges = [pixel_range(model.metrics.targets[target][Pixels].apertures) for model in models]
         low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
         panels[0].set(xlim=(low, high), ylim=(0, None), ylabel="probability density")
     return figure
@@ -68,17 +73,17 @@ def pixels_together(models: list[Shown], target: str) -> Figure:
 def bias_together(models: list[Shown], target: str) -> Figure:
     """Bias of the enclosed mass by mass interval: models of one view above, of several below (fig. 7)."""
     rows = [of for of in ([m for m in models if m.is_multiview is kind] for kind in (False, True)) if of]
-    labels = summary.interval_labels(models[0].metrics)
+    labels = interval_labels(models[0].metrics)
     with style.applied():
         figure = style.canvas(2.3 * len(rows))
         grid = figure.subplots(len(rows), len(labels), sharex=True, sharey=True, squeeze=False)
         for line, of in zip(grid, rows, strict=True):
             for model in of:
-                radii = model.metrics.targets[target].profiles.radii
+                radii = model.metrics.targets[target][Profiles].radii
                 for panel, spread in zip(line, summary.bias_by_mass(model.metrics, target), strict=True):
                     band(panel, radii, spread, model.colour, model.name)
                     _edges(panel, radii, spread, model.colour)
-            for panel, inside in zip(line, summary.in_intervals(models[0].metrics), strict=True):
+            for panel, inside in zip(line, in_intervals(models[0].metrics), strict=True):
                 panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
                 if not inside.any():
                     say(panel, "no test halos")
@@ -93,7 +98,7 @@ def bias_together(models: list[Shown], target: str) -> Figure:
     return figure
 
 
-def _edges(panel: Axes, x: FloatArray, of: summary.Spread, colour: str) -> None:
+def _edges(panel: Axes, x: FloatArray, of: Spread, colour: str) -> None:
     """The ends of a band, which others may cover."""
     some = np.asarray(of.count) > 0
     for end in (of.p16, of.p84):
@@ -107,7 +112,7 @@ def power_together(models: list[Shown], target: str, unit: str) -> Figure:
         figure = style.canvas(3.6, width=width)
         grid = figure.subplots(2, len(models), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 2])
         for model, (top, bottom) in zip(models, grid.T, strict=True):
-            wavelength = model.metrics.targets[target].power.wavelength
+            wavelength = model.metrics.targets[target][Power].wavelength
             true, predicted = summary.power_spectra(model.metrics, target)
             band(top, wavelength, true, style.TRUTH, "truth", marker="")
             band(top, wavelength, predicted, model.colour, "prediction", marker="")
@@ -146,7 +151,7 @@ def mmd_together(models: list[Shown], target: str) -> Figure:
             drawn.append(value)
         if (np.concatenate(drawn) > 0).all():  # the unbiased estimate may be negative
             panel.set_yscale("log")
-        noise = first.targets[target].mmd.noise
+        noise = first.targets[target][Mmd].noise
         label_ends(panel, calibration.median[some][-1], [rf"$\alpha = {alpha:g}$" for alpha in noise])
         figure.legend(loc="outside upper center", ncols=min(len(models), 3))
     return figure
@@ -166,7 +171,7 @@ def retrained_figure(
         figure = style.canvas(2.4, width=style.WIDTH * min(1.0, 0.15 + 0.25 * len(models)))
         panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
         for panel, (model, chosen), is_comparable in zip(panels, models, with_reference, strict=True):
-            radii = model.metrics.targets[target].profiles.radii
+            radii = model.metrics.targets[target][Profiles].radii
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
             panel.set(xlabel=r"$R\,/\,R_{200}$")
             panel.set_title(model.name, fontsize="small")  # long names stand beside each other

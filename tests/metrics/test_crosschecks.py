@@ -20,6 +20,7 @@ from hpc_massmap.metrics.crosschecks import centroid_offsets, crossings, over_ha
 from hpc_massmap.metrics.driver import evaluate
 from hpc_massmap.metrics.floor import BINS, FEWEST, N_RINGS, RINGS, Floor, floor_of, mean_profiles, radial_profiles
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.mpi import communicator
 
@@ -157,7 +158,7 @@ def test_the_floor_is_right_where_richness_says_all(maps: MapFile, tmp_path: Pat
     inner = np.abs(np.log10(maps.halos["m200"][maps.halo[TEST]]) - 14.45) < 0.5  # not beyond the outermost bins
     rings = radial_profiles(true[inner])[:, RINGS]
     np.testing.assert_allclose(found[inner], rings, rtol=0.05)  # 8 bins, linear between them
-    b200 = metrics_of(under).targets["mass"].profiles.bias[inner, -1]
+    b200 = metrics_of(under).targets["mass"][Profiles].bias[inner, -1]
     assert np.abs(b200).max() < 0.05
 
 

@@ -8,6 +8,10 @@ import pytest
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.driver import evaluate
+from hpc_massmap.metrics.mmd import Mmd
+from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.power import Power
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics, read_metrics, write_metrics
 from hpc_massmap.metrics.summary import headline
 from hpc_massmap.mpi import communicator
@@ -59,25 +63,25 @@ def test_maps_without_structure(
     mmd: float | None,
 ) -> None:
     result = metrics_of(tmp_path, true, predicted).targets["mass"]
-    for pixels in result.pixels.values():
+    for pixels in result[Pixels].apertures.values():
         if difference is not None:
             np.testing.assert_allclose([pixels.p16, pixels.median, pixels.p84], difference, rtol=1e-6)
             assert (pixels.count == 0) == np.isnan(difference)
     if bias is not None:
-        np.testing.assert_allclose(result.profiles.bias, bias, rtol=1e-6)
-    np.testing.assert_allclose(result.power.difference, power, rtol=1e-6)
+        np.testing.assert_allclose(result[Profiles].bias, bias, rtol=1e-6)
+    np.testing.assert_allclose(result[Power].difference, power, rtol=1e-6)
     if mmd is not None:
-        np.testing.assert_allclose(result.mmd.value, mmd, rtol=1e-12)
-    assert np.isfinite(result.mmd.value).all()
-    assert np.isfinite(result.mmd.calibration).all()
+        np.testing.assert_allclose(result[Mmd].value, mmd, rtol=1e-12)
+    assert np.isfinite(result[Mmd].value).all()
+    assert np.isfinite(result[Mmd].calibration).all()
 
 
 def test_one_bright_pixel_twice_as_bright(tmp_path: Path) -> None:
     result = metrics_of(tmp_path, BRIGHT, 2 * BRIGHT).targets["mass"]
-    for pixels in result.pixels.values():
+    for pixels in result[Pixels].apertures.values():
         assert (pixels.p16, pixels.median, pixels.p84) == (0.0, 0.0, 0.0)
         assert pixels.counts.sum() == pixels.count
-    np.testing.assert_allclose(result.profiles.bias, [[0.0] + 9 * [1.0]] * 3)  # nothing in the smallest, rightly
-    np.testing.assert_allclose(result.power.difference, 3.0, rtol=1e-10)
-    assert np.isfinite(result.mmd.value).all()
-    assert np.isfinite(result.mmd.calibration).all()
+    np.testing.assert_allclose(result[Profiles].bias, [[0.0] + 9 * [1.0]] * 3)  # nothing in the smallest, rightly
+    np.testing.assert_allclose(result[Power].difference, 3.0, rtol=1e-10)
+    assert np.isfinite(result[Mmd].value).all()
+    assert np.isfinite(result[Mmd].calibration).all()

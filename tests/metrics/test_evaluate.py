@@ -9,10 +9,11 @@ import pytest
 
 from hpc_massmap.errors import EXIT_BAD_INPUT, InputError
 from hpc_massmap.metrics.driver import evaluate
-from hpc_massmap.metrics.mmd import calibration_maps, mmd_squared
-from hpc_massmap.metrics.pixels import inside_apertures, relative_difference
-from hpc_massmap.metrics.power import power_spectrum
-from hpc_massmap.metrics.profiles import enclosed_mass
+from hpc_massmap.metrics.mmd import Mmd, calibration_maps, mmd_squared
+from hpc_massmap.metrics.pixels import Pixels, inside_apertures
+from hpc_massmap.metrics.power import Power, power_spectrum
+from hpc_massmap.metrics.profiles import Profiles, enclosed_mass
+from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.results import Metrics, read_metrics, write_metrics
 from hpc_massmap.mpi import communicator
 from hpc_massmap.storage import read_json
@@ -99,25 +100,25 @@ def check_target(folder: Folder, metrics: Metrics, target: str) -> None:
     for name, inside in inside_apertures(r200, r500).items():
         values = relative_difference(predicted, true)[inside]
         values = values[~np.isnan(values)]
-        found = result.pixels[name]
+        found = result[Pixels].apertures[name]
         assert found.count == len(values)
         np.testing.assert_allclose(
             [found.p16, found.median, found.p84], np.percentile(values, [16, 50, 84]), rtol=1e-6, atol=1e-9
         )
     mass_true, mass_predicted = enclosed_mass(true, r200), enclosed_mass(predicted, r200)
-    np.testing.assert_array_equal(result.profiles.mass_true, mass_true)
-    np.testing.assert_array_equal(result.profiles.mass_predicted, mass_predicted)
-    np.testing.assert_allclose(result.profiles.bias, mass_predicted / mass_true - 1, atol=1e-14)
+    np.testing.assert_array_equal(result[Profiles].mass_true, mass_true)
+    np.testing.assert_array_equal(result[Profiles].mass_predicted, mass_predicted)
+    np.testing.assert_allclose(result[Profiles].bias, mass_predicted / mass_true - 1, atol=1e-14)
     power_true, power_predicted = power_spectrum(true, r200), power_spectrum(predicted, r200)
-    np.testing.assert_array_equal(result.power.true, power_true)
-    np.testing.assert_array_equal(result.power.predicted, power_predicted)
-    np.testing.assert_allclose(result.power.difference, power_predicted / power_true - 1, atol=1e-13)
-    assert result.mmd.calibration.shape == (7, 4)
+    np.testing.assert_array_equal(result[Power].true, power_true)
+    np.testing.assert_array_equal(result[Power].predicted, power_predicted)
+    np.testing.assert_allclose(result[Power].difference, power_predicted / power_true - 1, atol=1e-13)
+    assert result[Mmd].calibration.shape == (7, 4)
     for n, row in enumerate(predictions.rows):
         noisy = calibration_maps(true[n], settings.mmd_noise, int(row))
         values = mmd_squared(true[n], [predicted[n], *noisy], settings.mmd_scales, settings.mmd_kernel)
-        assert result.mmd.value[n] == values[0]
-        np.testing.assert_array_equal(result.mmd.calibration[n], values[1:])
+        assert result[Mmd].value[n] == values[0]
+        np.testing.assert_array_equal(result[Mmd].calibration[n], values[1:])
 
 
 def test_the_job_says_the_headline_once_and_is_done(folder: Folder, evaluate_job: Launch) -> None:
@@ -152,13 +153,13 @@ def test_a_nan_on_the_last_rank_is_one_line_and_leaves_no_file(folder: Folder, e
 BUG = """
 import runpy, sys
 from mpi4py import MPI
-from hpc_massmap.metrics import driver
+from hpc_massmap.metrics import power
 
 def fails(*_):
     raise ZeroDivisionError("a bug on the last rank")
 
 if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
-    driver.power_spectrum = fails
+    power.power_spectrum = fails
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 

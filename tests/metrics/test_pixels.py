@@ -14,10 +14,10 @@ from hpc_massmap.metrics.pixels import (
     differences_by_aperture,
     from_sortable,
     inside_apertures,
-    relative_difference,
     sortable,
     statistics,
 )
+from hpc_massmap.metrics.relative import relative_difference
 
 from .made_up import cluster, prediction
 

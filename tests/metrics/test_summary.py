@@ -6,20 +6,18 @@ import pytest
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.bootstrap import percentile_errors, resample
 from hpc_massmap.metrics.mmd import Mmd
-from hpc_massmap.metrics.pixels import APERTURES, PixelStatistics
+from hpc_massmap.metrics.pixels import APERTURES, Pixels, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths
 from hpc_massmap.metrics.profiles import RADII, Profiles
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
+from hpc_massmap.metrics.sample import by_projection, by_simulation, in_intervals, interval_labels
+from hpc_massmap.metrics.spread import spread
 from hpc_massmap.metrics.summary import (
     b200_by_mass,
     b200_of,
     bias_by_mass,
-    by_projection,
-    by_simulation,
     calibration_by_mass,
     headline,
-    in_intervals,
-    interval_labels,
     mass_bins,
     mmd_by_mass,
     mmd_of,
@@ -27,7 +25,6 @@ from hpc_massmap.metrics.summary import (
     pixels_of,
     power_difference,
     power_spectra,
-    spread,
 )
 
 INTERVALS = [13.5, 14.0, 14.5, 15.0]
@@ -45,10 +42,12 @@ def made_up(log_m200: list[float]) -> Metrics:
     drawn = np.linspace(-1, 2, 4), np.array([0.1, 0.5, 0.2])
     statistics = PixelStatistics(0.01, -0.2, 0.3, 100, *drawn, bins, counts)
     result = TargetMetrics(
-        dict.fromkeys(APERTURES, statistics),
-        Profiles(RADII, some(10), some(10), some(10)),
-        Power(wavelengths(), some(56), some(56), some(56)),
-        Mmd(some(), some(2), np.array([0.1, 0.2]), "gaussian", np.array([1.0])),
+        [
+            Pixels(dict.fromkeys(APERTURES, statistics)),
+            Profiles(RADII, some(10), some(10), some(10)),
+            Power(wavelengths(), some(56), some(56), some(56)),
+            Mmd(some(), some(2), np.array([0.1, 0.2]), "gaussian", np.array([1.0])),
+        ]
     )
     maps = {"row": np.arange(n), "m200": 10 ** np.array(log_m200), "region": np.arange(n) // 2}
     maps |= {"simulation": np.where(np.arange(n) % 2, "gizmo", "gadget"), "projection": np.arange(n) % 3}
@@ -65,7 +64,7 @@ def test_intervals_are_half_open_and_the_last_is_closed() -> None:
 
 def test_bias_by_mass_is_that_of_the_maps_inside() -> None:
     metrics = made_up([13.6, 13.7, 13.8, 14.7])
-    bias = metrics.targets["mass"].profiles.bias
+    bias = metrics.targets["mass"][Profiles].bias
     low, middle, high = bias_by_mass(metrics, "mass")
     np.testing.assert_array_equal(low.median, np.median(bias[:3], axis=0))
     np.testing.assert_array_equal(low.p16, np.percentile(bias[:3], 16, axis=0))
@@ -91,7 +90,7 @@ def test_spread_leaves_out_what_is_undefined() -> None:
 
 def test_power_is_over_all_maps() -> None:
     metrics = made_up([12.0, 13.7, 16.0])
-    power = metrics.targets["mass"].power
+    power = metrics.targets["mass"][Power]
     np.testing.assert_array_equal(power_difference(metrics, "mass").median, np.median(power.difference, axis=0))
     true, predicted = power_spectra(metrics, "mass")
     np.testing.assert_array_equal(true.p84, np.percentile(power.true, 84, axis=0))
@@ -101,7 +100,7 @@ def test_power_is_over_all_maps() -> None:
 def test_mmd_by_mass_is_the_median_in_each_bin() -> None:
     log_m200 = [13.5, 13.55, 13.6, 14.2, 14.99, 15.0]
     metrics = made_up(log_m200)
-    mmd, edges = metrics.targets["mass"].mmd, mass_bins(metrics)
+    mmd, edges = metrics.targets["mass"][Mmd], mass_bins(metrics)
     np.testing.assert_allclose(edges, np.linspace(13.5, 15.0, 11))
     found, calibration = mmd_by_mass(metrics, "mass"), calibration_by_mass(metrics, "mass")
     assert calibration.median.shape == (10, 2)
@@ -117,7 +116,7 @@ def test_mmd_by_mass_is_the_median_in_each_bin() -> None:
 def test_errors_stand_where_there_are_regions_to_compare() -> None:
     metrics = made_up([13.6, 13.7, 13.8, 13.9, 14.2])
     low, middle, high = b200_by_mass(metrics, "mass")
-    bias = metrics.targets["mass"].profiles.bias[:, -1]
+    bias = metrics.targets["mass"][Profiles].bias[:, -1]
     draws = resample(metrics.maps["region"]).of(np.arange(5) < 4)
     np.testing.assert_array_equal(
         [low.p16_error, low.error, low.p84_error], percentile_errors(bias[:4], draws, (16, 50, 84))
@@ -154,8 +153,8 @@ def test_simulations_and_projections_have_their_own_numbers() -> None:
         2: [2],
     }
     chosen = simulations["gizmo"]
-    assert float(b200_of(metrics, "mass", chosen).median) == np.median(result.profiles.bias[[1, 3], -1])
-    assert float(mmd_of(metrics, "mass", chosen).median) == np.median(result.mmd.value[[1, 3]])
+    assert float(b200_of(metrics, "mass", chosen).median) == np.median(result[Profiles].bias[[1, 3], -1])
+    assert float(mmd_of(metrics, "mass", chosen).median) == np.median(result[Mmd].value[[1, 3]])
     of_gizmo = pixels_of(metrics, "mass", "r500", chosen)
     assert of_gizmo.count == 190 + 170
     # (x + 0.9) 100 of the first map and from -0.7 on (x + 0.7) 100 of the other are 180 together

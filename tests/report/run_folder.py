@@ -13,9 +13,10 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.metrics.mmd import Mmd
-from hpc_massmap.metrics.pixels import APERTURES, BINS, PixelStatistics, differences_by_aperture, relative_difference
+from hpc_massmap.metrics.pixels import APERTURES, BINS, Pixels, PixelStatistics, differences_by_aperture
 from hpc_massmap.metrics.power import Power, power_spectrum, wavelengths
 from hpc_massmap.metrics.profiles import RADII, Profiles, enclosed_mass
+from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.results import Metrics, TargetMetrics, write_metrics
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
@@ -100,10 +101,12 @@ def measure(predicted: FloatArray, maps: MapFile, rows: Any, target: str) -> Tar
     value = rng.lognormal(-5, 0.4, len(rows)) * np.linspace(2, 0.5, len(rows))
     calibration = noise**1.5 * rng.lognormal(-0.5, 0.3, (len(rows), 1))
     return TargetMetrics(
-        pixels,
-        Profiles(RADII, *masses, relative_difference(masses[1], masses[0])),
-        Power(wavelengths(), *spectra, relative_difference(spectra[1], spectra[0])),
-        Mmd(value, calibration, noise, "gaussian", np.array([1.0])),
+        [
+            Profiles(RADII, *masses, relative_difference(masses[1], masses[0])),
+            Pixels(pixels),
+            Power(wavelengths(), *spectra, relative_difference(spectra[1], spectra[0])),
+            Mmd(value, calibration, noise, "gaussian", np.array([1.0])),
+        ]
     )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import PIXELS
-from hpc_massmap.metrics.results import Metrics
+from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics.results import Metrics, TargetMetrics
 from hpc_massmap.report import browser
 from hpc_massmap.report.inputs import Inputs
 
@@ -30,8 +31,8 @@ def repeated(metrics: Metrics, times: int) -> Metrics:
     maps["halo"] = np.concatenate([metrics.maps["halo"] + n // 5 * n_halos for n in range(times)])
     of = metrics.targets["mass"]
     rng = np.random.default_rng(0)
-    bias = rng.normal(size=(len(metrics) * times, of.profiles.bias.shape[1]))
-    return replace(metrics, maps=maps, targets={"mass": replace(of, profiles=replace(of.profiles, bias=bias))})
+    bias = rng.normal(size=(len(metrics) * times, of[Profiles].bias.shape[1]))
+    return replace(metrics, maps=maps, targets={"mass": TargetMetrics([replace(of[Profiles], bias=bias)])})
 
 
 def test_all_maps_are_shown_if_they_fit(inputs: Inputs) -> None:
@@ -42,7 +43,7 @@ def test_all_maps_are_shown_if_they_fit(inputs: Inputs) -> None:
 
 def test_chosen_maps_are_the_worst_and_a_fair_part_of_halos(inputs: Inputs) -> None:
     metrics = repeated(inputs.metrics, 20)
-    error = np.abs(metrics.targets["mass"].profiles.bias[:, -1])
+    error = np.abs(metrics.targets["mass"][Profiles].bias[:, -1])
     chosen = browser.chosen_maps(metrics, "mass", 240)
     assert 200 <= len(chosen) <= 240
     assert set(np.argsort(-error)[: browser.WORST]) <= set(chosen)
@@ -58,7 +59,7 @@ def test_chosen_maps_are_the_worst_and_a_fair_part_of_halos(inputs: Inputs) -> N
 
 def test_a_map_without_an_error_does_no_harm(inputs: Inputs) -> None:
     metrics = repeated(inputs.metrics, 2)
-    metrics.targets["mass"].profiles.bias[5, -1] = np.nan
+    metrics.targets["mass"][Profiles].bias[5, -1] = np.nan
     assert 5 not in browser.chosen_maps(metrics, "mass", 20)[: browser.WORST // 2]
 
 
@@ -136,7 +137,7 @@ def wait_for(page: Any, map_id: int) -> None:
 
 
 def test_table_starts_with_the_largest_errors_and_sorts(page: Any, inputs: Inputs) -> None:
-    size = np.abs(inputs.metrics.targets["mass"].profiles.bias[:, -1])
+    size = np.abs(inputs.metrics.targets["mass"][Profiles].bias[:, -1])
     first = np.abs(errors_shown(page))
     assert np.all(np.diff(first) <= 0)
     assert first[0] == pytest.approx(size.max(), abs=1e-3)
@@ -174,7 +175,7 @@ def test_halo_and_line_of_sight_can_be_picked(page: Any, inputs: Inputs) -> None
 
 
 def test_filters(page: Any, inputs: Inputs) -> None:
-    error = np.abs(inputs.metrics.targets["mass"].profiles.bias[:, -1])
+    error = np.abs(inputs.metrics.targets["mass"][Profiles].bias[:, -1])
     mass = inputs.metrics.log_m200
     limit, least = float(np.median(error)), float(np.median(mass))
     page.locator("[name=large]").fill(f"{limit}")

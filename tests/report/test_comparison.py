@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import report as job
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.summary import b200_by_mass, mmd_by_mass
 from hpc_massmap.report import browser, comparison, page, paper, style, together
 from hpc_massmap.report.inputs import Inputs, read_inputs
@@ -110,7 +111,7 @@ def test_retrained_models_are_judged_by_maps_of_their_kind(main: Inputs, compare
     (_, masses, simulations, _, maps, ours, of_main), of_others = table.rows
     assert [masses, simulations, maps] == ["13.5 to 14.02", "all", int(np.count_nonzero(light))]
     for run, cell in ((low_mass, ours), (main, of_main)):
-        b200 = run.metrics.targets["mass"].profiles.bias[light, -1]
+        b200 = run.metrics.targets["mass"][Profiles].bias[light, -1]
         assert isinstance(cell, Measured)
         assert cell.median == pytest.approx(np.median(b200))
     assert of_others[-1] is None
@@ -159,7 +160,7 @@ def test_browser_has_every_models_prediction(compared: comparison.Comparison, ma
     data = browser.browser_data([main, *others], "mass", 1000)
     titles = [panel["title"] for panel in data["panels"][-4:]]
     assert titles == ["prediction of multi-3", "residual of multi-3", "prediction of SZ", "residual of SZ"]
-    bias = others[0].metrics.targets["mass"].profiles.bias[:, -1]
+    bias = others[0].metrics.targets["mass"][Profiles].bias[:, -1]
     assert [row["bias"][1] for row in data["maps"]] == pytest.approx(bias.tolist(), abs=1e-4)
 
 

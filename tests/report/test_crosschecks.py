@@ -10,7 +10,8 @@ from hpc_massmap.metrics.crosschecks import Crossing, Trend
 from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import read_predictions
 from hpc_massmap.metrics.results import read_metrics, write_metrics
-from hpc_massmap.metrics.summary import b200_by_mass, pixels, spread
+from hpc_massmap.metrics.spread import spread
+from hpc_massmap.metrics.summary import b200_by_mass, pixels
 from hpc_massmap.report.crosschecks import check_tables, crossings_table, floor_table, trends_figure, trends_table
 from hpc_massmap.report.style import png
 from hpc_massmap.report.tables import Measured, to_html, to_latex, to_markdown

@@ -10,6 +10,11 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.config import Model
 from hpc_massmap.metrics import summary
+from hpc_massmap.metrics.mmd import Mmd
+from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.power import Power
+from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics.sample import interval_labels
 from hpc_massmap.report import contents, curves, figures, style
 from hpc_massmap.report.examples import read_examples, typical_maps
 from hpc_massmap.report.gallery import example_figure
@@ -36,14 +41,14 @@ def texts(figure: Figure) -> list[str]:
 
 def bias(inputs: Inputs, target: str = "mass") -> Figure:
     metrics = inputs.metrics
-    profiles, labels = summary.bias_by_mass(metrics, "mass"), summary.interval_labels(metrics)
-    radii = metrics.targets["mass"].profiles.radii
+    profiles, labels = summary.bias_by_mass(metrics, "mass"), interval_labels(metrics)
+    radii = metrics.targets["mass"][Profiles].radii
     return figures.bias_figure(radii, profiles, labels, contents.halos_by_mass(metrics), target, COLOUR)
 
 
 def test_bias_profiles(inputs: Inputs) -> None:
     figure, profiles = bias(inputs), summary.bias_by_mass(inputs.metrics, "mass")
-    radii = inputs.metrics.targets["mass"].profiles.radii
+    radii = inputs.metrics.targets["mass"][Profiles].radii
     for panel, profile in zip(figure.axes[:3], profiles, strict=False):
         np.testing.assert_array_equal(lines(panel)[0], np.stack([radii, profile.median], axis=1))
         assert set(zip(radii, profile.p16, strict=True)) | set(zip(radii, profile.p84, strict=True)) <= band(panel)
@@ -62,7 +67,7 @@ def test_interval_without_halos_says_so(inputs: Inputs) -> None:
 
 
 def test_pixels(inputs: Inputs) -> None:
-    apertures = inputs.metrics.targets["mass"].pixels
+    apertures = inputs.metrics.targets["mass"][Pixels].apertures
     figure = figures.pixel_figure(apertures, COLOUR)
     for panel, pixels in zip(figure.axes, apertures.values(), strict=True):
         values, edges, _ = panel.patches[-1].get_data()  # type: ignore[attr-defined]
@@ -73,7 +78,7 @@ def test_pixels(inputs: Inputs) -> None:
 
 def test_aperture_without_pixels_says_so(inputs: Inputs) -> None:
     nan = float("nan")
-    apertures = dict(inputs.metrics.targets["mass"].pixels)
+    apertures = dict(inputs.metrics.targets["mass"][Pixels].apertures)
     apertures["r500"] = replace(apertures["r500"], median=nan, p16=nan, p84=nan, count=0)
     assert "no pixels" in texts(figures.pixel_figure(apertures, COLOUR))
 
@@ -81,7 +86,7 @@ def test_aperture_without_pixels_says_so(inputs: Inputs) -> None:
 def test_power(inputs: Inputs) -> None:
     metrics = inputs.metrics
     spectra, difference = summary.power_spectra(metrics, "mass"), summary.power_difference(metrics, "mass")
-    wavelength = metrics.targets["mass"].power.wavelength
+    wavelength = metrics.targets["mass"][Power].wavelength
     top, bottom = figures.power_figure(wavelength, spectra, difference, "1", COLOUR).axes
     assert top.get_ylabel() == "$P(k)$ [kpc$^2$]"  # of a number squared
     np.testing.assert_array_equal(lines(top)[0], np.stack([wavelength, spectra[1].median], axis=1))
@@ -94,7 +99,7 @@ def test_mmd_with_empty_bins(inputs: Inputs) -> None:
     edges, value = summary.mass_bins(metrics), summary.mmd_by_mass(metrics, "mass")
     calibration = summary.calibration_by_mass(metrics, "mass")
     assert 0 < np.count_nonzero(value.count) < len(value.count)
-    (panel,) = figures.mmd_figure(edges, value, calibration, metrics.targets["mass"].mmd.noise, COLOUR).axes
+    (panel,) = figures.mmd_figure(edges, value, calibration, metrics.targets["mass"][Mmd].noise, COLOUR).axes
     some = value.count > 0
     centre = (edges[1:] + edges[:-1]) / 2
     np.testing.assert_array_equal(lines(panel)[0], np.stack([centre, value.median], axis=1)[some])
@@ -107,7 +112,7 @@ def test_names_of_close_calibration_lines_are_apart(inputs: Inputs) -> None:
     metrics = inputs.metrics
     value, calibration = summary.mmd_by_mass(metrics, "mass"), summary.calibration_by_mass(metrics, "mass")
     same = replace(calibration, median=np.full_like(calibration.median, 0.1))
-    noise = metrics.targets["mass"].mmd.noise
+    noise = metrics.targets["mass"][Mmd].noise
     (panel,) = figures.mmd_figure(summary.mass_bins(metrics), value, same, noise, COLOUR).axes
     assert [text.get_text() for text in panel.texts] == [rf"$\alpha = {alpha:g}$" for alpha in noise]
     assert np.diff([text.get_position()[1] for text in panel.texts]).min() > 0.05
@@ -116,7 +121,7 @@ def test_names_of_close_calibration_lines_are_apart(inputs: Inputs) -> None:
 def test_run_whose_test_halos_are_in_no_interval(inputs: Inputs) -> None:
     metrics = replace(inputs.metrics, mass_intervals=[10.0, 11.0, 12.0])
     value, calibration = summary.mmd_by_mass(metrics, "mass"), summary.calibration_by_mass(metrics, "mass")
-    noise = metrics.targets["mass"].mmd.noise
+    noise = metrics.targets["mass"][Mmd].noise
     assert texts(figures.mmd_figure(summary.mass_bins(metrics), value, calibration, noise, COLOUR)) == ["no test halos"]
     assert texts(bias(replace(inputs, metrics=metrics))) == ["no test halos"] * 2
 
@@ -126,14 +131,14 @@ def test_mmd_below_zero_is_drawn_on_a_linear_axis(inputs: Inputs) -> None:
     value = summary.mmd_by_mass(metrics, "mass")
     value = replace(value, median=-value.median)
     calibration = summary.calibration_by_mass(metrics, "mass")
-    noise = metrics.targets["mass"].mmd.noise
+    noise = metrics.targets["mass"][Mmd].noise
     (panel,) = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, noise, COLOUR).axes
     assert panel.get_yscale() == "linear"
 
 
 def test_examples_have_the_median_error_of_their_third(inputs: Inputs) -> None:
     metrics = inputs.metrics
-    error = np.abs(metrics.targets["mass"].profiles.bias).mean(axis=1)
+    error = np.abs(metrics.targets["mass"][Profiles].bias).mean(axis=1)
     halos = sorted(set(metrics.maps["halo"]), key=lambda h: metrics.maps["m200"][metrics.maps["halo"] == h][0])
     third = len(halos) // 3 + (len(halos) % 3 > 0)
     chosen = typical_maps(metrics, "mass")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
+from hpc_massmap.metrics.pixels import Pixels
 from hpc_massmap.report import style
 from hpc_massmap.report.history import best_trial, read_training_log, read_trials
 from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
@@ -87,7 +88,7 @@ def test_page_holds_the_headline(page: Page, inputs: Inputs) -> None:
     for b200 in summary.b200_by_mass(inputs.metrics, "mass")[:3]:
         shown = f"{b200.median:+.3f} +{b200.p84 - b200.median:.3f} -{b200.median - b200.p16:.3f}"
         assert page.text.count(shown.replace("-", "−")) == 2  # above, and in the table
-    pixels = inputs.metrics.targets["mass"].pixels["whole"]
+    pixels = inputs.metrics.targets["mass"][Pixels].apertures["whole"]
     assert f"{pixels.median:+.3f}".replace("-", "−") in page.text
     assert "no test halos" in page.text
     assert "best trial 4 of 8, validation loss 0.1000" in page.text

@@ -8,7 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpc_massmap.metrics.summary import b200_by_mass, in_intervals
+from hpc_massmap.metrics.mmd import Mmd
+from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics.sample import in_intervals
+from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report.contents import (
     b200_table,
     pixel_table,
@@ -32,7 +36,7 @@ TABLE = Table(
 def test_b200_is_numpys_median_of_the_data(inputs: Inputs) -> None:
     metrics = inputs.metrics
     table = b200_table(metrics, "mass", "multi3", "made up")
-    bias, mass = metrics.targets["mass"].profiles.bias[:, -1], np.log10(metrics.maps["m200"])
+    bias, mass = metrics.targets["mass"][Profiles].bias[:, -1], np.log10(metrics.maps["m200"])
     for row, low, high in zip(table.rows, INTERVALS, [*INTERVALS[1:]], strict=False):
         inside = (low <= mass) & (mass < high)
         p16, median, p84 = np.percentile(bias[inside], (16, 50, 84))
@@ -63,7 +67,7 @@ def test_other_intervals_than_the_papers_get_rows_of_their_own(inputs: Inputs) -
 
 def test_pixels_are_the_evaluations(inputs: Inputs) -> None:
     table = pixel_table(inputs.metrics, "mass", "sz", "made up")
-    for row, pixels in zip(table.rows, inputs.metrics.targets["mass"].pixels.values(), strict=True):
+    for row, pixels in zip(table.rows, inputs.metrics.targets["mass"][Pixels].apertures.values(), strict=True):
         assert row[1] == pixels.count
         assert isinstance(row[2], Measured)
         numbers = pixels.median, pixels.p84 - pixels.median, pixels.median - pixels.p16
@@ -107,15 +111,15 @@ def test_simulations_are_measured_apart(inputs: Inputs) -> None:
     assert isinstance(b200, Measured)
     assert isinstance(pixels, Measured)
     assert isinstance(mmd, Measured)
-    assert b200.median == pytest.approx(np.median(metrics.targets["mass"].profiles.bias[chosen, -1]))
-    assert mmd.median == pytest.approx(1000 * np.median(metrics.targets["mass"].mmd.value[chosen]))
+    assert b200.median == pytest.approx(np.median(metrics.targets["mass"][Profiles].bias[chosen, -1]))
+    assert mmd.median == pytest.approx(1000 * np.median(metrics.targets["mass"][Mmd].value[chosen]))
     assert abs(pixels.median) < 0.1
 
 
 def test_lines_of_sight_are_compared(inputs: Inputs) -> None:
     metrics = inputs.metrics
     rows = projection_table(metrics, "mass", "made up").rows
-    bias, projection = metrics.targets["mass"].profiles.bias[:, -1], metrics.maps["projection"]
+    bias, projection = metrics.targets["mass"][Profiles].bias[:, -1], metrics.maps["projection"]
     medians = [float(np.median(bias[projection == p])) for p in np.unique(projection)]
     assert rows[0][2:] == pytest.approx([min(medians), max(medians), np.std(medians, ddof=1)])
     assert [row[0] for row in rows] == ["b200", "pixels, whole map", "1000 MMD²"]
@@ -229,6 +233,6 @@ def test_mmd_table_is_in_thousandths_by_mass_interval(inputs: Inputs) -> None:
     inside = in_intervals(inputs.metrics)[0]
     cell = row[1]
     assert isinstance(cell, Measured)
-    assert cell.median == pytest.approx(1000 * np.median(inputs.metrics.targets["mass"].mmd.value[inside]))
+    assert cell.median == pytest.approx(1000 * np.median(inputs.metrics.targets["mass"][Mmd].value[inside]))
     assert len(row) == len(table.columns) == 1 + 2 * len(in_intervals(inputs.metrics))
     assert row[-2:] == [None, None]  # no test halo is above the paper's masses

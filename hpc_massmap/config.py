@@ -33,7 +33,7 @@ class Simulation(Section):
     folder: Path
     region: str = "NewMDCLUSTER_*"
     snapshot: str = "snap_{snapshot:03d}.hdf5"
-    catalogue: str = "*snap_{snapshot:03d}.z*.AHF_halos"
+    catalogue: str = "*snap_{snapshot:03d}.*z*.AHF_halos"  # of one process, or the files of several
     snapshots: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST)]], Field(min_length=1)]
 
 
@@ -51,6 +51,7 @@ class Selection(Section):
     m200_min: Positive = 10**13.5  # Msun/h
     m200_max: Positive = 10**15.5
     uncontaminated: bool = True  # fMhires == 1
+    subhalos: bool = False  # also those whose radius is not R200, but where their host begins
     flat: Flat | None = None  # None: every halo that passes, of every snapshot
 
     @model_validator(mode="after")

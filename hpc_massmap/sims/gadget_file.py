@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,9 +11,14 @@ from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.sims.consistency import check_cosmology
 from hpc_massmap.sims.particles import Header
 
 DEFAULT_UNITS = {"Length": u.kpc.to(u.cm), "Mass": 1e10 * u.Msun.to(u.g), "Velocity": (u.km / u.s).to(u.cm / u.s)}
+OMEGA_M = ("Omega0", "Omega_Matter", "OmegaMatter", "Omega_m")
+OMEGA_LAMBDA = ("OmegaLambda", "Omega_Lambda", "Omega_lambda")
+WORD = 2**32
+TIME_ERROR = 0.005
 UNIT_NAMES = {
     "Length": ("UnitLength_in_cm", "UnitLength_In_CGS"),
     "Mass": ("UnitMass_in_g", "UnitMass_In_CGS"),
@@ -53,29 +58,66 @@ def header_of(file: File) -> Header:
     """Its cosmology and time, checked."""
     with understood(file.path):
         redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
-        if h <= 0 or redshift <= -1:
-            raise InputError(f"{file.path}: HubbleParam = {h}, Redshift = {redshift} in the Header cannot be")
-        return Header(
-            redshift,
-            1 / (1 + redshift),
-            h,
-            number_of(file, "Omega0", "Omega_Matter"),
+        if redshift <= -1:
+            raise InputError(f"{file.path}: Redshift = {redshift} in the Header cannot be")
+        omega_m = number_of(file, *OMEGA_M)
+        omega_lambda = number_of(file, *OMEGA_LAMBDA) if _first(file, OMEGA_LAMBDA) else 1 - omega_m
+        header = Header(redshift, 1 / (1 + redshift), h, omega_m, omega_lambda)
+    check_cosmology(file.path, header)
+    _check_time(file, header)
+    with understood(file.path):
+        return replace(header, box=_box(file) * scale_of(file, header).length)
+
+
+def _check_time(file: File, header: Header) -> None:
+    """GADGET's time is the scale factor; what cannot be one, as a time in Gyr, is none."""
+    if _first(file, ("Time",)) is None:
+        return
+    time = number_of(file, "Time")
+    if 0 < time <= 1 + TIME_ERROR and abs(time / header.a - 1) > TIME_ERROR:
+        raise InputError(
+            f"{file.path}: Redshift = {header.redshift:g} and Time = {time:g} in the Header do not belong together: "
+            f"Time is 1/(1 + z) = {header.a:.4g}"
         )
 
 
+def _box(file: File) -> float:
+    """The side of the box as the file has it; 0 if it has none."""
+    if _first(file, ("BoxSize",)) is None:
+        return 0.0
+    sides = np.unique(np.asarray(file.header["BoxSize"], np.float64))
+    if len(sides) != 1 or not np.isfinite(sides[0]):
+        raise InputError(f"{file.path}: BoxSize = {_said(file, 'BoxSize')} in the Header; expected the side of a cube")
+    return max(float(sides[0]), 0.0)
+
+
+def _first(file: File, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in file.header), None)
+
+
+def _said(file: File, name: str) -> str:
+    return " ".join(str(file.header[name]).split())[:40]
+
+
 def number_of(file: File, *names: str) -> float:
-    """The first of these attributes of its header that is there; raises an InputError if it is no finite number."""
-    for name in names:
-        if name in file.header:
-            try:
-                value = float(file.header[name])
-            except (TypeError, ValueError):
-                value = np.nan
-            if not np.isfinite(value):
-                said = " ".join(str(file.header[name]).split())[:40]
-                raise InputError(f"{file.path}: {name} = {said} in the Header")
-            return value
-    raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
+    """The first of these attributes of its header that is there, as a number, its text, or an array of one.
+
+    Raises
+    ------
+    InputError
+        If it is no finite number, or none is there.
+    """
+    name = _first(file, names)
+    if name is None:
+        raise InputError(f"{file.path}: Header has no {' or '.join(names)}")
+    try:
+        (only,) = np.asarray(file.header[name]).reshape(-1).tolist()
+        value = float(only)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(f"{file.path}: {name} = {_said(file, name)} in the Header")
+    return value
 
 
 def check_same_snapshot(files: list[File], header: Header) -> None:
@@ -90,10 +132,10 @@ def check_same_snapshot(files: list[File], header: Header) -> None:
             )
     if len(files) > 1 and "NumPart_Total" in first.header:
         with understood(first.path):
-            high = first.header.get("NumPart_Total_HighWord", np.zeros(6))
-            total = [int(n) + (int(m) << 32) for n, m in zip(first.header["NumPart_Total"], high, strict=False)]
+            # GADGET-4 leaves NumPart_Total_HighWord as it finds it, so it can be anything
+            total = [int(n) for n in np.asarray(first.header["NumPart_Total"]).reshape(-1)]
         found = np.sum([file.counts for file in files], axis=0)[: len(total)].tolist()
-        if found != total:
+        if [n % WORD for n in found] != [n % WORD for n in total]:
             raise InputError(
                 f"{first.path}: its {len(files)} files hold {found} particles, but NumPart_Total is {total}"
             )

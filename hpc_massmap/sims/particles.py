@@ -25,12 +25,19 @@ GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
 
 @dataclass(frozen=True)
 class Header:
-    """The cosmology and time of a snapshot."""
+    """The cosmology and time of a snapshot.
+
+    Attributes
+    ----------
+    box : side of the periodic box, physical kpc; 0 where the snapshot does not say
+    """
 
     redshift: float
     a: float
     h: float
     omega_m: float
+    omega_lambda: float
+    box: float = 0.0
 
 
 @dataclass(frozen=True)

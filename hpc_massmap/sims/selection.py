@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Selection, Simulation
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.catalogue import Catalogue, read_catalogue
+from hpc_massmap.sims.catalogue import Catalogue, catalogue_files, check_halo, read_catalogue
+from hpc_massmap.sims.consistency import FEWEST, OVERDENSITY, TOLERANCE, check_r500, overdensity, what_it_may_be
+from hpc_massmap.sims.particles import BoolArray, Header
 from hpc_massmap.sims.snapshot import read_header
 from hpc_massmap.storage import digest_of
 
+REDSHIFT = re.compile(r"\.z(\d+\.\d+)(?=\.)")  # in the name of a catalogue, as AHF writes it
+ROUNDED = 2e-3  # of that redshift, which has three decimals
+DISCRETE = 40.0  # particles that R200 may lack, as its radius is that of the last one inside: of genuine catalogues
 NUMBERED = re.compile(r"(.*)\.(\d+)(\.\w+)?")  # a file of a snapshot of several
 
 
@@ -121,6 +125,8 @@ def _source(simulation: Simulation, region: Path, snapshot: int) -> Source | Non
 
 def _one_file(region: Path, pattern: str, snapshot: int) -> Path | None:
     files = sorted(region.glob(named(pattern, snapshot)))
+    if len(files) > 1 and set(files) <= set(catalogue_files(files[0])):
+        return files[0]  # of AHF under MPI
     if len(files) > 1:
         raise InputError(f"{region}: both {files[0].name} and {files[1].name} match {pattern}; make it narrower")
     return files[0] if files else None
@@ -155,7 +161,11 @@ def siblings(path: Path) -> list[Path]:
 
 def sources_digest(sources: list[Source]) -> str:
     """The identity of the input files: their names, sizes and times of last change, not their content."""
-    files = [file for source in sources for file in (*siblings(source.snapshot_file), source.catalogue_file)]
+    files = [
+        file
+        for source in sources
+        for file in (*siblings(source.snapshot_file), *catalogue_files(source.catalogue_file))
+    ]
     states = [(file, file.stat()) for file in files]
     return digest_of([(str(file), state.st_size, state.st_mtime_ns) for file, state in states])
 
@@ -169,10 +179,14 @@ def candidates(source: Source, cuts: Selection) -> list[Halo]:
         If the catalogue or the snapshot cannot be read.
     """
     catalogue = read_catalogue(source.catalogue_file)
-    passed = ~np.any(list(_failed(catalogue, cuts).values()), axis=0)
+    passed = ~np.any(list(_failed(source, catalogue, cuts).values()), axis=0)
     if not passed.any():
         return []
     header = read_header(source.snapshot_file)
+    _check_redshift(source, header)
+    for row in np.flatnonzero(passed).tolist():
+        check_halo(catalogue, row)
+        _check_halo(catalogue, row, source, header)
     to_kpc = header.a / header.h
     return [
         Halo(
@@ -192,6 +206,35 @@ def candidates(source: Source, cuts: Selection) -> list[Halo]:
     ]
 
 
+def _check_redshift(source: Source, header: Header) -> None:
+    """A catalogue says in its name of which redshift it is."""
+    said = REDSHIFT.search(source.catalogue_file.name)
+    if said and abs(float(said[1]) - header.redshift) > ROUNDED * (1 + header.redshift):
+        raise InputError(
+            f"{source.catalogue_file}: is of z = {said[1]} by its name, but {source.snapshot_file} of "
+            f"z = {header.redshift:.3f}; do the two files belong together?"
+        )
+
+
+def _check_halo(catalogue: Catalogue, row: int, source: Source, header: Header) -> None:
+    """M200 and R200 fit each other at the redshift and in the cosmology of the snapshot, and R500 fits them."""
+    name, columns = catalogue.halo_name(row), catalogue.columns
+    m200, r200 = float(catalogue.m200[row]), float(catalogue.r200[row])
+    found = float(overdensity(m200, r200 * header.a, header.redshift, header.omega_m, header.omega_lambda))  # type: ignore[arg-type]
+    said = float(catalogue.ovdens[row])
+    expected = OVERDENSITY if np.isnan(said) else said
+    lowest = _lowest(catalogue)[row] if np.isnan(said) else 1 - TOLERANCE
+    told = not (catalogue.hosted[row] and np.isnan(said))  # a subhalo that is there by wish
+    if told and not lowest <= found / expected <= 1 + TOLERANCE:
+        cosmology = (header.redshift, header.h, header.omega_m, header.omega_lambda)
+        raise InputError(
+            f"{name}: {columns['m200']} = {m200:.4g} Msun/h and {columns['r200']} = {r200:.4g} kpc/h enclose "
+            f"{found:.4g} times the critical density at z = {header.redshift:.3g}, Omega0 = {header.omega_m:.4g} of "
+            f"{source.snapshot_file}, not {expected:.4g}: {what_it_may_be(found, expected, *cosmology)}"
+        )
+    check_r500(name, float(catalogue.r500[row]) / r200)
+
+
 def check_some_are_left(halos: list[Halo], sources: list[Source], cuts: Selection) -> None:
     """Refuse to go on without a candidate.
 
@@ -206,18 +249,53 @@ def check_some_are_left(halos: list[Halo], sources: list[Source], cuts: Selectio
     for source in sources:
         catalogue = read_catalogue(source.catalogue_file)
         seen += len(catalogue)
-        for cut, failed in _failed(catalogue, cuts).items():
+        for cut, failed in _failed(source, catalogue, cuts).items():
             removed[cut] += int(np.count_nonzero(failed))
     reasons = ", ".join(f"{cut} removed {number}" for cut, number in removed.most_common() if number)
     raise InputError(f"selection: none of the {seen} halos in {len(sources)} catalogues is left: {reasons}")
 
 
-def _failed(catalogue: Catalogue, cuts: Selection) -> dict[str, npt.NDArray[np.bool_]]:
+def _failed(source: Source, catalogue: Catalogue, cuts: Selection) -> dict[str, BoolArray]:
     """Which halos each cut removes, (n,) each; a halo is the first one's that removes it."""
     light, heavy = catalogue.m200 < cuts.m200_min, catalogue.m200 > cuts.m200_max
-    contaminated = ~light & ~heavy & (catalogue.f_mhires != 1) & cuts.uncontaminated
+    left = ~light & ~heavy
+    truncated = np.zeros(len(left), bool) if cuts.subhalos else _truncated(source, catalogue, left)
+    contaminated = left & ~truncated & (catalogue.f_mhires != 1) & cuts.uncontaminated
     return {
         f"m200_min = {cuts.m200_min:g}": light,
         f"m200_max = {cuts.m200_max:g}": heavy,
+        "subhalos (their radius is not R200)": truncated,
         "uncontaminated (fMhires == 1)": contaminated,
     }
+
+
+def _truncated(source: Source, catalogue: Catalogue, left: BoolArray) -> BoolArray:
+    """Which of those that are left have a radius that is not R200, (n,): AHF ends a subhalo where its host begins.
+
+    Raises
+    ------
+    InputError
+        If all halos that are no subhalos are among them: then it is the catalogue's own definition of a radius.
+    """
+    density, hosted = catalogue.ovdens, catalogue.hosted
+    unknown = left & hosted & np.isnan(density)
+    if unknown.any():
+        header = read_header(source.snapshot_file)
+        radii = catalogue.r200 * header.a
+        found = overdensity(catalogue.m200, radii, header.redshift, header.omega_m, header.omega_lambda)
+        density = np.where(unknown, found, density)
+    truncated = left & ((density < OVERDENSITY * _lowest(catalogue)) | (density > OVERDENSITY * (1 + TOLERANCE)))
+    field = left & ~hosted
+    if np.count_nonzero(field) > 1 and np.all(truncated[field]):
+        median = float(np.median(density[field]))
+        raise InputError(
+            f"{source.catalogue_file}: its halos have a median overdensity (ovdens) of {median:.4g}, not "
+            f"{OVERDENSITY:g}; run AHF with 200 times the critical density"
+        )
+    return np.asarray(truncated)
+
+
+def _lowest(catalogue: Catalogue) -> FloatArray:
+    """The least density inside R200 in 200 critical ones, (n,): the radius of few particles is that of the last."""
+    particles = np.where(np.isnan(catalogue.particles), DISCRETE / TOLERANCE, np.maximum(catalogue.particles, 1))
+    return np.asarray(1 - np.clip(DISCRETE / particles, TOLERANCE, 1 - FEWEST))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.catalogue import Catalogue, read_catalogue
+from hpc_massmap.sims.catalogue import Catalogue, check_halo, read_catalogue
 from tests.sims.files import COLUMNS, HALO, write_catalogue
 
 FLIPS, CUTS = 600, 150
@@ -24,9 +24,12 @@ def written(tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> Catalogue | str:
-    """What a catalogue holds, or the line that says why it is refused."""
+    """What a catalogue holds, or the line that says why it is refused if all its halos are selected."""
     try:
-        return read_catalogue(path)
+        found = read_catalogue(path)
+        for row in range(len(found)):
+            check_halo(found, row)
+        return found
     except InputError as error:
         line = str(error)
     assert "\n" not in line
@@ -80,7 +83,7 @@ def test_every_end_that_is_cut_off_is_noticed(written: Path) -> None:
 def test_words_that_are_no_values(column: str, word: str, tmp_path: Path) -> None:
     path = write_catalogue(tmp_path / "halos", HALO | HALOS[0], {**HALOS[1], column: word})
     found = read(path)
-    allowed = {"-1": ("ID", "Xc", "Yc", "Zc")}.get(word, ())
+    allowed = {"-1": ("Xc", "Yc", "Zc")}.get(word, ())
     if column in allowed:
         assert not isinstance(found, str)
     else:
@@ -105,4 +108,4 @@ def test_what_is_no_catalogue(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_halo_that_is_there_twice(tmp_path: Path) -> None:
-    assert "halo 2" in str(read(write_catalogue(tmp_path / "halos", HALOS[0], HALOS[0] | {"Xc": "7"})))
+    assert "(row 2)" in str(read(write_catalogue(tmp_path / "halos", HALOS[0], HALOS[0] | {"Xc": "7"})))

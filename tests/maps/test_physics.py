@@ -37,7 +37,7 @@ def gas(positions: FloatArray, mass: float, density: float, radius: float, **oth
 
 
 def snapshot(gas_particles: Gas, dark_matter: Particles = NONE, h: float = H) -> Snapshot:
-    return Snapshot(Path("made.hdf5"), Header(0.0, 1.0, h, 0.3), gas_particles, dark_matter, NONE, NONE)
+    return Snapshot(Path("made.hdf5"), Header(0.0, 1.0, h, 0.3, 0.7), gas_particles, dark_matter, NONE, NONE)
 
 
 def halo_at(m200: float, r200: float, centre: FloatArray | None = None, h: float = H) -> Halo:

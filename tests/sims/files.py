@@ -13,13 +13,26 @@ from hpc_massmap.sims.selection import Halo, Source, candidates
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gadget4_L50"
 COLUMNS = ["ID", "hostHalo", "Mvir", "Xc", "Yc", "Zc", "Rvir", "fMhires", "M_gas", "M_star", "R_500"]
 HALO = dict(zip(COLUMNS, ["1", "0", "5e13", "100", "100", "100", "700", "1.0", "5e12", "5e11", "450"], strict=True))
+MORE = {"Mhalo": "6e13", "cNFW": "4.0", "ovdens": "199.9", "npart": "9999"}
 GAS_BLOCKS = ("Coordinates", "Masses", "Density", "SmoothingLength", "InternalEnergy", "StarFormationRate")
+
+
+def radius_of(m200: str, redshift: float) -> str:
+    """R200 of a mass in Msun/h, comoving kpc/h, in the cosmology of `write_snapshot`; as a word."""
+    density = 200 * 277.5366 * (0.3 * (1 + redshift) ** 3 + 0.7) / (1 + redshift) ** 3
+    return f"{(float(m200) / (4 / 3 * np.pi * density)) ** (1 / 3):.6g}"
+
+
+def fitting(redshift: float = 0.0, **halo: str) -> dict[str, str]:
+    """A halo whose radii belong to its mass."""
+    r200 = radius_of(halo.get("Mvir", HALO["Mvir"]), redshift)
+    return {"Rvir": r200, "R_500": f"{0.64 * float(r200):.6g}"} | halo
 
 
 def write_catalogue(path: Path, *halos: dict[str, str], columns: list[str] = COLUMNS) -> Path:
     """An AHF file; each halo is `HALO` with other values."""
     header = "#" + "\t".join(f"{name}({n})" for n, name in enumerate(columns, 1))
-    rows = ["\t".join((HALO | {"Mhalo": "6e13", "cNFW": "4.0"} | halo)[name] for name in columns) for halo in halos]
+    rows = ["\t".join((HALO | MORE | halo)[name] for name in columns) for halo in halos]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([header, *rows]) + "\n")
     return path

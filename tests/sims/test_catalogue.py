@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.catalogue import r500_over_r200, read_catalogue
+from hpc_massmap.sims.catalogue import catalogue_files, check_halo, r500_over_r200, read_catalogue
 from tests.sims.files import COLUMNS, EXAMPLE, write_catalogue
 
 
@@ -70,14 +70,11 @@ def test_every_missing_column_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("halos", "message"),
     [
-        ([], "holds no halos"),
-        ([{}, {"Mvir": "five"}], "column Mvir, halo 2: 'five' is not a number"),
-        ([{"ID": "1.5"}], "column ID, halo 1: '1.5' is not a number"),
-        ([{"ID": "99999999999999999999"}], "column ID, halo 1: '99999999999999999999' is not a number"),
-        ([{"Xc": "nan"}], "column Xc has a value that is not finite"),
-        ([{"Rvir": "-3"}], "column Rvir, halo 1: -3 cannot be; is the file damaged?"),
-        ([{"R_500": "0"}], "column R_500, halo 1: 0 cannot be; is the file damaged?"),
-        ([{"M_star": ""}], "halo 1 has 10 values for 11 columns; is it truncated?"),
+        ([{}, {"Mvir": "five"}], "column Mvir, row 2: 'five' is not a number"),
+        ([{"ID": "1.5"}], "column ID, row 1: '1.5' is not a number"),
+        ([{"ID": "99999999999999999999"}], "column ID, row 1: '99999999999999999999' is not a number"),
+        ([{}, {}], "halo 1 (row 2): its ID is that of one before it"),
+        ([{"M_star": ""}], "row 1 has 10 values for 11 columns; is it truncated?"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_one_line(halos: list[dict[str, str]], message: str, tmp_path: Path) -> None:
@@ -85,6 +82,86 @@ def test_what_is_wrong_with_a_row_is_one_line(halos: list[dict[str, str]], messa
     with pytest.raises(InputError) as error:
         read_catalogue(path)
     assert str(error.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"Xc": "nan"}, "Xc = nan"),
+        ({"Rvir": "-3"}, "Rvir = -3"),
+        ({"R_500": "0"}, "R_500 = 0"),
+        ({"M_gas": "nan"}, "M_gas = nan"),
+        ({"M_star": "-1"}, "M_star = -1"),
+        ({"fMhires": "1.01"}, "fMhires = 1.01"),
+        ({"Mvir": "inf"}, "Mvir = inf"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_fault_of_its_halo_alone(
+    values: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    halos = read_catalogue(write_catalogue(tmp_path / "c", {"ID": "7"}, {"ID": "8"} | values))
+    check_halo(halos, 0)
+    with pytest.raises(InputError, match=rf"c: halo 8 \(row 2\): {message} cannot be; is the file damaged\?$"):
+        check_halo(halos, 1)
+
+
+def test_a_catalogue_without_halos_has_none(tmp_path: Path) -> None:
+    assert len(read_catalogue(write_catalogue(tmp_path / "c"))) == 0
+
+
+def test_ids_are_unsigned(tmp_path: Path) -> None:
+    ids = [9223372036854788153, 2**64 - 1]
+    halos = read_catalogue(write_catalogue(tmp_path / "c", *({"ID": str(one)} for one in ids)))
+    assert halos.halo_id.tolist() == ids
+
+
+def test_a_fraction_within_rounding_of_one_is_one(tmp_path: Path) -> None:
+    words = ["1.0000001", "0.9999999", "0.999999", "0.99999"]
+    rows = [{"ID": str(n), "fMhires": word} for n, word in enumerate(words)]
+    halos = read_catalogue(write_catalogue(tmp_path / "c", *rows))
+    assert halos.f_mhires.tolist() == [1, 1, 1, 0.99999]
+    check_halo(halos, 0)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "hosted"),
+    [
+        (["-1", "0", "5"], [False, True, True]),  # 0 is the id of a halo
+        (["0", "0", "128000000000001"], [False, False, True]),
+        ([str(2**64 - 1), "0", "9223372036854788153"], [False, True, True]),
+    ],
+)
+def test_which_halos_lie_in_another(hosts: list[str], hosted: list[bool], tmp_path: Path) -> None:
+    rows = [{"ID": str(n), "hostHalo": host} for n, host in enumerate(hosts)]
+    assert read_catalogue(write_catalogue(tmp_path / "c", *rows)).hosted.tolist() == hosted
+
+
+def split_by_ranks(folder: Path) -> Path:
+    """Three halos as AHF on three ranks writes them: the names of the columns in the first file alone."""
+    whole = write_catalogue(folder / "whole", *({"ID": str(n)} for n in (5, 6, 7))).read_text().splitlines(True)
+    for rank, lines in enumerate([whole[:2], [], whole[2:]]):
+        (folder / f"box.snap_006.{rank:04d}.z0.000.AHF_halos").write_text("".join(lines))
+    return folder / "box.snap_006.0000.z0.000.AHF_halos"
+
+
+def test_the_files_of_ahf_under_mpi_are_one_catalogue(tmp_path: Path) -> None:
+    first = split_by_ranks(tmp_path)
+    others = [first.with_name(first.name.replace("0000", f"000{rank}")) for rank in (1, 2)]
+    assert read_catalogue(first).halo_id.tolist() == [5, 6, 7]
+    assert read_catalogue(others[1]).halo_id.tolist() == [5, 6, 7]
+    others[0].unlink()
+    with pytest.raises(InputError, match=rf"^{others[0]}: missing, but {first.name} is one of several files of AHF"):
+        read_catalogue(first)
+    first.unlink()
+    with pytest.raises(InputError, match=rf"^{first}: missing, but"):
+        read_catalogue(others[1])
+
+
+def test_digits_of_something_else_are_no_rank(tmp_path: Path) -> None:
+    path = write_catalogue(tmp_path / "snap.0128.z0.000.AHF_halos", {})
+    assert catalogue_files(path) == [path]
+    write_catalogue(tmp_path / "snap.0000.z9.000.AHF_halos", {"ID": "2"})
+    assert len(read_catalogue(path)) == 1
 
 
 def test_a_file_that_is_no_catalogue(tmp_path: Path) -> None:

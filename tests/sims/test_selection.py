@@ -7,7 +7,7 @@ import pytest
 from hpc_massmap.config import Selection, Simulation
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.selection import check_some_are_left, find_sources, sources_digest
-from tests.sims.files import EXAMPLE, all_candidates, write_catalogue, write_snapshot
+from tests.sims.files import EXAMPLE, all_candidates, fitting, radius_of, write_catalogue, write_snapshot
 
 REDSHIFTS = {7: 1.0, 9: 0.0}
 
@@ -22,9 +22,9 @@ def regions(tmp_path: Path) -> Path:
     for region in ("region_2", "region_1"):
         for snapshot, redshift in REDSHIFTS.items():
             write_snapshot(tmp_path / region / f"snap_{snapshot:03d}.hdf5", redshift)
-            halos: list[dict[str, str]] = [{"ID": f"{snapshot}1", "Mvir": "4e13"}]
+            halos = [fitting(redshift, ID=f"{snapshot}1", Mvir="4e13")]
             if region == "region_1":
-                halos.append({"ID": f"{snapshot}2", "Mvir": "8e13"})
+                halos.append(fitting(redshift, ID=f"{snapshot}2", Mvir="8e13"))
             write_catalogue(tmp_path / region / f"{region}.snap_{snapshot:03d}.z{redshift:.3f}.AHF_halos", *halos)
     return tmp_path
 
@@ -39,7 +39,9 @@ def test_the_order_is_region_then_snapshot_then_catalogue(regions: Path) -> None
 
 def test_lengths_become_physical_and_lose_h(regions: Path) -> None:
     today, _, early = all_candidates(find_sources([simulation(regions)]), Selection())[:3]
-    assert (today.r200, today.r500, early.r200) == (1400, 900, 700)  # h = 0.5, a = 1 and 0.5
+    r200, early_r200 = (float(radius_of("4e13", redshift)) for redshift in (0.0, 1.0))  # comoving kpc/h
+    assert (today.r200, early.r200) == (2 * r200, early_r200)  # h = 0.5, a = 1 and 0.5
+    assert today.r500 == pytest.approx(0.64 * today.r200, rel=1e-5)
     assert today.centre.tolist() == [200, 200, 200]
     assert early.centre.tolist() == [100, 100, 100]
     assert (early.redshift, early.m200) == (1.0, 4e13)
@@ -51,7 +53,7 @@ def test_the_mass_cuts_and_contamination(regions: Path) -> None:
     heavy = all_candidates(sources, Selection(m200_min=5e13))
     assert {halo.m200 for halo in heavy} == {8e13}
     assert {halo.m200 for halo in all_candidates(sources, Selection(m200_max=5e13))} == {4e13}
-    write_catalogue(sources[0].catalogue_file, {"fMhires": "0.999"}, {"ID": "3"})
+    write_catalogue(sources[0].catalogue_file, fitting(fMhires="0.999"), fitting(ID="3"))
     assert [halo.halo_id for halo in all_candidates(sources[:1], Selection())] == [3]
     assert len(all_candidates(sources[:1], Selection(uncontaminated=False))) == 2
 
@@ -80,7 +82,7 @@ def test_a_region_may_lack_a_whole_snapshot_but_not_half_of_it(regions: Path) ->
         ("region_2", 9),
     ]
     (regions / "kept").rename(snapshot)
-    with pytest.raises(InputError, match=rf"^{snapshot}: its halo catalogue \*snap_007.z\*.AHF_halos is missing$"):
+    with pytest.raises(InputError, match=rf"^{snapshot}: its halo catalogue \*snap_007.\*z\*.AHF_halos is missing$"):
         find_sources([simulation(regions)])
 
 

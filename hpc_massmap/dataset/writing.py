@@ -115,7 +115,10 @@ def _write_tables(
     for name, dataset in file["maps"].items():
         dataset.attrs["unit"] = units[name]
     for column, (dtype, unit) in HALO_COLUMNS.items():
-        values = file.create_dataset(f"halo/{column}", data=list(halos[column]), dtype=dtype)
+        of_halos = list(halos[column])
+        if column == "halo_id" and max(of_halos, default=0) > np.iinfo(np.int64).max:
+            dtype = np.uint64  # as AHF's can be
+        values = file.create_dataset(f"halo/{column}", data=of_halos, dtype=dtype)
         values.attrs["unit"] = unit
     for name, rows in index(len(halos["m200"]), len(rotations)).items():
         file[f"index/{name}"] = rows

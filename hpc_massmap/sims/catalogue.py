@@ -195,28 +195,28 @@ def _read_files(files: list[Path]) -> tuple[list[str], list[str]]:
     header, rows = [name.split("(")[0] for name in first[0].lstrip("#").split()], []
     for file in files:
         # not comments, nor the header again, where the files of several processes were joined
-        own = [line for line in _lines_of(file) if not line.startswith("# ") and line != first[0]]
+        lines = _lines_of(file)
+        own = [line for line in lines if not line.startswith("# ") and line != first[0]]
         for number, row in enumerate(own, 1):
             found = len(row.split())
             if found != len(header):
                 what = f"row {number} has {found} values for {len(header)} columns"
                 raise InputError(f"{file}: {what}; is it truncated?")
+        if lines and not lines[-1].endswith("\n"):
+            raise InputError(f"{file}: the last line has no end; is it truncated? (If it is whole, end it.)")
         rows += own
     return header, rows
 
 
 def _lines_of(path: Path) -> list[str]:
-    """Those with anything in them."""
+    """Those with anything in them, each with its end."""
     try:
         text = path.read_text()
     except FileNotFoundError:
         raise InputError(f"{path}: no such halo catalogue") from None
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: not a readable text file; expected an AHF *_halos catalogue") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if lines and not text.endswith("\n"):
-        raise InputError(f"{path}: the last line has no end; is it truncated? (If it is whole, end it.)")
-    return lines
+    return [line for line in text.splitlines(keepends=True) if line.strip()]
 
 
 def _found(header: list[str], names: tuple[str, ...]) -> int | None:

@@ -268,3 +268,11 @@ def test_a_snapshot_of_several_files_is_known_by_all_of_them(tmp_path: Path) -> 
     names = [path.name for path in siblings(tmp_path / "snap_001.0.hdf5")]
     assert names == ["snap_001.0.hdf5", "snap_001.1.hdf5", "snap_001.10.hdf5"]
     assert siblings(tmp_path / "snap_001.hdf5") == [tmp_path / "snap_001.hdf5"]
+
+
+def test_ids_of_64_bits_come_back_whole(regions: Path, tmp_path: Path) -> None:
+    catalogue = next(regions.glob("region_0001/*snap_106*AHF_halos"))
+    catalogue.write_text(catalogue.read_text().replace("106000000000001", "9223372036854788153"))
+    draw(tmp_path / "maps.h5", selected(regions, [106]), CONFIG.model_copy(update={"lines_of_sight": 1}))
+    ids = open_maps(tmp_path / "maps.h5", check_values=True).halos["halo_id"].tolist()
+    assert ids == [9223372036854788153, 106000000000001]

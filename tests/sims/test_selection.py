@@ -128,3 +128,19 @@ def test_the_example_sample() -> None:
     sources = find_sources([gadget])  # 101 is not there
     assert len(sources) == 36 * 5
     assert len(all_candidates(sources, Selection(m200_min=1e13))) == 171
+
+
+@pytest.mark.parametrize("pattern", ["*snap_{snapshot:03d}.*z*.AHF_halos", "*snap_{snapshot:03d}.0000.z*.AHF_halos"])
+def test_the_files_of_several_ranks_are_one_source(pattern: str, tmp_path: Path) -> None:
+    folder = tmp_path / "region_1"
+    whole = write_catalogue(folder / "all", *(fitting(ID=str(n)) for n in (1, 2))).read_text().splitlines(keepends=True)
+    parts = [folder / f"box.snap_009.{rank:04d}.z0.000.AHF_halos" for rank in range(2)]
+    for part, lines in zip(parts, (whole[:2], whole[2:]), strict=True):
+        part.write_text("".join(lines))
+    write_snapshot(folder / "snap_009.hdf5")
+    sources = find_sources([Simulation(name="m", folder=tmp_path, region="region_*", snapshots=[9], catalogue=pattern)])
+    assert [source.catalogue_file for source in sources] == [parts[0]]
+    assert [halo.halo_id for halo in all_candidates(sources, Selection())] == [1, 2]
+    before = sources_digest(sources)
+    os.utime(parts[1], ns=(0, 0))
+    assert sources_digest(sources) != before

@@ -25,8 +25,9 @@ from hpc_massmap.train.loop import Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
 from hpc_massmap.train.recipe import Epoch
 from hpc_massmap.tune.attempt import Task, Tell
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
-from hpc_massmap.tune.worker import open_study, work
+from hpc_massmap.tune.worker import work
 from tests.synthetic import write_synthetic_maps
 
 STORED = 100

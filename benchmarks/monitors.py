@@ -21,11 +21,12 @@ import numpy as np
 from benchmarks.trials_database import KEY, fill
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
+from hpc_massmap.tune import trials
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.monitor.reading import StudyReader, run_in
 from hpc_massmap.tune.monitor.terminal import REFRESH
-from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.worker import open_study
+from hpc_massmap.tune.study import Study
 
 PROCESSES = 4
 EPOCHS = 5
@@ -65,12 +66,12 @@ def trials_of_a_worker(study: Study, seconds: float) -> list[float]:
     taken, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.perf_counter()
-        trial = study.claim(ME, uuid.uuid4().hex)
+        trial = trials.claim(study, ME, uuid.uuid4().hex)
         assert trial is not None
         losses = [1.0 / epoch for epoch in range(1, EPOCHS + 1)]
         for epoch in range(1, EPOCHS + 1):
-            study.progress(trial, losses[:epoch], [1.0] * epoch)
-        study.finish(trial, losses, [1.0] * EPOCHS)
+            trials.progress(study, trial, losses[:epoch], [1.0] * epoch)
+        trials.finish(study, trial, losses, [1.0] * EPOCHS)
         taken.append(time.perf_counter() - start)
         time.sleep(0.05)
     return taken

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from hpc_massmap.config import Database, Space
+from hpc_massmap.tune import trials
 from hpc_massmap.tune.database.connect import connect, database
+from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import Study
 
 PROCESSES = 8
 KEY = "scale"
@@ -124,18 +125,18 @@ def work(study: Study, end: float, took: list[tuple[float, float]]) -> None:
     time.sleep(random.uniform(0, TRIAL_SECONDS))  # workers are not in step
     while time.monotonic() < end:
         start = time.perf_counter()
-        trial = study.claim(worker, uuid.uuid4().hex)
+        trial = trials.claim(study, worker, uuid.uuid4().hex)
         reservation = time.perf_counter() - start
         assert trial is not None
-        study.suggest(trial, {"filters": [8.0], "kernel": [3.0], "layers": [2.0], "dropout": [0.1]})
+        trials.suggest(study, trial, {"filters": [8.0], "kernel": [3.0], "layers": [2.0], "dropout": [0.1]})
         history: list[float] = []
         for _ in range(EPOCHS):
             time.sleep(random.uniform(0.5, 1.5) * TRIAL_SECONDS / EPOCHS)
             history.append(random.random())
-            study.progress(trial, history, [1.0] * len(history))
+            trials.progress(study, trial, history, [1.0] * len(history))
             study.see(worker, "training", trial.tid)
         start = time.perf_counter()
-        study.finish(trial, history, [1.0] * EPOCHS)
+        trials.finish(study, trial, history, [1.0] * EPOCHS)
         took.append((reservation, time.perf_counter() - start))
 
 

@@ -22,9 +22,9 @@ from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-u
 from hpc_massmap.config import Config, Database, load_config
 from hpc_massmap.run import Run
 from hpc_massmap.sims.catalogue import read_catalogue
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.monitor.reading import study_of
 from tests.documented import COMMANDS, PAGES, blocks, inline
 from tests.tune import made_up
 
@@ -171,7 +171,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config = load_config(Path("configs/multi3.yaml")).model_copy(update={"runs": folder / "runs"})
     run = Run.open(config)
     with database(Database(), run.database):
-        opened = study_of(run)
+        opened = open_study(run)
         opened.create(100, {})
         trials, workers, _ = made_up.study(ended=40, running=2)
         trials[17], trials[23] = made_up.trial(17, 3), made_up.trial(23, 3)

@@ -21,10 +21,11 @@ from hpc_massmap.config import Config, Database
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.monitor.listing import to_jsonl
-from hpc_massmap.tune.monitor.reading import study_of
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
+from hpc_massmap.tune.trials import claim, finish
 from tests.tune import made_up
 
 PAGE = Path("docs/tuning.md")
@@ -72,7 +73,7 @@ def run(tmp_path: Path) -> Run:
 def served(run: Run, evaluations: int = 100) -> Iterator[Study]:
     """The database of the run, with the trials of its export and some workers."""
     with database(Database(), run.database):
-        study = study_of(run)
+        study = open_study(run)
         study.create(evaluations, {})
         trials, workers, _ = made_up.study(ended=40, running=2)
         study.jobs.insert_many(trials)
@@ -174,9 +175,9 @@ def test_live_view_follows_the_study_and_q_leaves(run: Run) -> None:
         try:
             terminal.wait_for("35 of 100 done")
             assert not terminal.is_as_before()  # keys are read one by one
-            trial = study.claim({"id": "me:1:cafe", "host": "me", "pid": 1, "slurm_job": None}, "me")
+            trial = claim(study, {"id": "me:1:cafe", "host": "me", "pid": 1, "slurm_job": None}, "me")
             assert trial is not None
-            study.finish(trial, [0.0123], [1.0])
+            finish(study, trial, [0.0123], [1.0])
             terminal.wait_for("36 of 100 done")
             terminal.wait_for(f"best 0.0123 of trial {trial.tid}")
             os.write(terminal.master, b"xq")
@@ -242,7 +243,7 @@ def test_retry_gives_failed_trials_back_and_starts_the_database_for_it(run: Run)
 @contextmanager
 def served_already(run: Run) -> Iterator[Study]:
     with database(Database(), run.database):
-        yield study_of(run)
+        yield open_study(run)
 
 
 def test_import_takes_what_is_missing_and_refuses_another_study(run: Run, tmp_path: Path) -> None:

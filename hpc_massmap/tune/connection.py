@@ -8,11 +8,45 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from hpc_massmap.tune.database.connect import DatabaseUnreachable, is_transient
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.run import Run
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, is_transient
+from hpc_massmap.tune.study import Study
 
 Answer = TypeVar("Answer")
 PAUSES = (0.2, 1.0)  # seconds between questions to a silent server: the first, the longest
+BEATS_PER_LEASE, LONGEST_BEAT = 4, 10.0  # a trial is said to be alive that often, and after so many seconds at most
+SHORTEST_PATIENCE = 0.5  # seconds for an answer, however short the lease
+
+
+def seconds_between_beats(lease: float) -> float:
+    """How often a worker says that its trial is alive."""
+    return min(LONGEST_BEAT, lease / BEATS_PER_LEASE)
+
+
+def open_study(run: Run, patience: float | None = None) -> Study:
+    """The study of a run, whose database answers; raises what `connect` does.
+
+    Parameters
+    ----------
+    patience : seconds for every answer; None: those between two beats
+    """
+    tune = run.config.tune
+    timeout = max(SHORTEST_PATIENCE, seconds_between_beats(tune.lease)) if patience is None else patience
+    return Study(connect(run.config.database, run.database, timeout), run.config.name, tune.lease, tune.attempts)
+
+
+def join_study(run: Run) -> Study:
+    """The study of a run, for a worker, which may come to a new database before its launcher has filled it.
+
+    Raises
+    ------
+    DatabaseUnreachable
+        Besides what `connect` raises: if there is no study yet.
+    """
+    study = open_study(run)
+    if not study.exists():
+        raise DatabaseUnreachable(f"study {study.key}: not there yet; jobs/tune.py makes it")
+    return study
 
 
 class DatabaseSilent(DatabaseUnreachable):

@@ -12,7 +12,7 @@ from pymongo.errors import WriteError
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
 from hpc_massmap.tune.documents import Document, plain, sound
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 
 # of a trial's document; whatever else somebody wrote into the file stays there
 KEPT = ("tid", "state", "owner", "version", "attempts", "spec", "misc", "result", "worker", "error")

@@ -26,13 +26,13 @@ from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.train.loop import settings_of
 from hpc_massmap.train.recipe import check_shares
 from hpc_massmap.tune.best import best_of, write_best
-from hpc_massmap.tune.connection import StudyConnection
+from hpc_massmap.tune.connection import StudyConnection, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, read_export, restore
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.watchdog import start_watchdog
-from hpc_massmap.tune.worker import Worker, open_study
+from hpc_massmap.tune.worker import Worker
 from hpc_massmap.tune.worker_jobs import WorkerJobs
 
 SECONDS_BETWEEN_LOOKS = 1.0

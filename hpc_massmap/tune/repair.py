@@ -10,11 +10,12 @@ from pathlib import Path
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
+from hpc_massmap.tune import trials
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import ensure, stop
 from hpc_massmap.tune.export import export, read_export, restore
-from hpc_massmap.tune.monitor.reading import study_of
 from hpc_massmap.tune.space import hyperparameters
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 
 
 def import_trials(run: Run, path: Path) -> tuple[int, int]:
@@ -44,14 +45,14 @@ def import_trials(run: Run, path: Path) -> tuple[int, int]:
 def retry_trials(run: Run, tids: list[int] | None) -> int:
     """Give failed trials, all or some, to the workers again; how many."""
     with _changing(run) as study:
-        return study.retry(tids)
+        return trials.retry(study, tids)
 
 
 @contextmanager
 def _changing(run: Run) -> Iterator[Study]:
     started = ensure(run.config.database, run.database)
     try:
-        study = study_of(run)
+        study = open_study(run)
         study.stopped()  # raises if there is no study
         yield study
         export(study, run.trials_export)

@@ -16,10 +16,10 @@ from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import stop
 from hpc_massmap.tune.database.server import published
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.monitor.reading import study_of
 
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_ALONE = 24 * 3600.0  # for workers that wait in Slurm's queue, with a study that is not over
@@ -44,7 +44,7 @@ def watch(run: Run) -> None:
             alone = time.monotonic()
             continue
         try:
-            study = study_of(run)
+            study = open_study(run)
             begun = study.exists()  # else its launcher was killed before all trials were back: the export has them
             if study.live_workers():
                 alone = time.monotonic()

@@ -18,20 +18,19 @@ from hpc_massmap.config import Config
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
+from hpc_massmap.tune import trials
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
-from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection
-from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect
+from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection, join_study, seconds_between_beats
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import common_normalisation, keep, prepare
 from hpc_massmap.tune.pruning import ends_early
 from hpc_massmap.tune.rank_store import RankStore
 from hpc_massmap.tune.space import hyperparameters, with_trial
+from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import LeaseLost, Study, Trial
+from hpc_massmap.tune.trials import LeaseLost, Trial
 
-BEATS_PER_LEASE = 4
-LONGEST_BEAT = 10.0  # seconds
 SECONDS_BETWEEN_CLAIMS = 1.0
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -50,27 +49,6 @@ class Worker:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
-
-
-def open_study(run: Run) -> Study:
-    """The study of a run, whose database answers; raises what `connect` does."""
-    tune = run.config.tune
-    timeout = min(10.0, max(0.5, tune.lease / BEATS_PER_LEASE))
-    return Study(connect(run.config.database, run.database, timeout), run.config.name, tune.lease, tune.attempts)
-
-
-def join_study(run: Run) -> Study:
-    """The study of a run, for a worker, which may come to a new database before its launcher has filled it.
-
-    Raises
-    ------
-    DatabaseUnreachable
-        Besides what `connect` raises: if there is no study yet.
-    """
-    study = open_study(run)
-    if not study.exists():
-        raise DatabaseUnreachable(f"study {study.key}: not there yet; jobs/tune.py makes it")
-    return study
 
 
 def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> int:
@@ -109,7 +87,7 @@ class Leader:
         )
         self.worker = _describe(rank_store.size)
         self.rounds = 0  # of training that all ranks were called to
-        self.beat_every = min(LONGEST_BEAT, run.config.tune.lease / BEATS_PER_LEASE)
+        self.beat_every = seconds_between_beats(run.config.tune.lease)
 
     def lead(self) -> int:
         """Trial after trial; returns how many were done."""
@@ -150,7 +128,7 @@ class Leader:
         again = [False, True]  # the first time it is new
 
         def ask(study: Study) -> Trial | None:
-            return study.claim(self.worker, owner, again.pop(0) if len(again) > 1 else True)
+            return trials.claim(study, self.worker, owner, again.pop(0) if len(again) > 1 else True)
 
         return self.connection(ask)
 
@@ -175,7 +153,7 @@ class Leader:
         if trial.values is None:
             documents = self.connection(lambda study: study.documents("result.history"))
             values = suggest(trial.tid, documents, config.space, config.seed, tune.startup)
-            trial = self.connection(lambda study: study.suggest(trial, values))
+            trial = self.connection(lambda study: trials.suggest(study, trial, values))
         assert trial.values is not None
         return trial, with_trial(config, hyperparameters(trial.values, config.space), trial.tid, self.rank_store.size)
 
@@ -220,12 +198,12 @@ class Leader:
                 return None
             if time.monotonic() - beaten > self.beat_every:
                 beaten = time.monotonic()
-                self.connection(lambda study: study.beat(trial))
+                self.connection(lambda study: trials.beat(study, trial))
                 self._see("leaving" if self.notice.given else "training", trial.tid)
         return None
 
     def _progress(self, trial: Trial, epoch: Message) -> None:
-        self.connection(lambda study: study.progress(trial, epoch["history"], epoch["seconds"]))
+        self.connection(lambda study: trials.progress(study, trial, epoch["history"], epoch["seconds"]))
 
     def _others(self, trial: Trial) -> list[list[float]]:
         documents = self.connection(lambda study: study.documents("result.history"))
@@ -237,17 +215,17 @@ class Leader:
         if kind == "done":
             history, seconds = outcome["history"], outcome["seconds"]
             pruned = outcome.get("pruned", False)
-            self.connection(lambda study: study.finish(trial, history, seconds, pruned))
+            self.connection(lambda study: trials.finish(study, trial, history, seconds, pruned))
             keep(self.run, trial)
             self._export()
         elif kind == "failed":
             self._fail(trial, outcome)
         elif kind == "lost":
             print(f"trial {trial.tid}: {outcome['reason']}", flush=True)
-            self.connection(lambda study: study.lose(trial, outcome["reason"]))
+            self.connection(lambda study: trials.lose(study, trial, outcome["reason"]))
         else:
             try:
-                self.connection(lambda study: study.release(trial))
+                self.connection(lambda study: trials.release(study, trial))
             except DatabaseSilent as silence:
                 print(f"{silence}: trial {trial.tid} is free when its lease has run out", flush=True)
         return bool(kind == "done")
@@ -255,7 +233,7 @@ class Leader:
     def _fail(self, trial: Trial, error: Message) -> None:
         kind, message = str(error["type"]), str(error["message"])
         print(f"trial {trial.tid} failed: {kind}: {message}", flush=True)
-        self.connection(lambda study: study.fail(trial, kind, message, str(error["traceback"])))
+        self.connection(lambda study: trials.fail(study, trial, kind, message, str(error["traceback"])))
         self._export()
         limit = self.run.config.tune.failures
         if self.connection(Study.failures) >= limit:

@@ -12,8 +12,8 @@ import pytest
 
 from hpc_massmap.config import Config
 from hpc_massmap.run import Run
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database
-from hpc_massmap.tune.worker import open_study
 from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.polling import wait_until

@@ -18,7 +18,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.documents import Document, fault_of
 from hpc_massmap.tune.export import read_export, restore
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 from tests.tune import made_up
 
 FLIPS, CUTS = 800, 100

@@ -18,9 +18,9 @@ from typing import Any
 
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.run import Run
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
-from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.worker import open_study
+from hpc_massmap.tune.study import Study
 from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps

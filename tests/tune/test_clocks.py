@@ -16,12 +16,14 @@ from pymongo.database import Database as MongoDatabase
 from hpc_massmap.cluster.preemption import MARGIN, Notice
 from hpc_massmap.config import Config, Space, load_config
 from hpc_massmap.run import Run
+from hpc_massmap.tune import trials
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.monitor.listing import trials_as_text
 from hpc_massmap.tune.monitor.reading import StudyReader
 from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, snapshot
-from hpc_massmap.tune.trials import LeaseLost, Study, Trial
-from hpc_massmap.tune.worker import open_study
+from hpc_massmap.tune.study import Study
+from hpc_massmap.tune.trials import LeaseLost, Trial
 from tests.tune import made_up
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run, working
 from tests.tune.made_up import LEASE, NOW
@@ -75,16 +77,16 @@ def test_the_clock_of_the_server_is_set(mongo: MongoDatabase[dict[str, Any]], st
     study.studies.update_one({"_id": study.key}, [{"$set": {"opened": {"$subtract": ["$opened", int(1000 * step)]}}}])
     second = claimed(study)
     assert (second.tid, second.version) == (first.tid, first.version + 1)
-    study.finish(second, [0.5], [1.0])
+    trials.finish(study, second, [0.5], [1.0])
     with pytest.raises(LeaseLost):
-        study.finish(first, [0.1], [1.0])
+        trials.finish(study, first, [0.1], [1.0])
     (document,) = study.documents()
     assert (document["state"], document["result"]["loss"]) == (2, 0.5)
     assert study.is_over()
 
 
 def claimed(study: Study) -> Trial:
-    trial = study.claim(ME, uuid.uuid4().hex)
+    trial = trials.claim(study, ME, uuid.uuid4().hex)
     assert trial is not None
     return trial
 
@@ -127,7 +129,7 @@ def test_a_hundred_watch_while_trials_end(watched: Run) -> None:
     with ThreadPoolExecutor(WATCHERS) as pool:
         watching = [pool.submit(watch, n) for n in range(WATCHERS)]
         for _ in range(added):
-            study.finish(claimed(study), [0.5, 0.4], [1.0, 1.0])
+            trials.finish(study, claimed(study), [0.5, 0.4], [1.0, 1.0])
         for counts in (future.result(timeout=120) for future in watching):
             assert counts == sorted(counts)
             assert counts[-1] == 60 + added

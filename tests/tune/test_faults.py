@@ -10,9 +10,9 @@ import pytest
 
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database, ensure
-from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.worker import open_study
+from hpc_massmap.tune.study import Study
 from tests.cluster.polling import wait_until
 from tests.tune.crew import (
     TRIALS,

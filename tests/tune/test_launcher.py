@@ -17,13 +17,12 @@ from hpc_massmap.jobs import tune
 from hpc_massmap.progress import progress
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
-from hpc_massmap.tune import launcher, watchdog
-from hpc_massmap.tune.connection import StudyConnection
+from hpc_massmap.tune import launcher, trials, watchdog
+from hpc_massmap.tune.connection import StudyConnection, join_study, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, restore
-from hpc_massmap.tune.trials import Study
-from hpc_massmap.tune.worker import join_study, open_study
+from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.worker_jobs import WorkerJobs
 from hpc_massmap.yamlfile import load_yaml
 from tests.cluster.polling import wait_until
@@ -75,10 +74,10 @@ def test_a_launcher_may_be_killed_again_and_again_and_what_it_leaves_ends_by_its
 
 def finish_one(study: Study, loss: float) -> int:
     """Do the next trial, as a worker would."""
-    trial = study.claim({"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}, "me")
+    trial = trials.claim(study, {"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}, "me")
     assert trial is not None
-    trial = study.suggest(trial, {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]})
-    study.finish(trial, [loss], [1.0])
+    trial = trials.suggest(study, trial, {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]})
+    trials.finish(study, trial, [loss], [1.0])
     return trial.tid
 
 

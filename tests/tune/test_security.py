@@ -21,11 +21,12 @@ from hpc_massmap.config import Database, load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
+from hpc_massmap.tune import trials
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database import certificates, mongod, server
 from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database
 from hpc_massmap.tune.export import export
-from hpc_massmap.tune.worker import open_study
 from tests.cluster.polling import wait_until
 from tests.tune.crew import small_run
 
@@ -61,9 +62,9 @@ def test_the_password_is_in_one_file_and_nowhere_else(tmp_path: Path) -> None:
     with database(run.config.database, run.database):
         study = open_study(run)
         study.create(1, {})
-        trial = study.claim({"id": "a", "host": "h", "pid": 1, "slurm_job": None, "ranks": 1, "gpus": 0}, "o")
+        trial = trials.claim(study, {"id": "a", "host": "h", "pid": 1, "slurm_job": None, "ranks": 1, "gpus": 0}, "o")
         assert trial is not None
-        study.finish(trial, [0.5], [1.0])
+        trials.finish(study, trial, [0.5], [1.0])
         export(study, run.trials_export)
         password = read_json(run.database / "credentials.json")["password"].encode()
         holding = [f for f in tmp_path.rglob("*") if f.is_file() and password in f.read_bytes()]

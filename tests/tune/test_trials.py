@@ -15,11 +15,13 @@ from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
+from hpc_massmap.tune import trials
 from hpc_massmap.tune.database.connect import connect
 from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.space import hyperparameters
+from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import LeaseLost, Study, Trial
+from hpc_massmap.tune.trials import LeaseLost, Trial
 
 Mongo = MongoDatabase[dict[str, Any]]
 MakeStudy = Callable[..., Study]
@@ -38,7 +40,7 @@ def make(mongo: Mongo) -> MakeStudy:
 
 
 def claim(study: Study) -> Trial | None:
-    return study.claim(ME, uuid.uuid4().hex)
+    return trials.claim(study, ME, uuid.uuid4().hex)
 
 
 def claimed(study: Study) -> Trial:
@@ -60,10 +62,10 @@ def test_as_many_tickets_as_asked_and_no_more(make: MakeStudy) -> None:
 
 def test_a_trial_from_claim_to_done(make: MakeStudy) -> None:
     study = make(evaluations=1)
-    trial = study.suggest(claimed(study), VALUES)
-    study.progress(trial, [0.5], [1.0])
+    trial = trials.suggest(study, claimed(study), VALUES)
+    trials.progress(study, trial, [0.5], [1.0])
     assert study.documents()[0]["result"]["history"] == [0.5]
-    study.finish(trial, [0.5, 0.4], [1.0, 1.0])
+    trials.finish(study, trial, [0.5, 0.4], [1.0, 1.0])
     (document,) = study.documents()
     assert document["state"] == hyperopt.JOB_STATE_DONE
     assert document["result"] == {
@@ -82,29 +84,29 @@ def test_a_trial_from_claim_to_done(make: MakeStudy) -> None:
 def test_hyperopt_reads_the_documents_as_its_own(make: MakeStudy) -> None:
     study = make(evaluations=2)
     for loss in (0.4, 0.2):
-        study.finish(study.suggest(claimed(study), VALUES), [loss], [1.0])
-    trials = hyperopt.base.trials_from_docs(study.documents(), exp_key=study.key)
-    assert trials.losses() == [0.4, 0.2]
-    assert trials.argmin == {name: values[0] for name, values in VALUES.items()}
+        trials.finish(study, trials.suggest(study, claimed(study), VALUES), [loss], [1.0])
+    theirs = hyperopt.base.trials_from_docs(study.documents(), exp_key=study.key)
+    assert theirs.losses() == [0.4, 0.2]
+    assert theirs.argmin == {name: values[0] for name, values in VALUES.items()}
 
 
 def test_an_expired_trial_goes_to_another_with_its_values(make: MakeStudy) -> None:
     study = make(evaluations=1, lease=0.2)
-    dead = study.suggest(claimed(study), VALUES)
+    dead = trials.suggest(study, claimed(study), VALUES)
     assert claim(study) is None  # alive until the lease ends
     time.sleep(0.3)
     heir = claimed(study)
     assert (heir.tid, heir.attempt, heir.values) == (0, 2, VALUES)
     for late in (
-        lambda: study.beat(dead),
-        lambda: study.finish(dead, [0.1], [1.0]),
-        lambda: study.fail(dead, "E", "m", "t"),
-        lambda: study.suggest(dead, VALUES),
+        lambda: trials.beat(study, dead),
+        lambda: trials.finish(study, dead, [0.1], [1.0]),
+        lambda: trials.fail(study, dead, "E", "m", "t"),
+        lambda: trials.suggest(study, dead, VALUES),
     ):
         with pytest.raises(LeaseLost):
             late()
-    study.finish(heir, [0.3], [1.0])
-    study.finish(heir, [0.1], [1.0])  # nobody reports twice: what was said first stands
+    trials.finish(study, heir, [0.3], [1.0])
+    trials.finish(study, heir, [0.1], [1.0])  # nobody reports twice: what was said first stands
     assert study.documents()[0]["result"]["loss"] == 0.3
 
 
@@ -113,7 +115,7 @@ def test_a_heartbeat_keeps_a_trial(make: MakeStudy) -> None:
     trial = claimed(study)
     for _ in range(6):
         time.sleep(0.15)
-        study.beat(trial)
+        trials.beat(study, trial)
         assert claim(study) is None
 
 
@@ -135,30 +137,30 @@ def test_a_trial_that_advances_is_never_given_up(make: MakeStudy) -> None:
     for attempt in range(1, 6):  # a night of preemptions without grace
         trial = claimed(study)
         assert trial.attempt == attempt
-        study.progress(trial, [0.5] * attempt, [1.0] * attempt)
+        trials.progress(study, trial, [0.5] * attempt, [1.0] * attempt)
         time.sleep(0.1)
-    study.finish(claimed(study), [0.5], [1.0])
+    trials.finish(study, claimed(study), [0.5], [1.0])
     assert states(study) == [hyperopt.JOB_STATE_DONE]
 
 
 def test_a_released_trial_goes_to_another_at_once_and_costs_no_attempt(make: MakeStudy) -> None:
     study = make(evaluations=2, attempts=1)
-    trial = study.suggest(claimed(study), VALUES)
-    study.release(trial)
-    study.release(trial)  # its answer was lost: said again
+    trial = trials.suggest(study, claimed(study), VALUES)
+    trials.release(study, trial)
+    trials.release(study, trial)  # its answer was lost: said again
     assert states(study) == [hyperopt.JOB_STATE_NEW]
     assert not study.is_over()
     heir = claimed(study)
     assert (heir.tid, heir.version, heir.values) == (0, 2, VALUES)
     with pytest.raises(LeaseLost):
-        study.release(trial)
+        trials.release(study, trial)
 
 
 def test_a_trial_whose_process_dies_is_tried_again_as_often_as_allowed(make: MakeStudy) -> None:
     study = make(evaluations=1, attempts=2)
-    study.lose(claimed(study), "killed by SIGKILL")
+    trials.lose(study, claimed(study), "killed by SIGKILL")
     assert states(study) == [hyperopt.JOB_STATE_NEW]
-    study.lose(claimed(study), "killed by SIGKILL")
+    trials.lose(study, claimed(study), "killed by SIGKILL")
     (document,) = study.documents("error")
     assert document["state"] == hyperopt.JOB_STATE_ERROR
     assert document["error"]["message"] == "killed by SIGKILL"
@@ -166,17 +168,17 @@ def test_a_trial_whose_process_dies_is_tried_again_as_often_as_allowed(make: Mak
 
 def test_what_is_said_twice_because_an_answer_was_lost_happens_once(make: MakeStudy) -> None:
     study = make(evaluations=3)
-    first = study.claim(ME, "one")
+    first = trials.claim(study, ME, "one")
     assert first is not None
-    assert study.claim(ME, "one", again=True) == first
-    study.finish(first, [0.4], [1.0])
-    study.finish(first, [0.4], [1.0])
+    assert trials.claim(study, ME, "one", again=True) == first
+    trials.finish(study, first, [0.4], [1.0])
+    trials.finish(study, first, [0.4], [1.0])
     failed = claimed(study)
-    study.fail(failed, "E", "m", "t")
-    study.fail(failed, "E", "m", "t")
+    trials.fail(study, failed, "E", "m", "t")
+    trials.fail(study, failed, "E", "m", "t")
     assert states(study) == [hyperopt.JOB_STATE_DONE, hyperopt.JOB_STATE_ERROR]
     with pytest.raises(LeaseLost):
-        study.finish(failed, [0.1], [1.0])
+        trials.finish(study, failed, [0.1], [1.0])
 
 
 def test_no_trial_counts_as_abandoned_before_its_worker_could_speak_again(make: MakeStudy) -> None:
@@ -185,7 +187,7 @@ def test_no_trial_counts_as_abandoned_before_its_worker_could_speak_again(make: 
     time.sleep(0.5)  # the server is down for longer than the lease
     study.reopen()
     assert claim(study) is None
-    study.beat(trial)
+    trials.beat(study, trial)
     time.sleep(0.5)
     assert claimed(study).tid == 0
 
@@ -193,18 +195,18 @@ def test_no_trial_counts_as_abandoned_before_its_worker_could_speak_again(make: 
 def test_a_stopped_study_starts_nothing_and_one_that_is_started_again_does(make: MakeStudy) -> None:
     study = make(evaluations=3)
     for failures in (1, 2):
-        study.fail(claimed(study), "E", "m", "t")
+        trials.fail(study, claimed(study), "E", "m", "t")
         assert study.failures() == failures
     study.stop("a bug")
     assert claim(study) is None
     assert study.is_over()
     assert study.stopped() == "a bug"
     study.create(3, {"seed": 0})
-    study.finish(claimed(study), [0.4], [1.0])
+    trials.finish(study, claimed(study), [0.4], [1.0])
     assert study.failures() == 0
-    assert study.retry([1]) == 1
+    assert trials.retry(study, [1]) == 1
     assert claimed(study).tid == 1
-    assert study.retry() == 1
+    assert trials.retry(study) == 1
 
 
 @pytest.mark.parametrize(
@@ -228,8 +230,8 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
     make: MakeStudy, damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = make(evaluations=3, lease=0.2)
-    study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
-    study.suggest(claimed(study), VALUES)
+    trials.finish(study, trials.suggest(study, claimed(study), VALUES), [0.4], [1.0])
+    trials.suggest(study, claimed(study), VALUES)
     study.jobs.update_one({"exp_key": study.key, "tid": 1}, {"$set": damage})
     time.sleep(0.3)
     for _ in range(3):  # whatever can be claimed is claimed, and ends
@@ -237,9 +239,9 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
             assert type(trial.tid) is int
             try:
                 hyperparameters(trial.values or VALUES, Space())
-                study.finish(trial, [0.3], [1.0])
+                trials.finish(study, trial, [0.3], [1.0])
             except InputError as error:
-                study.fail(trial, "Refused", str(error), "")
+                trials.fail(study, trial, "Refused", str(error), "")
     assert study.is_over()
     export(study, tmp_path / "trials.jsonl")
     suggest(9, study.documents("result.history"), Space(), seed=1, startup=1)
@@ -250,9 +252,9 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
 
 def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Path) -> None:
     lost, fresh = make(evaluations=3), make(evaluations=3)
-    lost.finish(lost.suggest(claimed(lost), VALUES), [0.4], [1.0])
+    trials.finish(lost, trials.suggest(lost, claimed(lost), VALUES), [0.4], [1.0])
     claimed(lost)  # running when the disk was lost
-    lost.fail(claimed(lost), "E", "m", "t")
+    trials.fail(lost, claimed(lost), "E", "m", "t")
     export(lost, tmp_path / "trials.jsonl")
     assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 2
     assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 0
@@ -266,7 +268,7 @@ def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Pa
 
 def test_a_failed_trial_is_kept_with_its_traceback(make: MakeStudy) -> None:
     study = make(evaluations=2)
-    study.fail(claimed(study), "Diverged", "the loss became nan; $set", "Traceback ...")
+    trials.fail(study, claimed(study), "Diverged", "the loss became nan; $set", "Traceback ...")
     assert study.documents()[0]["error"] == {
         "type": "Diverged",
         "message": "the loss became nan; $set",
@@ -277,14 +279,14 @@ def test_a_failed_trial_is_kept_with_its_traceback(make: MakeStudy) -> None:
 
 def test_a_worker_that_died_between_ticket_and_trial_loses_nothing(make: MakeStudy) -> None:
     study = make(evaluations=3)
-    study._next_ticket()  # ticket 0, and then kill -9
+    study.next_ticket()  # ticket 0, and then kill -9
     assert [claimed(study).tid for _ in range(3)] == [1, 2, 0]
     assert claim(study) is None
 
 
 def test_a_study_is_joined_grown_but_not_changed(make: MakeStudy) -> None:
     study = make(evaluations=2)
-    study.finish(claimed(study), [0.1], [1.0])
+    trials.finish(study, claimed(study), [0.1], [1.0])
     study.create(4, {"seed": 0})
     assert len([claimed(study) for _ in range(3)]) == 3
     with pytest.raises(InputError, match="holds it with other settings"):
@@ -297,9 +299,9 @@ def _take_all(folder: Path, key: str, together: Any, taken: Any) -> None:
     study = Study(connect(Database(), folder), key, 60.0, 3)
     mine = []
     together.wait()
-    while (trial := study.claim(ME, uuid.uuid4().hex)) is not None:
+    while (trial := trials.claim(study, ME, uuid.uuid4().hex)) is not None:
         mine.append(trial.tid)
-        study.finish(trial, [0.5], [1.0])
+        trials.finish(study, trial, [0.5], [1.0])
     taken.put(mine)
 
 
@@ -322,8 +324,8 @@ def test_sixteen_processes_at_once_issue_each_ticket_once(make: MakeStudy, mongo
 
 def test_the_export_outlives_the_server(make: MakeStudy, tmp_path: Path) -> None:
     study = make(evaluations=2)
-    study.finish(study.suggest(claimed(study), VALUES), [0.4], [1.0])
-    study.fail(claimed(study), "E", "two\nlines", "")
+    trials.finish(study, trials.suggest(study, claimed(study), VALUES), [0.4], [1.0])
+    trials.fail(study, claimed(study), "E", "two\nlines", "")
     export(study, tmp_path / "trials.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert [line["tid"] for line in lines] == [0, 1]
@@ -337,7 +339,7 @@ def test_suggestions_follow_seed_and_history_alone(make: MakeStudy) -> None:
         values = suggest(tid, study.documents(), space, seed=1, startup=10)
         assert values == suggest(tid, list(reversed(study.documents())), space, seed=1, startup=10)
         loss = abs(values["filters"][0] - 20) / 12 + values["dropout"][0]
-        study.finish(study.suggest(claimed(study), values), [loss], [1.0])
+        trials.finish(study, trials.suggest(study, claimed(study), values), [loss], [1.0])
     assert values != suggest(24, study.documents(), space, seed=2, startup=10)
     late = [document["result"]["loss"] for document in study.documents()[15:]]
     early = [document["result"]["loss"] for document in study.documents()[:10]]

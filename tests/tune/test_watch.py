@@ -19,13 +19,14 @@ from rich.console import Console
 from hpc_massmap.config import Config, Database, IntegerRange, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.monitor.listing import to_json, to_jsonl, trials_as_csv, trials_as_text
-from hpc_massmap.tune.monitor.reading import StudyReader, read_database, study_of
+from hpc_massmap.tune.monitor.reading import StudyReader, read_database
 from hpc_massmap.tune.monitor.screen import BLOCKS, duration, screen, shown, sparkline
 from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, Snapshot, snapshot
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 from tests.tune import made_up
 from tests.tune.made_up import LEASE, NOW, Document, trial, worker
 
@@ -254,7 +255,7 @@ def test_without_a_database_its_export_is_shown_and_the_database_again_when_it_i
     with pytest.raises(InputError, match=r"neither a database that answers .* nor trials.jsonl; jobs"):
         peek.snapshot()
     with database(Database(), run.database):
-        study = study_of(run)
+        study = open_study(run)
         study.create(7, {})
         study.jobs.insert_many([{**document, "exp_key": "tuned"} for document in made_up.study(4, 1)[0]])
         now = peek.snapshot()

@@ -11,8 +11,8 @@ from hpc_massmap.config import Pruning
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.best import best_of, with_best, write_best
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
-from hpc_massmap.tune.worker import open_study
 from tests.tune.crew import EPOCHS, TRIALS, calm_losses, losses, small_run, working
 
 pytestmark = pytest.mark.xdist_group("faults")  # they share the calm losses

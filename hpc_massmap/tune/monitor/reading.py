@@ -12,10 +12,11 @@ from pymongo.errors import PyMongoError
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, is_transient
+from hpc_massmap.tune.connection import open_study
+from hpc_massmap.tune.database.connect import DatabaseUnreachable, is_transient
 from hpc_massmap.tune.documents import Document, fault_of
 from hpc_massmap.tune.monitor.snapshot import DATABASE, RECENT, Reading, Snapshot, date_of, last_ended, snapshot
-from hpc_massmap.tune.trials import Study
+from hpc_massmap.tune.study import Study
 
 PATIENCE = 2.0  # seconds for a server to answer
 ARRAYS = ("result.history", "result.seconds")
@@ -32,12 +33,6 @@ def run_in(folder: Path) -> Run:
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: not the folder of a run (it has no config.yaml); give one, like runs/multi3")
     return Run(load_config(folder / "config.yaml"), folder)
-
-
-def study_of(run: Run, patience: float = PATIENCE) -> Study:
-    """The study of a run whose database answers; raises what `connect` does."""
-    tune = run.config.tune
-    return Study(connect(run.config.database, run.database, patience), run.config.name, tune.lease, tune.attempts)
 
 
 class StudyReader:
@@ -60,7 +55,7 @@ class StudyReader:
             If there is neither a database that answers nor an export.
         """
         try:
-            self._study = self._study or study_of(self._run)
+            self._study = self._study or open_study(self._run, PATIENCE)
             return read_database(self._study, recent)
         except (InputError, PyMongoError) as error:
             self._leave()

@@ -16,7 +16,7 @@ from hpc_massmap.config import Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune.documents import Document, fault_of
 from hpc_massmap.tune.space import hyperparameters
-from hpc_massmap.tune.trials import SECONDS_UNSEEN
+from hpc_massmap.tune.study import SECONDS_UNSEEN
 
 DATABASE = "database"  # as the source of what is shown
 RECENT = 50  # finished trials whose mean duration tells what the next will take

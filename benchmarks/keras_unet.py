@@ -1,5 +1,7 @@
-"""The network of section 3.1 in Keras, as the authors had it, timed: benchmarks/training.py runs this by a Python
-that has Keras and nothing of ours. One line of JSON in (argv), one number out: images a second of the best epoch.
+"""The network of section 3.1 in Keras, as the authors had it, timed.
+
+benchmarks/training.py runs this by a Python that has Keras and nothing of ours. One line of JSON in (argv), one number
+out: images a second of the best epoch.
 """
 
 import importlib

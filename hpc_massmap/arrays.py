@@ -1,4 +1,4 @@
-"""What every stage calls its arrays, the size of a map, and how a changed one is noticed."""
+"""Types of arrays, the size of a map, and checksums of maps."""
 
 import zlib
 from typing import Any

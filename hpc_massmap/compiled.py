@@ -1,4 +1,4 @@
-"""Loops as machine code: numba's compiler, which keeps what it made for the next run where it finds a place for it."""
+"""Loops compiled to machine code by numba, and cached on disk for the next run where a folder can be written."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -23,6 +23,8 @@ DRAWN = ("sz", "xray", "star", "mass")  # the maps of every map file
 
 
 class Section(BaseModel):
+    """A mapping of the YAML file, in which no other key than its fields is allowed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
@@ -191,6 +193,8 @@ class Range(Section):
 
 
 class IntegerRange(Range):
+    """A closed interval of whole numbers."""
+
     low: int
     high: int
 

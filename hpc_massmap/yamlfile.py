@@ -149,6 +149,18 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str, str]) -> dict[str, Any]:
+    """The mapping of a YAML file over those that it extends.
+
+    Parameters
+    ----------
+    children : the files that extend this one
+    origins : filled with the file that each key is from
+
+    Raises
+    ------
+    InputError
+        If a file extends itself or is not such a mapping; names it.
+    """
     if path.resolve() in children:
         raise InputError(f"{path}: extends itself")
     own = load_yaml(path)
@@ -163,6 +175,7 @@ def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str,
 
 
 def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:
+    """Write the keys of `extra` over those of `base`, mapping by mapping, and their `source` into `origins`."""
     for key, value in extra.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -175,6 +188,7 @@ def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], 
 
 
 def apply_override(data: dict[str, Any], origins: dict[str, str], override: str) -> None:
+    """Apply one `key.sub=value` of the command line; an InputError if it is of another form."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")) or key.count(".") >= DEEPEST:
         raise InputError(f"{COMMAND_LINE}: {override}: not of the form key.sub=value")

@@ -1,4 +1,4 @@
-"""A job that has to end before its work does hands over to itself: what it holds is shut down, then it is requeued.
+"""Requeueing: a job that must end before its work is done shuts down what it holds and has Slurm queue it again.
 
 Slurm tells a batch job by USR1, as `#SBATCH --signal=B:USR1@120` asks it to.
 """

@@ -126,7 +126,7 @@ def _places(side: int, device: torch.device) -> torch.Tensor:
 
 
 def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On the device, without waiting for it."""
+    """The same values on the device, without waiting for it; any shape."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 

@@ -187,7 +187,7 @@ def _lowest(maps: MapFile, values: FloatArray, limit: float) -> list[tuple[int, 
 
 
 def simulations(maps: MapFile) -> dict[str, IntArray]:
-    """The rows of each simulation's maps."""
+    """Rows of the map file of each simulation's maps: name -> (n,)."""
     of_map = maps.halos["simulation"][maps.halo]
     return {str(name): np.flatnonzero(of_map == name) for name in np.unique(of_map)}
 

@@ -2,7 +2,7 @@
 
 Holding costs memory, 10 bytes a pixel of three views and a target in bf16, and leaves a step nothing to wait for.
 Either way the numbers are those of a batch gathered from the file: targets stay in fp32, and views lose in bf16 what
-autocast would take from them. On CPUs the page cache is the device. This was written where there was no GPU to run it.
+autocast would take from them. On CPUs batches are left as they are. This was written where there was no GPU to run it.
 """
 
 from collections.abc import Iterator

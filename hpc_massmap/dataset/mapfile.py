@@ -200,7 +200,7 @@ def halo_stacks(opened: MapFile) -> Iterator[dict[str, npt.NDArray[np.float32]]]
 
 
 def check_digest(opened: MapFile, h: int, stack: dict[str, npt.NDArray[np.float32]]) -> None:
-    """Raise an InputError if these maps of halo `h` are not what was written."""
+    """Raise an InputError if these maps of halo `h`, name -> (p, 80, 80), are not what was written."""
     if halo_digest(stack) != opened.digests[h]:
         raise InputError(
             f"{opened.path}: the maps of halo {h} do not match their digest, so the file was changed or damaged; "

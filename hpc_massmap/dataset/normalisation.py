@@ -51,7 +51,7 @@ class Normalisation:
 
 
 def fit_normalisation(maps: MapFile, rows: IntArray, names: list[str], kind: str) -> Normalisation:
-    """Mean and standard deviation over all pixels of the given rows, in float64, a block at a time.
+    """Mean and standard deviation over all pixels of some rows, (n,), of the file, in float64, a block at a time.
 
     Raises
     ------

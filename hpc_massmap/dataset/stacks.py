@@ -71,7 +71,7 @@ def check_in_one_piece(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def memory_maps(path: Path, file: h5py.File, names: Iterable[str]) -> dict[str, Maps]:
-    """Some stacks of an open HDF5 file, by name; nothing is read until they are indexed.
+    """Some stacks of an open HDF5 file: name -> (n_maps, 80, 80); nothing is read until they are indexed.
 
     Raises
     ------

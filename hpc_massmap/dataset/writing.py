@@ -69,6 +69,13 @@ def write_virtual_file(
     """Write a map file whose maps are those of part files, in this order, each with a number of halos.
 
     A part is named by its place relative to the file, so that both can be moved together.
+
+    Parameters
+    ----------
+    halos : column -> (n_halos,)
+    rotations : (p, 3, 3)
+    digests : SHA-256 of each halo's maps
+    attributes : written on the file: h, omega_m, fwhm, provenance
     """
     n_projections = len(rotations)
     shape = (len(halos["m200"]) * n_projections, PIXELS, PIXELS)

@@ -189,7 +189,7 @@ def _deposit(
 def _add_smoothed(
     result: FloatArray, image: FloatArray, smoothing: FloatArray, first: IntArray, last: IntArray
 ) -> None:
-    """result += S_l @ image @ S_l.T, visiting the bands of S_l only."""
+    """Add S_l @ image @ S_l.T to the result, visiting the bands of S_l only."""
     half = np.zeros((PIXELS, image.shape[1]))
     for r in range(PIXELS):
         for k in range(first[r], last[r]):

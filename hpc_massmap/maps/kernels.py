@@ -17,14 +17,14 @@ TABLE_SIZE = 4096  # linear interpolation in q^2 is then good to 1e-6 of the pea
 
 
 def cubic_spline(q: FloatArray) -> FloatArray:
-    """W(q) H^3, normalised to 1 over the sphere."""
+    """W(q) H^3, normalised to 1 over the sphere; any shape."""
     inner = 1 - 6 * q**2 + 6 * q**3
     outer = 2 * np.clip(1 - q, 0, None) ** 3
     return 8 / np.pi * np.where(q < 0.5, inner, outer)
 
 
 def wendland_c4(q: FloatArray) -> FloatArray:
-    """W(q) H^3, normalised to 1 over the sphere."""
+    """W(q) H^3, normalised to 1 over the sphere; any shape."""
     return 495 / (32 * np.pi) * np.clip(1 - q, 0, None) ** 6 * (1 + 6 * q + 35 / 3 * q**2)
 
 

@@ -139,7 +139,7 @@ def crossings(models: list[tuple[str, Metrics]], target: str) -> list[Crossing]:
 
 
 def simulations_of(maps: MapFile, rows: IntArray) -> str:
-    """The simulations that some maps are from, as text."""
+    """The simulations that some maps, rows (n,) of the map file, are from, as text."""
     names: npt.NDArray[np.str_] = maps.halos["simulation"][np.unique(maps.halo[rows])]
     return " + ".join(sorted({str(name) for name in names}))
 

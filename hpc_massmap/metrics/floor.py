@@ -1,4 +1,4 @@
-"""The floor: what a prediction without a network would score, so that one sees what the network adds.
+"""The floor: what a prediction without a network would score, so that what the network adds can be seen.
 
 Each test map is given the mean radial profile of training maps that are equally rich. Richness is the sum of one view's
 pixels, which is what the network sees too; R200, which would give M200 away, is used by neither.
@@ -59,6 +59,7 @@ class Floor(Predictions):
     means: dict[str, MeanProfiles]
 
     def block(self, target: str, part: slice) -> tuple[FloatArray, FloatArray]:
+        """The mean profiles as maps and the true maps of some rows, each (n, 80, 80), in physical units."""
         true = self.maps.maps[target][self.rows[part]].astype(np.float64)
         predicted = self.means[target].maps(log_richness(self.maps, self.rows[part], self.view))
         # as a file of predictions would hold them

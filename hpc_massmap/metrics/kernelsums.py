@@ -72,7 +72,7 @@ def gaussian_sum(x: Boxes, y: Boxes) -> float:
 
 
 def exponential_sum(x: FloatArray, y: FloatArray, length: float) -> float:
-    """Sum of `exp(-|x_i - y_j| / length)` over all i and j of two sorted samples."""
+    """Sum of `exp(-|x_i - y_j| / length)` over all i and j of two sorted samples, (n,) and (m,)."""
     return float(_decaying_sum(x / length, y / length))
 
 

@@ -22,7 +22,7 @@ NOISE_SEED = 16  # of the calibration, with the map's row
 
 
 def mmd_squared(truth: FloatArray, others: list[FloatArray], scales: list[float], kernel: Kernel) -> FloatArray:
-    """Eq. 14 between one map and each of some others, summed over the kernel's widths.
+    """Eq. 14 between one map, (80, 80), and each of some others, summed over the kernel's widths: (others,).
 
     sigma is each of `scales` times the median heuristic of the truth. `gaussian` is exp(-d^2/(2 sigma^2)). `printed` is
     the exp(-d/(2 sigma^2)) of eq. 15, whose exponent has a unit unless d and sigma are numbers: here of the heuristic.
@@ -56,7 +56,7 @@ def mmd_squared(truth: FloatArray, others: list[FloatArray], scales: list[float]
 
 
 def calibration_maps(truth: FloatArray, noise: list[float], row: int) -> list[FloatArray]:
-    """The truth with Gaussian noise of standard deviation alpha times its maximum (eq. 16), one map an alpha.
+    """The truth, (80, 80), with Gaussian noise of standard deviation alpha times its maximum (eq. 16), a map an alpha.
 
     The noise depends on nothing but the row of the map in its file.
     """
@@ -65,7 +65,7 @@ def calibration_maps(truth: FloatArray, noise: list[float], row: int) -> list[Fl
 
 
 def median_distance(ordered: FloatArray) -> float:
-    """The median heuristic: the exact median of `|x_i - x_j|` over all i < j, of a sorted sample.
+    """The median heuristic: the exact median of `|x_i - x_j|` over all i < j, of a sorted sample (n,).
 
     A search for the distance, each step counting the closer pairs in one sweep.
     """
@@ -75,7 +75,7 @@ def median_distance(ordered: FloatArray) -> float:
 
 
 def mean_distance(ordered: FloatArray) -> float:
-    """Mean of `|x_i - x_j|` over all i < j, of a sorted sample."""
+    """Mean of `|x_i - x_j|` over all i < j, of a sorted sample (n,)."""
     m = len(ordered)
     weights = 2 * np.arange(m) - (m - 1)
     return float(weights @ (ordered - ordered[0])) / (m * (m - 1) / 2)

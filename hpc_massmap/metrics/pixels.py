@@ -90,13 +90,13 @@ def differences_by_aperture(
 
 
 def sortable(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
-    """The bits of float32 numbers, changed so that as integers they have the numbers' order; -0 becomes 0."""
+    """The bits of float32 numbers, changed so that as integers they have their order; -0 becomes 0; any shape."""
     bits = (values + np.float32(0)).view(np.uint32)
     return bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
 
 
 def from_sortable(keys: npt.NDArray[np.uint32]) -> FloatArray:
-    """The numbers that `sortable` was given, as float64."""
+    """The numbers that `sortable` was given, as float64; any shape."""
     bits = keys ^ np.where(keys >> 31, np.uint32(0x80000000), np.uint32(0xFFFFFFFF))
     return bits.view(np.float32).astype(np.float64)
 
@@ -302,7 +302,7 @@ class Pixels(Metric):
         return Spread(*map(np.asarray, numbers))
 
     def spread_of(self, sample: Sample, aperture: str, chosen: BoolArray) -> Spread:
-        """Of the pixels of some of the maps, as good as the histograms of the maps."""
+        """Of the pixels of some of the maps, (n_maps,) of bool, as good as the histograms of the maps."""
         of, draws = self.apertures[aperture], sample.draws.of(chosen)
         counts = of.counts[chosen]
         together = counts.sum(axis=0, dtype=np.int64)

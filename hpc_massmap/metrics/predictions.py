@@ -104,7 +104,7 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
 
 
 def training_of(predictions: Predictions) -> tuple[IntArray, list[str]] | None:
-    """Rows of the map file that trained the model, and its views; None if the file does not say.
+    """Rows (n,) of the map file that trained the model, and its views; None if the file does not say.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from hpc_massmap.arrays import FloatArray
 
 
 def relative_difference(predicted: FloatArray, true: FloatArray) -> FloatArray:
-    """(predicted - true)/true, also of masses and spectra (eq. 7, 10).
+    """(predicted - true)/true, also of masses and spectra (eq. 7, 10); any shape.
 
     Where the truth is 0 it is 0 if the prediction is 0 too, else NaN: to be dropped.
     """

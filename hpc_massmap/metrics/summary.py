@@ -34,12 +34,12 @@ def bias_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
 
 
 def b200_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
-    """Mass bias inside R200 of some of the maps."""
+    """Mass bias inside R200 of some of the maps, (n_maps,) of bool."""
     return metrics.spread_of(metrics.targets[target][Profiles].b200, chosen)
 
 
 def mmd_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
-    """MMD^2 of some of the predictions."""
+    """MMD^2 of some of the predictions, (n_maps,) of bool."""
     return metrics.spread_of(metrics.targets[target][Mmd].value, chosen)
 
 
@@ -49,7 +49,7 @@ def pixels(metrics: Metrics, target: str, aperture: str) -> Spread:
 
 
 def pixels_of(metrics: Metrics, target: str, aperture: str, chosen: BoolArray) -> Spread:
-    """Relative difference of the pixels of some of the maps, as good as the histograms of the maps."""
+    """Relative difference of the pixels of some of the maps, (n_maps,) of bool, as good as their histograms."""
     return metrics.targets[target][Pixels].spread_of(metrics, aperture, chosen)
 
 

@@ -32,7 +32,7 @@ def even_padding(kernel: int) -> tuple[int, int, int, int]:
 
 
 def on_upsampled(block: nn.Module, coarse: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
-    """A `convolution` on the coarse maps, upsampled by nearest neighbour, and the skips, all as channels.
+    """A `convolution` on coarse maps (n, c, s/2, s/2), upsampled by nearest neighbour, and skips (n, ..., s, s).
 
     On CPUs it is a sum of convolutions, so that nothing is copied to be stacked, and the coarse maps are convolved
     at their size. In bf16 each is rounded before it is added, where one convolution rounds once: against float64, the
@@ -63,7 +63,7 @@ def _convolved_apart(conv: nn.Module, coarse: torch.Tensor, skips: list[torch.Te
 
 
 def same_convolved(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """The K x K convolution as `convolution` pads it."""
+    """The K x K convolution as `convolution` pads it: (n, c, s, s) to (n, F, s, s), by weights (F, c, K, K)."""
     kernel = weight.shape[2]
     if kernel % 2:
         return nn.functional.conv2d(maps, weight, bias, padding=kernel // 2)
@@ -71,12 +71,14 @@ def same_convolved(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor 
 
 
 def upsampled(maps: torch.Tensor) -> torch.Tensor:
-    """Twice as many pixels a side, by nearest neighbour."""
+    """Twice as many pixels a side, by nearest neighbour: (n, c, s, s) to (n, c, 2s, 2s)."""
     return nn.functional.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
 def convolved_upsampled(coarse: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """The K x K convolution of `upsampled(coarse)`, its four equal pixels met at once: 16 products for 36 if K = 3.
+
+    (n, c, s, s) to (n, F, 2s, 2s), by weights (F, c, K, K).
 
     A pixel of the coarse map meets a pair of neighbouring weights in each direction, of which it needs the sum: it is
     a transposed convolution of stride 2 by the kernel of these sums, (K + 1) x (K + 1).

@@ -1,4 +1,4 @@
-"""Stages one after the other on this machine; a stage that fails takes only those that need it with it."""
+"""Stages one after the other on this machine; when one fails, only those that depend on it are left out."""
 
 import subprocess
 import sys

@@ -31,7 +31,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def chosen_maps(metrics: Metrics, target: str, at_most: int) -> IntArray:
-    """Places in the test set of the maps to show: all of them, or `rule_of_choice` where they are too many."""
+    """Places (n,) in the test set of the maps to show: all of them, or `rule_of_choice` where they are too many."""
     error = _error(metrics, target)
     if len(metrics) <= at_most:
         return np.arange(len(metrics))

@@ -1,4 +1,4 @@
-"""What is said under each figure: what it shows, which of the paper's it is, and how the paper's looks."""
+"""Captions of the figures: what each shows, which of the paper's it is, and how the paper's looks."""
 
 from hpc_massmap.report import figures, paper
 from hpc_massmap.report.importance import FEWEST

@@ -53,7 +53,7 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
 
 
 def draw_losses(panel: Axes, places: Sequence[float], trials: list[Trial], colour: str) -> FloatArray:
-    """A point for every trial at its place; returns their losses."""
+    """A point for every trial at its place; returns their losses, (trials,)."""
     losses = np.array([trial.loss for trial in trials])
     x, top, pruned = np.asarray(places), ceiling(losses), np.array([trial.pruned for trial in trials])
     within = losses <= top
@@ -79,7 +79,7 @@ def draw_losses(panel: Axes, places: Sequence[float], trials: list[Trial], colou
 
 
 def ceiling(losses: FloatArray) -> float:
-    """Where a scale of losses should end: a few trials that diverged must not hide what the others do."""
+    """Where a scale of losses, (n,), should end: a few trials that diverged must not hide what the others do."""
     low, most = float(losses.min()), float(np.percentile(losses, 90))
     return min(float(losses.max()), low + 1.5 * (most - low)) if most > low else float(losses.max())
 

@@ -146,7 +146,7 @@ def mmd_figure(edges: FloatArray, value: Spread, calibration: Spread, noise: Flo
 
 
 def label_ends(panel: Axes, ends: FloatArray, labels: list[str]) -> None:
-    """Name lines right of the panel, at the height of their ends or as little above as keeps the names apart."""
+    """Name lines right of the panel, at the height of their ends, (lines,), or as little above as keeps names apart."""
     heights = panel.transAxes.inverted().transform(panel.transData.transform([(0, end) for end in ends]))[:, 1]
     lowest = -np.inf
     for n in np.argsort(heights, kind="stable"):
@@ -161,7 +161,7 @@ def interval_title(label: str) -> str:
 
 
 def band(panel: Axes, x: FloatArray, of: Spread, colour: str, label: str = "", marker: str = "o") -> None:
-    """Median and 16th to 84th percentile, where there are any."""
+    """Median and 16th to 84th percentile at places x, (n,), where there are any."""
     some = np.asarray(of.count) > 0
     panel.fill_between(x[some], of.p16[some], of.p84[some], color=colour, alpha=BAND, lw=0)
     panel.plot(x[some], of.median[some], color=colour, marker=marker, ms=3, label=label)

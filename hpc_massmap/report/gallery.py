@@ -80,7 +80,7 @@ def _column(panels: Iterable[Axes], stack: Sequence[FloatArray], colours: Colorm
 
 
 def map_image(panel: Axes, pixels: FloatArray, colours: Colormap, scale: Normalize) -> AxesImage:
-    """Draw a map, whose first axis is x, in R200; where it is 0, which has no logarithm, in the lowest colour."""
+    """Draw a map, (80, 80) with x first, in R200; where it is 0, which has no logarithm, in the lowest colour."""
     return panel.imshow(
         pixels.T,
         cmap=colours.with_extremes(bad=colours(0.0)),
@@ -92,7 +92,7 @@ def map_image(panel: Axes, pixels: FloatArray, colours: Colormap, scale: Normali
 
 
 def log_scale(stack: Sequence[FloatArray]) -> LogNorm:
-    """From the 1st percentile of what is not 0 to the maximum, at most `DECADES`."""
+    """From the 1st percentile of what is not 0 in maps of any shape to the maximum, at most `DECADES`."""
     pixels = np.concatenate([np.ravel(image) for image in stack])
     pixels = pixels[pixels > 0]
     if not len(pixels):

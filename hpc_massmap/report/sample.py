@@ -41,7 +41,7 @@ class ByMass:
 
 
 def sample_by_mass(halos: dict[str, npt.NDArray[Any]]) -> list[ByMass]:
-    """The halo table by mass, for each simulation in the order of the table."""
+    """The halo table, column -> (n_halos,), by mass, for each simulation in the order of the table."""
     log_m200 = np.log10(halos["m200"])
     edges = _edges(log_m200)
     mass_bin = np.clip(np.searchsorted(edges, log_m200, side="right") - 1, 0, len(edges) - 2)
@@ -60,7 +60,7 @@ def terciles(halos: dict[str, npt.NDArray[Any]]) -> FloatArray:
 
 
 def spread_by_mass(halos: dict[str, npt.NDArray[Any]], number: int = 4) -> list[int]:
-    """Rows of at most `number` halos, from the least massive to the most, evenly spaced in log10 M200."""
+    """Rows of at most `number` halos of a table, column -> (n,), least massive first, evenly spaced in log10 M200."""
     log_m200 = np.log10(halos["m200"])
     wanted = np.linspace(log_m200.min(), log_m200.max(), number)
     return list(dict.fromkeys(int(np.argmin(np.abs(log_m200 - mass))) for mass in wanted))
@@ -73,7 +73,7 @@ def _edges(log_m200: FloatArray) -> FloatArray:
 
 
 def sample_figure(by_mass: list[ByMass], split_at: FloatArray) -> Figure:
-    """Number of halos against mass, and the masses that split them in three (fig. 1)."""
+    """Number of halos against mass, and the masses, (2,) in Msun/h, that split them in three (fig. 1)."""
     with style.applied():
         figure, panel = _panel("number of halos", by_mass[0].edges)
         total = np.sum([of.count for of in by_mass], axis=0)

@@ -1,4 +1,4 @@
-"""A table once, written as CSV, Markdown, LaTeX (booktabs) and HTML; every text in it is escaped."""
+"""Tables, each written as CSV, Markdown, LaTeX (booktabs) and HTML; every text in them is escaped."""
 
 import csv
 import io

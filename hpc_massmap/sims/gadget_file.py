@@ -27,7 +27,7 @@ UNIT_NAMES = {
 
 
 class File(Protocol):
-    """One file of a snapshot, in either format: blocks by their HDF5 names, in code units."""
+    """One file of a snapshot, in either format: blocks by their HDF5 names, (n,) or (n, 3), in code units."""
 
     path: Path
     header: Mapping[str, Any]

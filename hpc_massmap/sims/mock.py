@@ -105,7 +105,13 @@ def enclosed_mass(drawn: Drawn) -> tuple[FloatArray, FloatArray]:
 
 
 def overdensity_radius(radii: FloatArray, enclosed: FloatArray, density: float) -> float:
-    """Outermost radius inside which the mean density is `density` times 200 critical ones, in R200 of the model."""
+    """Outermost radius inside which the mean density is `density` times 200 critical ones, in R200 of the model.
+
+    Parameters
+    ----------
+    radii : (n,), in R200 of the model, increasing
+    enclosed : (n,), mass inside them, in its M200
+    """
     dense = np.flatnonzero(enclosed >= density * radii**3)
     return float((enclosed[dense[-1]] / density) ** (1 / 3))
 

@@ -137,7 +137,7 @@ def draw_axes(rng: np.random.Generator, m200: float) -> FloatArray:
 
 
 def extent_of(axes: FloatArray) -> float:
-    """How far an ellipsoid must reach to hold all that a map may show."""
+    """How far an ellipsoid of axes (3,) must reach to hold all that a map may show."""
     return float(max(LEAST_EXTENT, MINOR_AXIS_EXTENT / axes.min()))
 
 
@@ -183,7 +183,7 @@ def fibonacci_sphere(n: int) -> FloatArray:
 
 
 def median_concentration(m200: FloatArray, redshift: float) -> FloatArray:
-    """R200 over the scale radius, for M200 in Msun/h (Dutton & Maccio 2014, for Planck)."""
+    """R200 over the scale radius, for M200 in Msun/h, any shape (Dutton & Maccio 2014, for Planck)."""
     slope = -0.101 + 0.026 * redshift
     zero = 0.520 + (0.905 - 0.520) * np.exp(-0.617 * redshift**1.21)
     return np.asarray(10 ** (zero + slope * np.log10(m200 / 1e12)))

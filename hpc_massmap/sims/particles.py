@@ -93,7 +93,7 @@ class Gas(Particles):
         return np.asarray(quiet if self.wind is None else quiet & ~self.wind)
 
     def at(self, rows: IntArray) -> "Gas":
-        """Some of the gas, by its rows."""
+        """Some of the gas, by its rows, (m,)."""
         of_all = {field.name: getattr(self, field.name) for field in fields(self)}
         some: dict[str, Any] = {name: None if values is None else values[rows] for name, values in of_all.items()}
         return Gas(**some)

@@ -1,5 +1,7 @@
-"""BatchNorm over the batch of all ranks, where torch's own is for GPUs only: two ranks on half batches then do what one
-does on whole ones. It costs two small sums over ranks a layer, forward and backward.
+"""BatchNorm over the batch of all ranks, where torch's own is for GPUs only.
+
+Two ranks on half batches then do what one does on whole ones. It costs two small sums over ranks a layer, forward and
+backward.
 """
 
 from typing import Any
@@ -12,7 +14,7 @@ OVER = (0, 2, 3)  # all axes but the channels'
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose mean and variance in training are those of all ranks' maps, however many each has."""
+    """nn.BatchNorm2d of (n, channels, s, s) whose mean and variance in training are those of all ranks' maps."""
 
     process_group: dist.ProcessGroup | None = None  # as torch's: of these ranks; None: of all
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, ours and unchanged, or refused.
+"""Checkpoints: written whole, and refused when read if they are damaged or not of this suite.
 
 A file holds the serialised state beside its SHA-256. It is read with `weights_only`, so no code runs on load.
 """

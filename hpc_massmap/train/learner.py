@@ -24,7 +24,7 @@ from hpc_massmap.train.recipe import optimiser_of
 
 
 class Learner:
-    """A network and all that a step of its training needs besides maps, on one rank.
+    """A network and all that a step of its training needs besides maps (n, views, 80, 80), on one rank.
 
     Parameters
     ----------
@@ -99,5 +99,5 @@ class Learner:
 
 
 def autocast(precision: str, device: torch.device) -> Any:
-    """bf16 convolutions under fp32 weights, or nothing."""
+    """A context of bf16 convolutions under fp32 weights; in fp32 it changes nothing."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

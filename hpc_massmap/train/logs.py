@@ -1,4 +1,4 @@
-"""What a training tells of itself: where it is, for whoever watches its folder, and TensorBoard events."""
+"""Progress of a training, written into its folder: a JSON file of where it is, and TensorBoard events."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_NOTES = 1.0
 
 
 def logs(folder: Path, train: Train, device: torch.device) -> Callbacks:
-    """Notes and events of a training into `folder`."""
+    """Callbacks that keep both up to date in `folder`."""
     noting, writing = notes(folder / NOTES, train, device), events(folder / EVENTS, device)
 
     def on_epoch(history: list[Epoch]) -> None:
@@ -30,7 +30,7 @@ def logs(folder: Path, train: Train, device: torch.device) -> Callbacks:
 
 
 def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
-    """Keep in a JSON file where the training is, at most once a second.
+    """Callbacks that keep in a JSON file where the training is, written at most once a second.
 
     Speed and time left are means over what this process has done, validation included; early stopping makes the time
     shorter.
@@ -67,7 +67,7 @@ def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
 
 
 def events(folder: Path, device: torch.device) -> Callable[[list[Epoch]], None]:
-    """What writes TensorBoard events of finished epochs.
+    """A callback that writes TensorBoard events of finished epochs.
 
     A training that is resumed writes its history again and marks what was there before as void: none is missing or
     double, wherever it was killed. tensorboardX' own SummaryWriter leaves the file to a thread that dies with us.

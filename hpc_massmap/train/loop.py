@@ -25,12 +25,12 @@ LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
 
 class Pause(Exception):
-    """A callback raises it after a step: the training writes its checkpoint there and ends."""
+    """Raised by a callback after a step: the training writes a checkpoint of that step and ends."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training gave; the weights of the best epoch are in `folder`/best.pt."""
+    """The result of a training; the weights of its best epoch are in `folder`/best.pt."""
 
     history: list[Epoch]
 
@@ -41,7 +41,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a caller hears of a training while it runs; either may raise to end it, `on_step` with `Pause`."""
+    """Called after each step (epoch, step, steps) and each epoch (history); either may raise to end the training."""
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     on_epoch: Callable[[list[Epoch]], None] = lambda history: None

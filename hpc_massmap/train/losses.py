@@ -1,4 +1,4 @@
-"""What a training makes small: the mean absolute error of normalised pixels (section 3.2), or one relative to a map."""
+"""Training losses: the mean absolute error of normalised pixels (section 3.2), or one relative to each map's mean."""
 
 from collections.abc import Callable
 

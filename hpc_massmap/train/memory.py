@@ -1,6 +1,7 @@
-"""How much memory a training takes, and what to do when there is too little.
+"""How much memory a training takes, and which batch fits when there is too little.
 
-When a step does not fit, smaller ones are tried, each half as large: seconds, where a person would need a job for each.
+When a step does not fit, batches of half the size are tried until one does: seconds, where a person would need a job
+for each.
 """
 
 import gc
@@ -21,7 +22,7 @@ KIB, GIB = 2**10, 2**30
 
 
 class OutOfMemory(InputError):
-    """A step of the training does not fit; says what would."""
+    """A training step does not fit into memory; the message names a batch size that does."""
 
 
 def peak_memory(device: torch.device) -> float:
@@ -37,7 +38,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def within_memory(config: Config, ranks: Ranks, run: Callable[[], Result]) -> Result:
-    """What `run` gives.
+    """Call `run` and return what it returns.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The processes that train one model together: who am I, who are the others, and sums over all.
+"""The processes that train one model together (DDP): this process' rank, how they meet, and sums over all of them.
 
-The same code for one process: without a world nothing is initialised and every sum is the identity.
+The same code serves one process: nothing is then initialised, and every sum is the value itself.
 """
 
 import os
@@ -59,7 +59,7 @@ class Ranks:
         return returned
 
     def sum_tensor(self, value: torch.Tensor) -> torch.Tensor:
-        """The same, on the device and without waiting for it; `value` is overwritten."""
+        """The same of a tensor of any shape, on its device, without waiting for it; `value` is overwritten."""
         if self.world > 1:
             dist.all_reduce(value)
         return value

@@ -1,4 +1,4 @@
-"""What the recipe (section 3.2) says of each epoch: its rate, its optimiser, and whether there is a next one."""
+"""The training recipe (section 3.2): learning rate, optimiser, early stopping."""
 
 import math
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def check_shares(train: Train, n_maps: int, ranks: int) -> None:
 
 
 def is_over(history: list[Epoch], train: Train) -> bool:
-    """At most `epochs`, and no more than `patience` since the best validation loss."""
+    """Whether training ends after these epochs: there are `epochs`, or `patience` since the best validation loss."""
     if not history:
         return False
     best = min(range(len(history)), key=lambda n: history[n].validation_loss)
@@ -65,6 +65,6 @@ def learning_rate(train: Train, epoch: int, done: float = 1.0) -> float:
 
 
 def optimiser_of(train: Train, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam; `adam_fused` updates all parameters in one kernel, which rounds otherwise."""
+    """Adam over these parameters; `adam_fused` updates all of them in one kernel, which rounds otherwise."""
     fused = True if train.optimiser == "adam_fused" else None
     return torch.optim.Adam(parameters, lr=train.learning_rate, fused=fused)

@@ -1,4 +1,4 @@
-"""A training step on made-up maps: shows what a step takes where there are no maps, or no other ranks."""
+"""A training step on made-up maps, to measure its time and memory without a map file or the other ranks."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from hpc_massmap.train.ranks import Ranks
 def rehearsed_step(
     config: Config, n_maps: int, ranks: Ranks, group: dist.ProcessGroup | None = None
 ) -> Callable[[], None]:
-    """What does a step of a fresh network on noise each time that it is called; values are no longer of use.
+    """A function that trains a fresh network one step on noise each time that it is called.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The model that a training ended with, ready to predict."""
+"""Loading the best model of a training, ready to predict."""
 
 from dataclasses import dataclass
 from pathlib import Path

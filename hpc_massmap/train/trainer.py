@@ -1,4 +1,4 @@
-"""A network that learns and its data, on one rank: epochs, and how far one has come.
+"""Epochs of a training on one rank: its network (learner.py), its batches, and the place within an epoch.
 
 All randomness of a step follows from (seed, epoch, rank, step), so a run that was killed anywhere and resumed ends with
 the weights of one that was not.
@@ -25,7 +25,7 @@ from hpc_massmap.train.recipe import Epoch, learning_rate
 
 
 class Diverged(InputError):
-    """The loss is no longer a number."""
+    """The loss is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Trainer:
         return float(total) / n_maps, n_maps
 
     def epoch_progress(self) -> EpochProgress:
-        """How far the epoch has come that runs."""
+        """How far the running epoch has come."""
         steps, total, maps, start = self._at
         return EpochProgress(steps, float(total), maps, time.perf_counter() - start)
 

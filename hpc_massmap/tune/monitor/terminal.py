@@ -52,7 +52,6 @@ def watch(look: Callable[[], Snapshot]) -> None:
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
     """Gives a function that waits some seconds for a q; keys are not shown meanwhile."""
-
     keyboard = sys.stdin.fileno()
     typed = sys.stdin.isatty()
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from hpc_massmap.views import VIEWS
 from hpc_massmap.yamlfile import apply_override, merge, read_with_parents, validated
 
 Positive = Annotated[float, Field(gt=0)]
@@ -18,8 +19,6 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Rate = Annotated[float, Field(gt=0, le=1e30)]  # of learning; single precision has no place for many more
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-
-DRAWN = ("sz", "xray", "star", "mass")  # the maps of every map file
 
 
 class Section(BaseModel):
@@ -94,8 +93,8 @@ class Maps(Section):
     @classmethod
     def _names_are_free(cls, bands: dict[str, Band]) -> dict[str, Band]:
         for name in bands:
-            if name in DRAWN:
-                raise ValueError(f"{name} is the name of another map; choose one that is none of {', '.join(DRAWN)}")
+            if name in VIEWS:
+                raise ValueError(f"{name} is the name of another map; choose one that is none of {', '.join(VIEWS)}")
         return bands
 
     @model_validator(mode="after")

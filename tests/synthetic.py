@@ -6,7 +6,7 @@ import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.writing import write_map_file
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.views import UNITS
 
 NAMES = ["sz", "xray", "star", "mass"]
 

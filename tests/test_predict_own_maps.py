@@ -15,13 +15,13 @@ from astropy.wcs import WCS
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.apply import apply_model
 from hpc_massmap.predict.own_maps import find_clusters
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.predict.regrid import regrid
 from hpc_massmap.train.trained import TrainedModel, load_model
+from hpc_massmap.views import UNITS
 from tests.conftest import ROOT, Launch
 from tests.trained_run import write_run
 

@@ -22,12 +22,12 @@ from hpc_massmap.maps.cooling import CoolingTable, read_cooling_tables
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import region_maps
 from hpc_massmap.maps.reference import FWHM
-from hpc_massmap.maps.units import units_of
 from hpc_massmap.mpi import on_first, share, together
 from hpc_massmap.progress import say
 from hpc_massmap.run import machine
 from hpc_massmap.sims.selection import Halo, Source, candidates, check_some_are_left, sources_digest
 from hpc_massmap.storage import digest_of
+from hpc_massmap.views import units_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -13,7 +13,7 @@ from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.grid import pixel_area, squared_radii
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.views import UNITS
 
 MAPS_PER_BLOCK = 512  # 13 MB of one map
 TOLERANCE = 0.01  # of a projected mass: smoothing over the edge, and a circle made of pixels, move less

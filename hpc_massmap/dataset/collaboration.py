@@ -20,8 +20,8 @@ from astropy.cosmology import FlatLambdaCDM
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.errors import InputError, first_line
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.sims.catalogue import USUAL_CONCENTRATION, r500_over_r200
+from hpc_massmap.views import UNITS
 
 DATASETS = {"sz": "SZ", "xray": "Xray", "star": "star", "mass": "total_mass"}
 GAS = "gas"

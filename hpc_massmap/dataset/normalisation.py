@@ -13,7 +13,7 @@ import torch
 from hpc_massmap.arrays import IntArray
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.views import UNITS
 
 FLOOR_OF_MEAN = 1e-3
 MAPS_PER_BLOCK = 512  # 13 MB of one map

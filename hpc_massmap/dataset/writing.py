@@ -19,7 +19,7 @@ from hpc_massmap.dataset.mapfile import (
     open_maps,
 )
 from hpc_massmap.hdf5 import new_hdf5
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.views import UNITS
 
 
 def write_map_file(

@@ -16,12 +16,13 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.grid import pixel_area
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
-from hpc_massmap.maps.emission import integrated_compton_y, xray_luminosity
 from hpc_massmap.maps.smoothing import neighbour_radius
-from hpc_massmap.maps.units import units_of
+from hpc_massmap.maps.sz import integrated_compton_y
+from hpc_massmap.maps.xray import xray_luminosity
 from hpc_massmap.sims.particles import Particles, Snapshot
 from hpc_massmap.sims.selection import Halo
 from hpc_massmap.sims.snapshot import read_snapshot
+from hpc_massmap.views import units_of
 
 FEWEST_PARTICLES = 10  # inside R200
 LARGEST_RADIUS = 1e6  # R200: of a kernel, which is then the same everywhere; far beyond, its numbers have no place

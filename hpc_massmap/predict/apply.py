@@ -15,13 +15,13 @@ from hpc_massmap import __version__
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.balance import balanced
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.own_files import OwnMap
 from hpc_massmap.predict.own_maps import Cluster, read_view
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
+from hpc_massmap.views import UNITS
 
 if TYPE_CHECKING:
     from mpi4py import MPI

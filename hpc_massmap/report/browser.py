@@ -21,6 +21,7 @@ from hpc_massmap.report import style
 from hpc_massmap.report.comparison import shown_name
 from hpc_massmap.report.gallery import CUT, log_scale
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.views import title_of, view_of
 
 PANELS = 3000  # images of 80 x 80 bytes in a page: at most 26 MB, a third of it for maps of real clusters
 WORST = 30
@@ -73,9 +74,9 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
     residuals = [predicted - true for predicted, _ in blocks]
     reach = float(np.percentile(np.abs(residuals), CUT)) or 1.0
     unit = maps.units[target]
-    panels = [_log_panel(style.name_of(view), _stack(maps.maps[view], rows), view, maps.units[view]) for view in views]
+    panels = [_log_panel(title_of(view), _stack(maps.maps[view], rows), view, maps.units[view]) for view in views]
     scale = log_scale(list(true))
-    panels.append(_log_panel(f"{style.name_of(target)}: truth", true, target, unit, scale))
+    panels.append(_log_panel(f"{title_of(target)}: truth", true, target, unit, scale))
     for model, (predicted, _), residual in zip(models, blocks, residuals, strict=True):
         of = f" of {shown_name(model)}" if len(models) > 1 else ""
         panels.append(_log_panel(f"prediction{of}", predicted, target, unit, scale))
@@ -123,7 +124,7 @@ def _log_panel(title: str, stack: FloatArray, name: str, unit: str, scale: Norma
     assert scale.vmax is not None
     decades = np.log(scale.vmax / scale.vmin) or 1.0  # maps of one value have none
     level = np.log(np.maximum(stack, scale.vmin) / scale.vmin) / decades
-    colours = style.MAP_COLOURS.get(name, style.OTHER_MAP)
+    colours = view_of(name).colours
     return _panel(title, level, (scale.vmin, scale.vmax), unit, colours, "log")
 
 

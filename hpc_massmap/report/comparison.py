@@ -30,6 +30,7 @@ from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.run import Run
+from hpc_massmap.views import title_of, view_of
 
 ORDER = ["star", "sz", "xray", "multi1", "multi3", "gas2"]  # of the paper's figures and table 4
 
@@ -119,7 +120,7 @@ def _predicts_others(main: Inputs, other: Inputs) -> str | None:
     """Why two runs have nothing to compare, if they have not."""
     if main.metrics.targets.keys() & other.metrics.targets.keys():
         return None
-    ours, others = (", ".join(map(style.name_of, run.metrics.targets)) for run in (main, other))
+    ours, others = (", ".join(map(title_of, run.metrics.targets)) for run in (main, other))
     return f"predicts {others}, but {main.metrics.name} {ours}"
 
 
@@ -180,7 +181,7 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         yield Drawing(
             f"fig6_models_{target}", captions.PIXELS_OF_MODELS + of_data, together.pixels_together(models, target)
         )
-        caption = captions.BIAS_OF_MODELS.format(quantity=style.enclosed(target)) + of_data
+        caption = captions.BIAS_OF_MODELS.format(quantity=view_of(target).enclosed) + of_data
         yield Drawing(f"fig7_models_{target}", caption, together.bias_together(models, target))
         yield Drawing(
             f"fig8_models_{target}",
@@ -193,7 +194,7 @@ def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[
         retrained = [(model, of_its_kind(run)) for model, run in zip(runs.shown(apart), apart, strict=True)]
         with_main = [_has_test_maps_of(main, run) for run in apart]
         figure = together.retrained_figure(retrained, runs.shown([main])[0], with_main, target)
-        caption = captions.RETRAINED.format(quantity=style.enclosed(target), name=shown_name(main)) + of_data
+        caption = captions.RETRAINED.format(quantity=view_of(target).enclosed, name=shown_name(main)) + of_data
         yield Drawing(f"figA4_retrained_{target}", caption, figure)
 
 
@@ -248,7 +249,7 @@ def _retrained_table(main: Inputs, apart: list[Inputs], target: str) -> Table:
         f"{shown_name(main)} on the same",
     ]
     note = f"Test maps of the kind each was trained on. {contents.spread_note(main.metrics)}"
-    title = f"Retrained models, {style.name_of(target)} maps (fig. A4 at R200)"
+    title = f"Retrained models, {title_of(target)} maps (fig. A4 at R200)"
     return Table(f"retrained_{target}", title, note, columns, rows)
 
 
@@ -269,7 +270,7 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
     note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
     if with_paper and any(model_of_paper(run) in paper.OTHER_SIGNS for run in runs):
         note += f" {paper.SIGNS}"
-    title = f"{contents.of_b200(target)} of each model by mass interval, {style.name_of(target)} maps (table 4)"
+    title = f"{contents.of_b200(target)} of each model by mass interval, {title_of(target)} maps (table 4)"
     return Table(f"b200_models_{target}", title, note, columns, rows)
 
 
@@ -289,7 +290,7 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
         rows.append(row)
     columns += ["paper, whole map"] * with_paper
     note = _note(runs, with_paper)
-    title = f"Relative difference of pixels of each model, {style.name_of(target)} maps (legend of fig. 6)"
+    title = f"Relative difference of pixels of each model, {title_of(target)} maps (legend of fig. 6)"
     return Table(f"pixels_models_{target}", title, note, columns, rows)
 
 
@@ -305,7 +306,7 @@ def models_table(runs: Comparison) -> Table:
     for run in [*runs.same, *runs.apart]:
         model, log, best = run.run.config.model, run.training, best_trial(run.trials)
         encoders = 1 if model.encoders == "one" else len(model.views)
-        views, targets = (", ".join(style.name_of(name) for name in names) for names in (model.views, model.targets))
+        views, targets = (", ".join(title_of(name) for name in names) for names in (model.views, model.targets))
         loss = best.loss if best else None
         rows.append([shown_name(run), views, targets, encoders, len(run.trials), loss, len(log.epoch)])
         rows[-1].append(log.validation_loss[log.best])

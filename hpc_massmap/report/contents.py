@@ -14,10 +14,11 @@ from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, in_intervals, interval_labels
 from hpc_massmap.metrics.spread import Spread
 from hpc_massmap.metrics.summary import b200_by_mass
-from hpc_massmap.report import paper, style
+from hpc_massmap.report import paper
 from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
 from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
+from hpc_massmap.views import title_of, view_of
 
 SPREAD = "Median, and its distances to the 84th and 16th percentile."
 PARTS = f"Pixels of a part of the maps are interpolated in bins of 1/{BINS} of all pixels."
@@ -47,7 +48,7 @@ def spread_note(metrics: Metrics) -> str:
 
 def of_b200(target: str) -> str:
     """What b200 is of a target, to begin a title with."""
-    return f"Bias b200 of the {style.enclosed(target)} inside R200"
+    return f"Bias b200 of the {view_of(target).enclosed} inside R200"
 
 
 def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
@@ -60,7 +61,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title, note = f"{of_b200(target)} by mass interval, {style.name_of(target)} maps (table 4)", spread_note(metrics)
+    title, note = f"{of_b200(target)} by mass interval, {title_of(target)} maps (table 4)", spread_note(metrics)
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
@@ -78,7 +79,7 @@ def _readable(label: str) -> str:
 
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
-    title = f"Relative difference of pixels, {style.name_of(target)} maps (legend of fig. 6)"
+    title = f"Relative difference of pixels, {title_of(target)} maps (legend of fig. 6)"
     note = spread_note(metrics)
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
     for name, shown in APERTURES.items():
@@ -111,7 +112,7 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
             ]
             halos = len(np.unique(metrics.maps["halo"][chosen]))
             rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
-    title = f"The metrics by simulation, {style.name_of(target)} maps"
+    title = f"The metrics by simulation, {title_of(target)} maps"
     note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
     return Table(f"simulations_{target}", title, note, columns, rows)
 
@@ -131,7 +132,7 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
         spread = float(medians.std(ddof=1)) if len(medians) > 1 else None
         rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
     columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
-    title = f"Medians along each of {len(projections)} lines of sight, {style.name_of(target)} maps"
+    title = f"Medians along each of {len(projections)} lines of sight, {title_of(target)} maps"
     note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
     return Table(f"projections_{target}", title, note, columns, rows)
 

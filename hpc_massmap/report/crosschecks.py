@@ -17,6 +17,7 @@ from hpc_massmap.metrics.summary import b200_by_mass, pixels
 from hpc_massmap.report import style
 from hpc_massmap.report.contents import APERTURES, SPREAD, measured
 from hpc_massmap.report.tables import Cell, Table
+from hpc_massmap.views import title_of
 
 PROPERTIES = {
     "f_gas": ("gas fraction", r"$M_\mathrm{gas}\,/\,M_{200}$"),
@@ -58,7 +59,7 @@ def trends_table(trends: list[Trend], target: str) -> Table:
             correlations: list[Cell] = [None, None] if n else [trend.correlation, trend.at_fixed_mass]
             rows.append([PROPERTIES[trend.name][0], float(median), halos, measured(b200), *correlations])
     columns = ["property", "its median", "test halos", "b200", "rank correlation", "at fixed mass"]
-    title = f"b200 against gas, stars and relaxation, {style.name_of(target)} maps"
+    title = f"b200 against gas, stars and relaxation, {title_of(target)} maps"
     return Table(f"trends_{target}", title, f"{TRENDS} {ERROR}", columns, rows)
 
 
@@ -84,7 +85,7 @@ def crossings_table(found: list[Crossing], name: str, target: str) -> Table:
     rows: list[list[Cell]] = [
         [one.model, one.trained_on, one.tested_on, one.halos, measured(one.b200)] for one in found
     ]
-    title = f"b200 by training and test simulation, {style.name_of(target)} maps"
+    title = f"b200 by training and test simulation, {title_of(target)} maps"
     columns = ["model", "trained on", "tested on", "test halos", "b200"]
     return Table(f"trained_on_{name}", title, f"{SPREAD} {ERROR}", columns, rows)
 
@@ -100,9 +101,9 @@ def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Tab
     for aperture, aperture_name in APERTURES.items():
         own, under = (pixels(one, target, aperture) for one in (metrics, floor))
         rows.append([f"pixels, {aperture_name}", measured(own), measured(under), _gain(own, under)])
-    title = f"What the network adds, {style.name_of(target)} maps"
+    title = f"What the network adds, {title_of(target)} maps"
     columns = ["quantity", metrics.name, "floor", "scatter of the floor / of the model"]
-    return Table(f"floor_{target}", title, FLOOR_NOTE.format(view=style.name_of(view)), columns, rows)
+    return Table(f"floor_{target}", title, FLOOR_NOTE.format(view=title_of(view)), columns, rows)
 
 
 def _gain(own: Spread, floor: Spread) -> float | None:

@@ -12,6 +12,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.metrics.pixels import PixelStatistics
 from hpc_massmap.metrics.spread import Spread
 from hpc_massmap.report import style
+from hpc_massmap.views import view_of
 
 APERTURE_TITLES = {"whole": "whole map", "r500": r"$R < R_{500}$", "half_r500": r"$R < R_{500}/2$"}
 PANELS_IN_A_ROW = 4
@@ -79,7 +80,7 @@ def bias_figure(
                 continue
             band(panel, radii, profile, colour)
             say(panel, f"{n_halos} halos, {profile.count.max()} maps", corner=True)
-        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{style.enclosed(target)} bias $b(R)$")
+        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{view_of(target).enclosed} bias $b(R)$")
         symmetric(panels[0])
     return figure
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
+from hpc_massmap.views import title_of, view_of
 
 EXTENT = (-1.0, 1.0, -1.0, 1.0)  # in R200
 Panels = npt.NDArray[Any]  # of Axes
@@ -38,12 +39,12 @@ def example_figure(examples: list[Example], target: str, units: dict[str, str]) 
         panels = figure.subplots(len(examples), columns, sharex=True, sharey=True, squeeze=False)
         for n, view in enumerate(views):
             stack = [example.views[view] for example in examples]
-            colours = colormaps[style.MAP_COLOURS.get(view, style.OTHER_MAP)]
+            colours = colormaps[view_of(view).colours]
             image = _column(panels[:, n], stack, colours, log_scale(stack))
-            panels[0, n].set_title(style.name_of(view))
-            _bar(figure, image, panels[:, n], style.symbol_of(view), style.unit_label(units[view]))
+            panels[0, n].set_title(title_of(view))
+            _bar(figure, image, panels[:, n], view_of(view).symbol, style.unit_label(units[view]))
         _target_columns(figure, panels[:, -3:], examples, target, style.unit_label(units[target]))
-        panels[0, -3].set_title(f"{style.name_of(target)}: truth")
+        panels[0, -3].set_title(f"{title_of(target)}: truth")
         panels[0, -2].set_title("prediction")
         panels[0, -1].set_title("residual")
         for row, example in zip(panels, examples, strict=True):
@@ -58,10 +59,10 @@ def _target_columns(figure: Figure, panels: Panels, examples: list[Example], tar
     true = [example.true for example in examples]
     predicted = [example.predicted for example in examples]
     residual = [p - t for p, t in zip(predicted, true, strict=True)]
-    colours, scale = colormaps[style.MAP_COLOURS.get(target, style.OTHER_MAP)], log_scale(true)
+    colours, scale = colormaps[view_of(target).colours], log_scale(true)
     image = _column(panels[:, 0], true, colours, scale)
     _column(panels[:, 1], predicted, colours, scale)
-    _bar(figure, image, panels[:, :2], style.symbol_of(target), unit)
+    _bar(figure, image, panels[:, :2], view_of(target).symbol, unit)
     reach = float(np.percentile(np.abs(residual), CUT)) or 1.0
     image = _column(panels[:, 2], residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
     residual_bar(figure, image, panels[:, 2], reach, unit)

@@ -16,8 +16,8 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 from hpc_massmap.report import style
 from hpc_massmap.report.gallery import log_scale, map_image
+from hpc_massmap.views import VIEWS, title_of, view_of
 
-ROWS = ("sz", "xray", "star", "mass")  # from top to bottom, as in the paper; others follow
 PANEL = 1.9  # inches
 ROUND_STEPS = (1, 2, 5, 10)
 
@@ -31,7 +31,7 @@ def maps_figure(maps: MapFile, halos: list[int], projection: int) -> Figure:
         If the file has no such halo or projection.
     """
     rows = [_row(maps, halo, projection) for halo in halos]
-    names = [*(name for name in ROWS if name in maps.maps), *(name for name in maps.maps if name not in ROWS)]
+    names = [*(name for name in VIEWS if name in maps.maps), *(name for name in maps.maps if name not in VIEWS)]
     with style.applied():
         size = (len(names) * PANEL + 0.9, len(halos) * PANEL + 1.4)
         figure = style.canvas(*size, square_panels=True)
@@ -65,12 +65,12 @@ def _row(maps: MapFile, halo: int, projection: int) -> int:
 
 
 def _draw_row(figure: Figure, panels: list[Axes], name: str, stack: list[FloatArray], unit: str) -> None:
-    colours, scale = colormaps[style.MAP_COLOURS.get(name, style.OTHER_MAP)], log_scale(stack)
+    colours, scale = colormaps[view_of(name).colours], log_scale(stack)
     for panel, pixels in zip(panels, stack, strict=True):
         image = map_image(panel, pixels, colours, scale)
-    panels[0].set_ylabel(rf"{style.name_of(name)}" "\n" r"$y\,/\,R_{200}$")
+    panels[0].set_ylabel(rf"{title_of(name)}" "\n" r"$y\,/\,R_{200}$")
     bar = figure.colorbar(image, ax=list(panels), location="right", shrink=0.9, pad=0.02, aspect=14)
-    label, symbol = style.unit_label(unit), style.symbol_of(name)
+    label, symbol = style.unit_label(unit), view_of(name).symbol
     bar.set_label(f"{symbol}\n[{label}]" if label else symbol, fontsize=7)
 
 

@@ -9,8 +9,9 @@ from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import in_intervals
 from hpc_massmap.metrics.summary import mmd_of
-from hpc_massmap.report import contents, paper, style
+from hpc_massmap.report import contents, paper
 from hpc_massmap.report.tables import Cell, Table
+from hpc_massmap.views import title_of
 
 
 def equivalent_noise(value: float, calibration: FloatArray, noise: FloatArray) -> str:
@@ -55,5 +56,5 @@ def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Tabl
     several = "_models" if len(models) > 1 else ""
     said = f"Intervals of log10 M200/(Msun/h). {contents.spread_note(models[0][1])}"
     said += f" {paper.NOISE}" * (target == paper.TARGET)
-    title = f"MMD of pixel values by mass interval, {style.name_of(target)} maps (fig. 9)"
+    title = f"MMD of pixel values by mass interval, {title_of(target)} maps (fig. 9)"
     return Table(f"mmd{several}_{target}", title, f"{said} Data: {data}.", columns, rows)

@@ -38,6 +38,7 @@ from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
+from hpc_massmap.views import title_of, view_of
 
 INDEX = "index.html"
 
@@ -74,7 +75,7 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes
         cards=list(_cards(inputs)),
         results=[
             (
-                style.name_of(target),
+                title_of(target),
                 [_embedded(drawing, folder) for drawing in _result_figures(inputs, target)],
                 [_written(table, folder) for table in _result_tables(inputs, target)],
                 _browser(runs, inputs, target),
@@ -125,7 +126,7 @@ def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | M
     data = browser.browser_data([inputs, *others], target, at_most)
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script
     rule = browser.rule_of_choice(len(data["maps"]), len(inputs.metrics))
-    return {"rule": rule, "json": Markup(text), "several": bool(others), "enclosed": style.enclosed(target)}
+    return {"rule": rule, "json": Markup(text), "several": bool(others), "enclosed": view_of(target).enclosed}
 
 
 def _embedded(drawing: Drawing, folder: Path) -> dict[str, str | float]:
@@ -141,8 +142,8 @@ def _written(table: Table, folder: Path) -> dict[str, Table | Markup]:
 
 def _model_sentence(inputs: Inputs) -> str:
     model = inputs.run.config.model
-    views = ", ".join(style.name_of(view) for view in model.views)
-    targets = ", ".join(style.name_of(target) for target in model.targets)
+    views = ", ".join(title_of(view) for view in model.views)
+    targets = ", ".join(title_of(target) for target in model.targets)
     key = model_of_paper(inputs)
     like = f"; the paper's {paper.NAMES[key]}" if key and paper.TARGET in model.targets else ""
     encoders = "one encoder" if model.encoders == "one" or len(model.views) == 1 else "one encoder a view"
@@ -164,9 +165,9 @@ def _cards(inputs: Inputs) -> Iterator[Card]:
         b200 = summary.b200_by_mass(metrics, target)
         for label, value in zip(interval_labels(metrics), b200, strict=True):
             number = contents.measured(value)
-            yield Card(f"b200, {style.name_of(target)}", _shown(number), label.replace("<=", "≤"))
+            yield Card(f"b200, {title_of(target)}", _shown(number), label.replace("<=", "≤"))
         number = contents.measured(summary.pixels(metrics, target, "whole"))
-        yield Card(f"pixels, {style.name_of(target)}", _shown(number), "relative difference, whole map")
+        yield Card(f"pixels, {title_of(target)}", _shown(number), "relative difference, whole map")
     best = best_trial(inputs.trials)
     if best is not None:
         yield Card("best trial", Markup(best.tid), f"of {len(inputs.trials)}, validation loss {best.loss:.4f}")
@@ -187,7 +188,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     result, colour = metrics.targets[target], style.colour_of(model)
     edges = ", ".join(f"{edge:g}" for edge in metrics.mass_intervals)
     data = inputs.run.config.data.rstrip(".")
-    of_run = f" Model {metrics.name}, {style.name_of(target)}; data: {data}; log10 M200 intervals: {edges}."
+    of_run = f" Model {metrics.name}, {title_of(target)}; data: {data}; log10 M200 intervals: {edges}."
     examples = read_examples(inputs.predictions, metrics, model.views, target)
     if examples:
         caption = (
@@ -208,7 +209,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         target,
         colour,
     )
-    yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=style.enclosed(target)) + of_run, bias)
+    yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=view_of(target).enclosed) + of_run, bias)
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
     power = figures.power_figure(result[Power].wavelength, spectra, difference, unit, colour)

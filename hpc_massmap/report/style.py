@@ -15,11 +15,9 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.config import Model
 from hpc_massmap.storage import replacing
+from hpc_massmap.views import VIEWS
 
-COLOURS = {
-    "star": "#E69F00",
-    "sz": "#0072B2",
-    "xray": "#D55E00",
+COLOURS = {name: view.colour for name, view in VIEWS.items() if view.colour} | {
     "multi1": "#CC79A7",
     "multi3": "#009E73",
     "gas2": "#56B4E9",
@@ -29,11 +27,6 @@ SIMULATIONS = [("#E69F00", "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7
 TRUTH = "#333333"
 GUIDE = "#999999"
 
-NAMES = {"star": "stars", "sz": "SZ", "xray": "X-ray", "mass": "total mass", "gas": "gas"}
-ENCLOSED = {"mass": "mass", "star": "stellar mass", "sz": "integrated Compton-y", "xray": "X-ray luminosity"}
-SYMBOLS = {"sz": "Compton-$y$", "xray": "surface brightness", "star": r"$\Sigma_\mathrm{star}$", "mass": r"$\Sigma$"}
-MAP_COLOURS = {"star": "cividis", "sz": "viridis", "xray": "inferno"}
-OTHER_MAP = "magma"
 RESIDUAL = "RdBu_r"
 
 WIDTH = 7.1  # inches, two columns of a journal page
@@ -135,21 +128,6 @@ def write_figure(figure: Figure, stem: Path) -> bytes:
     with applied(), replacing(stem.with_name(f"{stem.name}.pdf")) as temporary:
         figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None})
     return image
-
-
-def name_of(quantity: str) -> str:
-    """A view or target as a title."""
-    return NAMES.get(quantity, quantity)
-
-
-def enclosed(quantity: str) -> str:
-    """What the pixels of a target add up to inside a radius: that whose bias b(R) and b200 are."""
-    return ENCLOSED.get(quantity, f"integrated {name_of(quantity)}")
-
-
-def symbol_of(quantity: str) -> str:
-    """A view or target as a label."""
-    return SYMBOLS.get(quantity, quantity)
 
 
 def plain(unit: str) -> str:

@@ -36,6 +36,7 @@ from hpc_massmap.report.figures import (
 )
 from hpc_massmap.report.gallery import CUT as RESIDUAL_CUT
 from hpc_massmap.report.gallery import circle_r500, log_scale, map_image, residual_bar
+from hpc_massmap.views import title_of, view_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def bias_together(models: list[Shown], target: str) -> Figure:
                 panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
                 if not inside.any():
                     say(panel, "no test halos")
-            line[0].set_ylabel(rf"{style.enclosed(target)} bias $b(R)$")
+            line[0].set_ylabel(rf"{view_of(target).enclosed} bias $b(R)$")
             line[-1].legend(loc="upper right", ncols=2)
         for panel, label in zip(grid[0], labels, strict=True):
             panel.set_title(interval_title(label))
@@ -185,7 +186,7 @@ def retrained_figure(
                 _edges(panel, radii, other, reference.colour)
             halos = len(np.unique(model.metrics.maps["halo"][chosen]))
             say(panel, f"{halos} halos, {chosen.sum()} maps", corner=True)
-        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{style.enclosed(target)} bias $b(R)$")
+        panels[0].set(xlim=(0.05, 1.05), ylabel=rf"{view_of(target).enclosed} bias $b(R)$")
         symmetric(panels[0])
     return figure
 
@@ -205,16 +206,16 @@ def examples_together(example: Example, predicted: dict[str, FloatArray], target
         scale = log_scale([example.true])
         for panel, name in zip(grid[:, 0], left, strict=False):
             image = example.true if name == target else np.asarray(example.views[name], np.float64)
-            colours = colormaps[style.MAP_COLOURS.get(name, style.OTHER_MAP)]
+            colours = colormaps[view_of(name).colours]
             drawn = map_image(panel, image, colours, scale if name == target else log_scale([image]))
-            panel.set_title(f"{style.name_of(name)}: truth" if name == target else style.name_of(name))
+            panel.set_title(f"{title_of(name)}: truth" if name == target else title_of(name))
             bar = figure.colorbar(drawn, ax=panel, location="left", shrink=0.85, pad=0.02, aspect=14)
             unit = style.unit_label(units[name])
-            bar.set_label(f"{style.symbol_of(name)}\n[{unit}]" if unit else style.symbol_of(name), fontsize=6)
+            bar.set_label(f"{view_of(name).symbol}\n[{unit}]" if unit else view_of(name).symbol, fontsize=6)
             bar.ax.tick_params(labelsize=6)
         reach = float(np.percentile([np.abs(p - example.true) for p in predicted.values()], RESIDUAL_CUT)) or 1.0
         for (name, image), (middle, right) in zip(predicted.items(), grid[:, 1:], strict=False):
-            map_image(middle, image, colormaps[style.MAP_COLOURS.get(target, style.OTHER_MAP)], scale)
+            map_image(middle, image, colormaps[view_of(target).colours], scale)
             residual = image - example.true
             drawn = map_image(right, residual, colormaps[style.RESIDUAL], Normalize(-reach, reach))
             circle_r500(right, example.r500, "black")

@@ -10,23 +10,24 @@ from astropy import units as u
 from mpi4py import MPI
 from scipy.special import roots_laguerre, roots_legendre
 
-from hpc_massmap.config import DRAWN, Band, Maps, Selection, Simulation, load_config
+from hpc_massmap.config import Band, Maps, Selection, Simulation, load_config
 from hpc_massmap.dataset.build import make_maps, plan
 from hpc_massmap.dataset.check import check_maps
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.writing import consolidate
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.cooling import write_cooling_table
-from hpc_massmap.maps.emission import RELATIVISTIC, bremsstrahlung_luminosity, temperature, xray_luminosity
+from hpc_massmap.maps.gas import temperature
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
 from hpc_massmap.maps.spectrum import energy_above, energy_between
-from hpc_massmap.maps.units import UNITS
+from hpc_massmap.maps.xray import RELATIVISTIC, bremsstrahlung_luminosity, xray_luminosity
 from hpc_massmap.sims.particles import Gas
 from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot
-from tests.maps.test_emission import H, flat_table, gaunt_by_sommerfeld
+from hpc_massmap.views import UNITS, VIEWS
 from tests.maps.test_physics import gas
+from tests.maps.test_xray import H, flat_table, gaunt_by_sommerfeld
 from tests.sims.files import all_candidates
 
 BANDS = {"soft": (0.0, 0.5), "middle": (0.5, 2.0), "hard": (2.0, 10.0), "rest": (10.0, 1e4)}
@@ -125,4 +126,4 @@ def test_a_band_that_cannot_be(band: str, fault: str) -> None:
 
 
 def test_the_names_that_are_taken_are_those_of_all_map_files() -> None:
-    assert set(DRAWN) == set(UNITS)
+    assert set(VIEWS) == set(UNITS)

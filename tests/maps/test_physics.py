@@ -12,15 +12,11 @@ from scipy.integrate import quad
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
-from hpc_massmap.maps.emission import (
-    BREMSSTRAHLUNG,
-    RELATIVISTIC,
-    bremsstrahlung_luminosity,
-    integrated_compton_y,
-    temperature,
-)
+from hpc_massmap.maps.gas import temperature
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
+from hpc_massmap.maps.sz import integrated_compton_y
+from hpc_massmap.maps.xray import BREMSSTRAHLUNG, RELATIVISTIC, bremsstrahlung_luminosity
 from hpc_massmap.sims.particles import FULLY_IONISED, Gas, Header, Particles, Snapshot, Stars
 from hpc_massmap.sims.selection import Halo, Source
 

@@ -11,9 +11,9 @@ from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.writing import write_map_file
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.run import Run
+from hpc_massmap.views import UNITS
 
 TARGETS = ["mass", "star"]
 

@@ -15,7 +15,6 @@ from hpc_massmap.config import Evaluate
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.writing import write_map_file
 from hpc_massmap.errors import InputError
-from hpc_massmap.maps.units import UNITS
 from hpc_massmap.metrics.crosschecks import centroid_offsets, crossings, over_halos, simulations_of, trend, trends
 from hpc_massmap.metrics.driver import evaluate
 from hpc_massmap.metrics.floor import BINS, FEWEST, N_RINGS, RINGS, Floor, floor_of, mean_profiles, radial_profiles
@@ -23,6 +22,7 @@ from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.mpi import communicator
+from hpc_massmap.views import UNITS
 
 from .made_up import write_predictions
 

@@ -12,7 +12,8 @@ from matplotlib.patches import Circle
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.report import style
-from hpc_massmap.report.maps import PANEL, ROWS, maps_figure
+from hpc_massmap.report.maps import PANEL, maps_figure
+from hpc_massmap.views import VIEWS
 from tests.synthetic import write_synthetic_maps
 
 
@@ -27,7 +28,7 @@ def test_a_column_a_halo_a_row_a_map(maps: MapFile) -> None:
     figure = maps_figure(maps, halos, projection)
     panels = np.array(figure.axes[:12]).reshape(4, 3)
     assert len(figure.axes) == 12 + 4  # and a colour bar a row
-    for name, row in zip(ROWS, panels, strict=True):
+    for name, row in zip(VIEWS, panels, strict=True):
         scales = {panel.images[0].norm.vmax for panel in row}
         assert scales == {max(float(maps.maps[name][2 * halo + projection].max()) for halo in halos)}
         for halo, panel in zip(halos, row, strict=True):
@@ -44,7 +45,9 @@ def test_a_column_a_halo_a_row_a_map(maps: MapFile) -> None:
         assert kpc.get_xlim() == pytest.approx((-maps.halos["r200"][halo], maps.halos["r200"][halo]))
     units = [axes.get_ylabel() for axes in figure.axes[12:]]
     assert units[0] == "Compton-$y$"
-    assert all(style.unit_label(maps.units[name]) in label for name, label in zip(ROWS[1:], units[1:], strict=True))
+    assert all(
+        style.unit_label(maps.units[name]) in label for name, label in zip(list(VIEWS)[1:], units[1:], strict=True)
+    )
 
 
 def test_a_halo_or_projection_that_is_not_there(maps: MapFile) -> None:

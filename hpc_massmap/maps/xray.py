@@ -1,11 +1,7 @@
-"""What one gas particle contributes to the SZ and X-ray maps.
+"""The X-ray map: the luminosity of one gas particle (eq. 2).
 
-Temperatures and ionisation follow the simulation: k_B T = (gamma - 1) u mu m_p with mu = 4/(1 + 3X + 4 X x_e), where
-X is the hydrogen mass fraction and x_e the electrons per hydrogen nucleus. Masses come with h and lose it here.
-
-Gas that is no plasma at its own temperature is left out of both maps; `Gas.thermal` is the rule. X-rays further leave
-out gas below 1e6 K. The closed form of the X-rays is bremsstrahlung of hydrogen and helium alone: it has no lines,
-which matter in groups and wherever gas is metal-rich and cooler than some 1e7 K. The table (cooling.py) has them.
+Gas below 1e6 K is left out. The closed form is bremsstrahlung of hydrogen and helium alone: it has no lines, which
+matter in groups and wherever gas is metal-rich and cooler than some 1e7 K. The table (cooling.py) has them.
 """
 
 import numpy as np
@@ -16,18 +12,15 @@ from numpy.polynomial.chebyshev import chebval
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.maps.cooling import CoolingTable
+from hpc_massmap.maps.gas import PROTONS_PER_MSUN, electrons, temperature
 from hpc_massmap.maps.spectrum import RYDBERG, energy_between
-from hpc_massmap.sims.particles import GAMMA, HYDROGEN_FRACTION, Gas
+from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
 
 BoolArray = npt.NDArray[np.bool_]
 
 DEFAULT_METALLICITY = 0.3  # solar, of the intracluster medium, where the snapshot has none
 COLDEST_XRAY_GAS = 1e6  # K
 XRAY_UNIT = 1e40 * u.erg / u.s
-
-PROTONS_PER_MSUN = float(u.Msun.to(u.kg) / const.m_p.si.value)
-KELVIN = float((const.m_p * (u.km / u.s) ** 2 / const.k_B).to_value(u.K))  # of m_p (km/s)^2
-COMPTON = float((const.sigma_T * const.k_B / (const.m_e * const.c**2)).to_value(u.kpc**2 / u.K))
 
 # The exact non-relativistic Gaunt factor (Karzas & Latter 1961), averaged over frequency and speed, as Chebyshev
 # coefficients in log10(Z^2 Ry / k_B T) over GAUNT_RANGE; a test integrates it anew
@@ -41,29 +34,6 @@ _SPEED = (2 * np.pi * const.k_B / (3 * const.m_e)) ** 0.5
 BREMSSTRAHLUNG = (_RADIATED.cgs * _SPEED.cgs).value * u.erg * u.cm**3 / u.s / u.K**0.5
 LUMINOSITY = float((BREMSSTRAHLUNG / u.kpc**3 / XRAY_UNIT * u.K**0.5).to_value(u.dimensionless_unscaled))
 COOLING = float((u.erg * u.cm**3 / u.s / u.kpc**3 / XRAY_UNIT).to_value(u.dimensionless_unscaled))
-
-
-def temperature(gas: Gas) -> FloatArray:
-    """K, (n,)."""
-    x = HYDROGEN_FRACTION
-    molecular_weight = 4 / (1 + 3 * x + 4 * x * gas.electron_abundance)
-    return (GAMMA - 1) * gas.internal_energy * molecular_weight * KELVIN
-
-
-def electrons(gas: Gas, h: float) -> FloatArray:
-    """Number of free electrons in each particle, (n,)."""
-    return gas.masses / h * PROTONS_PER_MSUN * HYDROGEN_FRACTION * gas.electron_abundance
-
-
-def integrated_compton_y(gas: Gas, h: float) -> FloatArray:
-    """Compton-y times area (eq. 1): sigma_T k_B T N_e / (m_e c^2).
-
-    Returns
-    -------
-    (n,), kpc^2; 0 for gas that is not `thermal`
-    """
-    y = COMPTON * temperature(gas) * electrons(gas, h)
-    return np.where(gas.thermal, y, 0.0)
 
 
 def gaunt_factor(kelvin: FloatArray, charge: int) -> FloatArray:

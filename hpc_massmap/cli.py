@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpc_massmap.errors import EXIT_BAD_INPUT, EXIT_TERMINATED, InputError, line_of
+from hpc_massmap.cluster.term import end_at_term
+from hpc_massmap.errors import EXIT_BAD_INPUT, InputError, line_of
 
 if TYPE_CHECKING:
     from hpc_massmap.cluster.site import Site
@@ -104,7 +104,7 @@ def run_job(main: Callable[[], None]) -> None:
 
     A TERM, which Slurm sends before it kills, ends the job as an exception would: what it started is shut down.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    end_at_term()
     try:
         main()
     except BrokenPipeError:  # whoever read what we print has enough, as `head`

@@ -5,7 +5,9 @@
 #SBATCH --ntasks=8
 #SBATCH --mem-per-cpu=2G
 #SBATCH --time=02:00:00
-set -euo pipefail
+#SBATCH --requeue
+#SBATCH --open-mode=append
+. "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
 [ $# -gt 0 ] || set -- configs/multi3.yaml
-"${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" srun --mpi=pmix -- evaluate "$@"
-exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" report "$@"
+job srun --mpi=pmix -- evaluate "$@"
+job report "$@"

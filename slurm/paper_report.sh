@@ -4,4 +4,7 @@
 #SBATCH --job-name=paper_report
 #SBATCH --mem=4G
 #SBATCH --time=01:00:00
-exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" paper "$@" --report
+#SBATCH --requeue
+#SBATCH --open-mode=append
+. "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
+job paper "$@" --report

@@ -4,6 +4,8 @@
 #SBATCH --job-name=reproduce_paper
 #SBATCH --mem=2G
 #SBATCH --time=00:30:00
-set -euo pipefail
+#SBATCH --requeue
+#SBATCH --open-mode=append
+. "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
 [ $# -gt 0 ] || set -- configs/paper.yaml
-exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" paper "$@" --site "${SITE:?names a file of configs/sites/}"
+job paper "$@" --site "${SITE:?names a file of configs/sites/}"

@@ -9,10 +9,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
-set -euo pipefail
+. "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
 [ $# -gt 0 ] || set -- configs/multi3.yaml
-"${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" train "$@" --site "${SITE:?names a file of configs/sites/}" &
-train=$!
-trap 'kill -USR1 "$train"; wait "$train"; exit' USR1 # it requeues this job
-wait "$train"
-exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" predict "$@"
+job train "$@" --site "${SITE:?names a file of configs/sites/}"
+job predict "$@"

@@ -9,4 +9,5 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
-exec "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh" tune configs/multi3.yaml "$@" --site "${SITE:?names a file of configs/sites/}"
+. "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
+job tune configs/multi3.yaml "$@" --site "${SITE:?names a file of configs/sites/}"

@@ -23,6 +23,7 @@ LOCAL_MINUTES = 60 * 24 * 365  # submitit gives a local job two minutes by defau
 REQUEUES = 10_000  # by time limits, of one job
 FIRST_PORT, PORTS = 10_000, 20_000  # where ranks meet: below the ports that Linux hands out by itself
 WISH = "requeue"  # the end of the file's name
+REQUEUE = Path(__file__).with_name("requeue.sh")
 
 
 def executor_of(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
@@ -36,7 +37,7 @@ def executor_of(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
         return executor
     executor = submitit.SlurmExecutor(logs, max_num_timeout=REQUEUES, python=_python(site, logs))
     per_node = ranks // site.nodes
-    before, after = _requeue_from_outside(logs) if site.container else ([], [])
+    before = _about_its_end(logs, in_container=site.container is not None)
     wanted: dict[str, Any] = {
         "job_name": name,
         "time": site.minutes,
@@ -49,8 +50,7 @@ def executor_of(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
         "account": site.account,
         "qos": site.qos,
         "constraint": site.constraint,
-        "setup": [*site.setup, *before] or None,
-        "teardown": after or None,
+        "setup": [*before, *site.setup],
         "signal_delay_s": site.signal_seconds,
         "srun_args": ["--kill-on-bad-exit=1"],  # a rank that dies ends its job: others would wait for it
         "additional_parameters": {"requeue": True, "comment": MARK, **site.sbatch},
@@ -72,10 +72,13 @@ def _python(site: Site, logs: Path) -> str:
     return shlex.join(["apptainer", "exec", *nvidia, *binds, *environment, image, "python3"])
 
 
-def _requeue_from_outside(logs: Path) -> tuple[list[str], list[str]]:
-    """Lines of the batch script before and after its work: requeue the job if the work left word to do so."""
-    wish = f"{shlex.quote(str(logs.absolute()))}/${{SLURM_JOB_ID}}_{WISH}"
-    return [f"rm -f {wish}"], [f'if [ -e {wish} ]; then scontrol requeue "$(cat {wish})"; fi']
+def _about_its_end(logs: Path, in_container: bool) -> list[str]:
+    """Lines of the batch script before its work: the job is requeued where the work could not see to it."""
+    before = [REQUEUE.read_text().rstrip(), "trap requeue_if_preempted TERM", "trap 'requeue_after $?' EXIT"]
+    if in_container:
+        wish = f"{shlex.quote(str(logs.absolute()))}/${{SLURM_JOB_ID}}_{WISH}"
+        before[2:] = [f"wish={wish}", 'rm -f "$wish"', "trap 'requeue_after $?; requeue_if_wished \"$wish\"' EXIT"]
+    return before
 
 
 def _leave_wish(job: SlurmJobEnvironment, _: int) -> None:

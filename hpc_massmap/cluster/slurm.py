@@ -28,6 +28,7 @@ PAUSES = (1.0, 5.0, 25.0)  # before a controller that is busy or restarts is ask
 AWAY = ("Unable to contact slurm controller", "Socket timed out", "in standby", "temporarily unable to accept job")
 NO_SUCH_NODES = "Requested node configuration is not available"
 WAITS_ALREADY = "Job is pending execution"
+TAKEN = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
 UP = ("idle", "mix", "alloc", "comp", "plnd", "resv")  # states of nodes, as sinfo shortens them
 
 _seen: tuple[float, set[str] | None] = (float("-inf"), None)  # when squeue was asked, and the jobs we know of
@@ -177,6 +178,11 @@ def end_of(job: str) -> str | None:
     if not state:
         return None
     return f"{state}, exit code {code}{'' if why in ('', 'None') else f' ({why})'}"
+
+
+def was_taken(job: str) -> bool:
+    """Whether Slurm ended a job for reasons of its own, and for good: a preemption that cancels, a dead node."""
+    return (end_of(job) or "").startswith(TAKEN)
 
 
 def cancel(jobs: list[str], waiting_only: bool = False) -> None:

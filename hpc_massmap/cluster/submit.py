@@ -179,6 +179,12 @@ def failure(job: Job) -> str | None:
     return f"job {job.job_id}: ended without a result: {how}; {told}"
 
 
+def was_taken(job: Job) -> bool:
+    """Whether a job that has ended did so without a result, and Slurm took its nodes away."""
+    results = [rank.paths.result_pickle for rank in job._sub_jobs or [job]]
+    return isinstance(job, submitit.SlurmJob) and not all(map(Path.exists, results)) and slurm.was_taken(job.job_id)
+
+
 def _last_line_of_trace(error: str) -> str:
     """The words of the exception, out of what submitit says around its trace."""
     trace = error.split("\n----------------------")[1:2] or [error]

@@ -64,13 +64,11 @@ def main(argv: list[str] | None = None) -> None:
         f"training {config.name} with F = {model.filters}, K = {model.kernel}, N = {model.layers}, "
         f"dropout = {model.dropout:.3f} {'of ' + str(run.best) if run.best.exists() else 'of the config'}"
     )
-    with handing_over():
-        if running is None:
-            training = FinalTraining(config, run.maps, run.model)
+    training = FinalTraining(config, run.maps, run.model)
+    with handing_over(), progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
+        while running is None or not follow(running, config, run.model, bar):
             (running,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
             record.write(running)
-        with progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
-            follow(running, config, run.model, bar)
     step.finish()
 
 

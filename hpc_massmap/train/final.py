@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from submitit.helpers import DelayedSubmission
 
 from hpc_massmap.cluster.preemption import COME_BACK, LEAVE, Notice
-from hpc_massmap.cluster.submit import Job, cancel, ended, failure
+from hpc_massmap.cluster.submit import Job, cancel, ended, failure, was_taken
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
@@ -173,8 +173,8 @@ class Record:
         write_json(self._file, {"job": job.job_id, "of": self._of})
 
 
-def follow(job: Job, config: Config, folder: Path, bar: Bar) -> None:
-    """Show the progress of a training job until it ends.
+def follow(job: Job, config: Config, folder: Path, bar: Bar) -> bool:
+    """Show the progress of a training job until it ends; false if Slurm took it away before that, for good.
 
     Raises
     ------
@@ -184,10 +184,14 @@ def follow(job: Job, config: Config, folder: Path, bar: Bar) -> None:
     while not ended(job):
         bar.update(*_where(folder, config))
         time.sleep(SECONDS_BETWEEN_NOTES)
+    if was_taken(job):
+        say(f"Slurm took job {job.job_id} away; another goes on with what it has")
+        return False
     reason = failure(job)
     if reason:
         raise InputError(f"training: {reason}")
     bar.update(*_where(folder, config))
+    return True
 
 
 def _where(folder: Path, config: Config) -> tuple[int, str]:

@@ -16,8 +16,11 @@ from hpc_massmap.cluster import slurm, submit
 from hpc_massmap.cluster.executor import executor_of, prepare_rank
 from hpc_massmap.cluster.requeue import handing_over
 from hpc_massmap.cluster.site import Site
+from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import Bar
 from hpc_massmap.storage import read_json
+from hpc_massmap.train.final import follow
 from tests.cluster.polling import wait_until
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
@@ -87,6 +90,22 @@ def test_a_submission_outlasts_a_restart_of_the_controller(programs: Path, tmp_p
     with pytest.raises(InputError, match=r"^Slurm refused the job: invalid partition specified: x; check the site"):
         submit.submit(time.sleep, 0, copies=2, **names)  # type: ignore[arg-type]
     assert calls(programs, "sbatch") == 4
+
+
+def test_a_training_that_slurm_took_away_is_told_from_one_that_failed(programs: Path, tmp_path: Path) -> None:
+    job: submit.Job = submitit.SlurmJob(tmp_path, "7")
+    config, bar = load_config(Path("configs/multi3.yaml")), Bar("training", 1, "epochs", show=False)
+    program(programs, "squeue", "")
+    program(programs, "scontrol", "echo JobId=7 JobState=PREEMPTED Reason=None ExitCode=0:15")
+    assert not follow(job, config, tmp_path, bar)
+    program(programs, "scontrol", "echo JobId=7 JobState=OUT_OF_MEMORY Reason=OutOfMemory ExitCode=0:125")
+    with pytest.raises(InputError, match=r"Slurm says OUT_OF_MEMORY, exit code 0:125 \(OutOfMemory\); it "):
+        follow(job, config, tmp_path, bar)
+    program(programs, "scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    program(programs, "sacct", "echo 'NODE_FAIL|1:0|None'")
+    assert not follow(job, config, tmp_path, bar)
+    job.paths.result_pickle.touch()  # it had ended before
+    assert not submit.was_taken(job)
 
 
 def hand_over() -> None:

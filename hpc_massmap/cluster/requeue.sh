@@ -1,0 +1,37 @@
+# What a batch script does about its end; preemption.py says why. slurm/job.sh reads this file, and the scripts of
+# workers and trainings contain it.
+job_of_slurm=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job_of_slurm=${job_of_slurm:-${SLURM_JOB_ID:-}}
+
+# Slurm preempts this job: it has set a time, and calls off the job's next life unless we ask for it.
+is_preempted() {
+    [[ "$(scontrol show job --oneliner "$job_of_slurm" 2>/dev/null)" == *" PreemptTime="[0-9]* ]]
+}
+
+requeue() {
+    local said
+    if said=$(scontrol requeue "$job_of_slurm" 2>&1); then
+        echo "job $job_of_slurm: $1; it is requeued"
+    elif [[ $said != *"Job is pending execution"* ]]; then # else somebody was faster
+        echo "job $job_of_slurm: $1, and is not requeued ($said); submit it again to continue" >&2
+    fi
+}
+
+requeue_if_preempted() {
+    if is_preempted; then requeue "preempted"; fi
+}
+
+# requeue_after CODE: what ended by a notice before it could listen (128 + USR1, 128 + USR2), or at a preemption, did
+# not fail.
+requeue_after() {
+    case $1 in
+        0) ;;
+        138 | 140) requeue "told to end before it listened" ;;
+        *) requeue_if_preempted ;;
+    esac
+}
+
+# requeue_if_wished FILE: who ran in a container, where there is no scontrol, left word there.
+requeue_if_wished() {
+    if [ -e "$1" ]; then requeue "told to end"; fi
+}

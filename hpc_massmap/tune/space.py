@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from hyperopt import hp
+from hyperopt.pyll import scope
 
 from hpc_massmap.config import Config, IntegerRange, Range, Space
 from hpc_massmap.errors import InputError
@@ -24,7 +25,9 @@ def _distribution(name: str, bounds: Range) -> Any:
     if bounds.low == bounds.high:
         return hp.choice(name, [bounds.low])  # a uniform distribution of no width breaks TPE's estimator
     if isinstance(bounds, IntegerRange):
-        return hp.uniformint(name, bounds.low, bounds.high)
+        # not hp.uniformint, which rounds a draw between the ends and gives them half the weight; nor hp.randint, to
+        # which TPE knows no order among the numbers
+        return scope.int(hp.quniform(name, bounds.low - 0.5, bounds.high + 0.5, 1))
     return hp.uniform(name, bounds.low, bounds.high)
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,6 +19,12 @@ console = Console(highlight=False, soft_wrap=True, force_terminal=False if UNDER
 def say(text: str) -> None:
     """One line for the person who watches."""
     console.print(text, markup=False)
+
+
+@cache
+def say_once(text: str) -> None:
+    """The same, but one that is the same for many files only once in a process."""
+    say(text)
 
 
 class Bar:

@@ -1,10 +1,8 @@
 """One file of a snapshot in GADGET-2's binary format, 1 or 2, as GADGET-2/3 and GADGET-X write it.
 
 A file is a row of records, each between two copies of its length in bytes. In format 2 a record of eight bytes names
-the block that follows, so blocks come in any order and unknown ones are skipped. In format 1 they have no names; we
-assume GADGET's order, POS VEL ID MASS U RHO NE NH HSML SFR AGE Z, where a block is written only if a type has it:
-MASS for types without a mass in the header's table, NE and NH with flag_cooling, SFR with flag_sfr, AGE with
-flag_stellarage, Z with flag_metals.
+the block that follows, so blocks come in any order and unknown ones are skipped. In format 1 they have no names: POS,
+VEL, ID and MASS of the types without a mass in the header's table come first, and gadget_order.py finds out the rest.
 
 Byte order follows from the first record's length, precision from each block's size. Only the rows asked for are read.
 
@@ -17,17 +15,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say_once
+from hpc_massmap.sims.gadget_order import FLAGS, Sample, announced, order_of
 from hpc_massmap.sims.particles import GAS, STARS
 
 HEADER_BYTES = 256
 TYPES = range(6)
+SAMPLED = 100_000  # particles
+LARGEST_FLAG = 1000  # some codes count their metals in it
+UNUSED = {"HEAD", "VEL", "ID", "AGE", "NH", "POT", "ACCE", "TSTP", "ENDT", "Zs"}
 NAMES = {
     "Coordinates": "POS",
     "Masses": "MASS",
@@ -123,32 +126,55 @@ class BinaryFile:
         return blocks
 
     def _ordered_blocks(self, place: int) -> dict[str, Block]:
-        blocks = {}
-        for name in self._expected():
-            if place >= self._bytes:
-                raise InputError(f"{self.path}: ends before block {name}, which its header announces; is it truncated?")
-            blocks[name], place = self._record(place, name)
-        return blocks
+        flags = {name: bool(self.header[flag]) for name, flag in FLAGS.items()}
+        expected = [*self._first_blocks(), *announced(self.counts, flags)]
+        records: list[Block] = []
+        while place < self._bytes:
+            name = expected[len(records)] if len(records) < len(expected) else str(len(records) + 1)
+            record, place = self._record(place, name)
+            records.append(record)
+        first = self._first_blocks()
+        if len(records) < len(first):
+            self._refuse_end(expected[len(records)])
+        blocks, rest = dict(zip(first, records, strict=False)), records[len(first) :]
+        if not rest and len(expected) == len(first):
+            return blocks
+        order = order_of([r.size for r in rest], self.counts, flags, *self._samples(blocks, rest))
+        cut_off = len(records) < len(expected) and self._has_flags()
+        if cut_off and (not order or expected[: len(records)] == [*first, *order]):
+            self._refuse_end(expected[len(records)])
+        if not order:
+            raise InputError(
+                f"{self.path}: its blocks after {first[-1]} are not those that GADGET-2 or GADGET-4 writes, by their "
+                "sizes and values; write format 2 or HDF5, which name them"
+            )
+        if len(order) < len(rest):
+            say_once(f"blocks after {order[-1]} in binary files of format 1 are not understood, and not read")
+        return blocks | dict(zip(order, rest, strict=False))
 
-    def _expected(self) -> list[str]:
-        """The blocks of a file of format 1, in their order."""
-        flag = {name: bool(self.header[f"Flag_{name}"]) for name in ("Cooling", "Sfr", "StellarAge", "Metals")}
-        gas, stars = self.counts[GAS] > 0, self.counts[STARS] > 0
-        present = {
-            "POS": True,
-            "VEL": True,
-            "ID": True,
-            "MASS": bool(self._kinds("MASS")),
-            "U": gas,
-            "RHO": gas,
-            "NE": gas and flag["Cooling"],
-            "NH": gas and flag["Cooling"],
-            "HSML": gas,
-            "SFR": gas and flag["Sfr"],
-            "AGE": stars and flag["StellarAge"],
-            "Z": (gas or stars) and flag["Metals"],
-        }
-        return [name for name, there in present.items() if there]
+    def _has_flags(self) -> bool:
+        """GADGET-4 has another number where the flags of stellar ages and metals are."""
+        return all(0 <= self.header[flag] < LARGEST_FLAG for flag in FLAGS.values())
+
+    def _refuse_end(self, name: str) -> NoReturn:
+        raise InputError(f"{self.path}: ends before block {name}, which its header announces; is it truncated?")
+
+    def _first_blocks(self) -> list[str]:
+        return ["POS", "VEL", "ID", *(["MASS"] if self._kinds("MASS") else [])]
+
+    def _samples(self, blocks: dict[str, Block], rest: list[Block]) -> tuple[Sample, FloatArray]:
+        """The first values of each record, and of the gas' masses, in the precision of the positions."""
+        everything = sum(self.counts)
+        wide = self._layout(blocks["POS"], "POS", everything)[1]
+
+        def values(block: Block, number: int) -> FloatArray:
+            itemsize = wide if block.size % wide == 0 else 4
+            return self._items(block.start, np.dtype(f"{self._order}f{itemsize}"), min(number, block.size // itemsize))
+
+        number = min(self.counts[GAS], SAMPLED)
+        table = float(self.header["MassTable"][GAS])
+        masses = np.full(number, table) if table > 0 or "MASS" not in blocks else values(blocks["MASS"], number)
+        return lambda place: values(rest[place], number or SAMPLED), masses
 
     def _name(self, place: int) -> tuple[str, int]:
         block, after = self._record(place, "name")
@@ -187,6 +213,10 @@ class BinaryFile:
     def has(self, kind: int, name: str) -> bool:
         label = self.label(kind, name)
         return label in self._blocks and kind in self._kinds(label)
+
+    def others(self) -> list[str]:
+        """Blocks that are not understood."""
+        return sorted(set(self._blocks) - set(NAMES.values()) - UNUSED)
 
     def label(self, kind: int, name: str) -> str:
         """What the file calls a block."""

@@ -13,9 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.hdf5 import check_sources
 
 KINDS = 6  # of particles; some codes count fewer
+KNOWN = {  # of gas: what is read, and what is of no concern
+    *("Coordinates", "Masses", "Density", "InternalEnergy", "ElectronAbundance", "StarFormationRate", "DelayTime"),
+    *("Metallicity", "GFM_Metallicity", "SmoothingLength", "KernelMaxRadius", "Velocities", "ParticleIDs"),
+    *("ParticleChildIDsNumber", "ParticleIDGenerationNumber", "NeutralHydrogenAbundance", "Potential", "Acceleration"),
+}
 OTHER_NAMES = {"Metallicity": ("GFM_Metallicity",), "SmoothingLength": ("KernelMaxRadius",)}
 
 
@@ -30,7 +36,7 @@ class Hdf5File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = h5py.File(path, "r")
+        self._file = h5py.File(path, "r", locking=False)
         try:
             self.header = self._read_header()
             self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
@@ -43,14 +49,28 @@ class Hdf5File:
             raise InputError(f"{self.path}: has no Header; expected a snapshot in GADGET's HDF5 layout")
         parameters = self._file["Parameters"].attrs if "Parameters" in self._file else {}
         header = {**parameters, **self._file["Header"].attrs}
+        if "Cosmology" in self._file and "HubbleParam" not in header:
+            raise InputError(
+                f"{self.path}: is in SWIFT's layout (it has a group Cosmology), whose lengths and masses have no h; "
+                "write it in GADGET's: kpc/h and 1e10 Msun/h, with GADGET's names of datasets and attributes"
+            )
+        if "NumPart_ThisFile" not in header:
+            raise InputError(f"{self.path}: Header has no NumPart_ThisFile")
+        header.setdefault("MassTable", [])  # then every type needs its Masses
         for name, number in (("NumPart_ThisFile", int), ("MassTable", float)):
-            if name not in header:
-                raise InputError(f"{self.path}: Header has no {name}")
             header[name] = np.resize([*np.asarray(header[name], number).reshape(-1), *[0] * KINDS], KINDS)
         return header
 
     def has(self, kind: int, name: str) -> bool:
-        return self.label(kind, name) in self._file
+        """Whether a block is there, also if it is a link that leads nowhere, which `read` refuses."""
+        with in_one_line(f"{self.path}: PartType{kind} cannot be read; is it truncated?"):
+            label = self.label(kind, name)
+            return f"PartType{kind}" in self._file and self._file.get(label, getlink=True) is not None
+
+    def others(self) -> list[str]:
+        """Blocks of gas that are not understood."""
+        with in_one_line(f"{self.path}: PartType0 cannot be read; is it truncated?"):
+            return sorted(set(self._file["PartType0"]) - KNOWN)
 
     def label(self, kind: int, name: str) -> str:
         """What the file calls a block."""
@@ -63,8 +83,12 @@ class Hdf5File:
         """Rows of a block, (n,) or for Coordinates (n, 3), in the file's precision."""
         label = self.label(kind, name)
         block = self._file.get(label)
+        if block is None and self.has(kind, name):
+            raise InputError(f"{self.path}: {label} is a link that leads nowhere; put back the file that it names")
         if not isinstance(block, h5py.Dataset):
             raise InputError(f"{self.path}: has no {label}")
+        if rows.start == 0:
+            check_sources(block)
         shape = (self.counts[kind], 3) if name == "Coordinates" else (self.counts[kind],)
         if name == "Metallicity" and block.ndim == 2 and len(block) == shape[0]:
             values: npt.NDArray[Any] = block[rows, 0]

@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.progress import say_once
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
 from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of, understood
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
@@ -93,7 +94,7 @@ def snapshot_files(path: Path) -> list[Path]:
     return files
 
 
-def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
+def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool = True) -> Snapshot:
     """Read a snapshot and convert its units.
 
     Parameters
@@ -102,6 +103,7 @@ def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
     spheres : centres (k, 3) and radii (k,), physical kpc; only particles inside any of them are kept. Memory is then
         at most twice the positions of what is kept, its other fields, and 100 MB for the 1e6 particles under way.
         Blocks of pieces that lie wholly outside are not looked at.
+    metallicity : whether it is asked for; if not, what is wrong with it is nobody's business
 
     Raises
     ------
@@ -113,7 +115,7 @@ def read_snapshot(path: Path, spheres: Spheres | None = None) -> Snapshot:
         header = header_of(files[0])
         check_same_snapshot(files, header)
         scale = scale_of(files[0], header)
-        gas = _gas(files, header, scale, spheres)
+        gas = _gas(files, header, scale, spheres, metallicity)
         dark_matter, stars, black_holes = (
             _Reader(files, kind, scale, spheres) for kind in (DARK_MATTER, STARS, BLACK_HOLES)
         )
@@ -144,8 +146,9 @@ def _open(path: Path) -> File:
     raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
 
 
-def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None) -> Gas:
+def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None, metallicity: bool) -> Gas:
     reader = _Reader(files, GAS, scale, spheres)
+    _say_what_is_missing(files, reader)
     cool = reader.has("ElectronAbundance")
     masses = reader.masses()
     density = reader.block("Density", positive=True) * scale.density
@@ -161,9 +164,24 @@ def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | Non
         internal_energy=reader.block("InternalEnergy", positive=True) * scale.energy,
         electron_abundance=reader.block("ElectronAbundance") if cool else np.full(len(masses), FULLY_IONISED),
         star_formation_rate=_star_formation_rate(files, reader),
-        metallicity=reader.block("Metallicity") if reader.has("Metallicity") else None,
+        metallicity=reader.block("Metallicity") if metallicity and reader.has("Metallicity") else None,
         wind=reader.block("DelayTime") > 0 if reader.has("DelayTime") else None,
     )
+
+
+def _say_what_is_missing(files: list[File], reader: "_Reader") -> None:
+    """Tell of blocks that are not understood, where one that has a substitute is missing: it may be one of them."""
+    substitutes = {
+        "ElectronAbundance": "gas is taken as fully ionised",
+        "SmoothingLength": f"kernels hold {NEIGHBOURS} particles",
+        "StarFormationRate": "no gas forms stars",
+    }
+    missing = [name for name in substitutes if reader.number and not reader.has(name)]
+    others = ", ".join(sorted({name for file in files if missing and file.counts[GAS] for name in file.others()}))
+    for name in missing:
+        instead = substitutes[name]
+        if others:
+            say_once(f"{reader.label(name)} is not in the snapshots, so {instead}; not understood there: {others}")
 
 
 def _stars(reader: "_Reader") -> Stars:
@@ -191,7 +209,7 @@ class _Reader:
         for file in self._files:
             for start in range(0, file.counts[kind], CHUNK):
                 rows = slice(start, min(start + CHUNK, file.counts[kind]))
-                positions = self._checked(file, "Coordinates", rows, False) * scale.length
+                positions = self._checked(file, "Coordinates", rows, slice(None), False) * scale.length
                 kept: Any = slice(None) if spheres is None else np.flatnonzero(_inside(positions, *spheres))
                 pieces.append(positions if spheres is None else positions[kept])
                 self._parts.append(Part(file, rows, kept, len(pieces[-1])))
@@ -205,34 +223,44 @@ class _Reader:
         """Whether a block is there: in one file at least, and then it must be in all."""
         return any(file.has(self._kind, name) for file in self._files)
 
+    def label(self, name: str) -> str:
+        """What the first file calls a block."""
+        return self._files[0].label(self._kind, name)
+
     def masses(self) -> FloatArray:
         """Msun/h."""
 
-        def of_part(file: File, rows: slice) -> FloatArray:
-            table = file.header["MassTable"]
-            if table[self._kind] > 0:
-                return np.full(rows.stop - rows.start, float(table[self._kind]))
-            return self._checked(file, "Masses", rows, True)
+        def of_part(file: File, rows: slice, kept: Any) -> FloatArray:
+            table = float(file.header["MassTable"][self._kind])
+            if table > 0 and not file.has(self._kind, "Masses"):
+                return np.asarray(np.full(rows.stop - rows.start, table)[kept])
+            masses = self._checked(file, "Masses", rows, kept, True)
+            if table > 0 and not np.allclose(masses, table, rtol=1e-3, atol=0):
+                raise InputError(
+                    f"{file.path}: {file.label(self._kind, 'Masses')} has {masses.min():.4g} to {masses.max():.4g}, "
+                    f"but MassTable in the Header {table:.4g}; set it to 0 where the block is right"
+                )
+            return masses
 
         return self._gathered(of_part) * self._scale.mass
 
     def block(self, name: str, positive: bool = False) -> FloatArray:
         """(n,) float64, code units."""
-        return self._gathered(lambda file, rows: self._checked(file, name, rows, positive))
+        return self._gathered(lambda file, rows, kept: self._checked(file, name, rows, kept, positive))
 
-    def _gathered(self, read: Callable[[File, slice], FloatArray]) -> FloatArray:
+    def _gathered(self, read: Callable[[File, slice, Any], FloatArray]) -> FloatArray:
         values = np.empty(self.number)
         filled = 0
         for part in self._parts:
             if part.number:
-                values[filled : filled + part.number] = read(part.file, part.rows)[part.kept]
+                values[filled : filled + part.number] = read(part.file, part.rows, part.kept)
                 filled += part.number
         return values
 
-    def _checked(self, file: File, name: str, rows: slice, positive: bool) -> FloatArray:
-        """Rows of a block as float64, complete and finite."""
+    def _checked(self, file: File, name: str, rows: slice, kept: Any, positive: bool) -> FloatArray:
+        """Those rows of a block that are kept, as float64 and finite."""
         with in_one_line(f"{file.path}: {file.label(self._kind, name)} cannot be read; is it truncated?"):
-            values = file.read(self._kind, name, rows).astype(np.float64)
+            values: FloatArray = file.read(self._kind, name, rows)[kept].astype(np.float64)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{file.path}: {file.label(self._kind, name)} has values that are not finite")
         if positive and not np.all(values > 0):

@@ -9,7 +9,7 @@ import pytest
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims import snapshot as reader
-from hpc_massmap.sims.particles import Particles, Snapshot
+from hpc_massmap.sims.particles import FULLY_IONISED, Particles, Snapshot
 from hpc_massmap.sims.snapshot import read_snapshot, snapshot_files
 from tests.sims.files import binary_blocks, write_binary, write_snapshot
 from tests.sims.test_snapshot import REAL, problem
@@ -63,6 +63,62 @@ def test_a_truncated_binary_file_names_the_block(named: bool, tmp_path: Path) ->
     assert problem(path) == f"{path}: block Z begins as 40 bytes and ends as 1; is it damaged?"
 
 
+GADGET_4_ORDER = ("POS ", "VEL ", "ID  ", "MASS", "U   ", "RHO ", "HSML", "SFR ", "AGE ", "Z   ", "NE  ")
+
+
+def flags_of(path: Path, value: bytes) -> None:
+    """Overwrite the flags: of cooling, star formation, and those two where GADGET-4 has H."""
+    data = bytearray(path.read_bytes())
+    for place, size in ((4 + 88, 4), (4 + 120, 4), (4 + 160, 8)):
+        data[place : place + size] = (value * 2)[:size]
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("flags", [b"\0\0\0\0", b"\1\0\0\0", b"\x9a\x99\x99\x99"])
+@pytest.mark.parametrize("stars", [3, 0])
+@pytest.mark.parametrize("precision", ["f4", "f8"])
+def test_the_order_of_format_1_is_found_by_sizes_and_values(
+    precision: str, stars: int, flags: bytes, tmp_path: Path
+) -> None:
+    """Whatever the flags say; the smoothing length is told from abundances, which are of one size with it."""
+    counts = (700, 5, stars)
+    blocks = binary_blocks(*counts, precision=precision)
+    without = {name: values for name, values in blocks.items() if name not in ("NE  ", "NH  ")}
+    for number, written in enumerate([blocks, {name: blocks[name] for name in GADGET_4_ORDER}, without]):
+        path = write_binary(tmp_path / f"s{number}", counts, written, named=False)
+        flags_of(path, flags)
+        if flags == b"\1\0\0\0" and written is without:
+            continue  # the flags announce more
+        gas = read_snapshot(path).gas
+        np.testing.assert_array_equal(gas.smoothing_length, blocks["HSML"])
+        np.testing.assert_array_equal(gas.star_formation_rate, blocks["SFR "])
+        expected = blocks["NE  "] if "NE  " in written else np.full(700, FULLY_IONISED)
+        np.testing.assert_array_equal(gas.electron_abundance, expected)
+
+
+def test_blocks_left_over_in_format_1_are_told_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = binary_blocks(*COUNTS)
+    path = write_binary(tmp_path / "s", COUNTS, blocks | {"POT ": -np.ones(15, "f4")}, named=False)
+    np.testing.assert_array_equal(read_snapshot(path).gas.electron_abundance, blocks["NE  "])
+    assert "blocks after Z in binary files of format 1 are not understood, and not read" in capsys.readouterr().out
+    write_binary(path, COUNTS, blocks | {"TEMP": np.full(7, 1e7, "f4")}, named=False)
+    assert problem(path).startswith(f"{path}: its blocks after MASS are not those that GADGET-2 or GADGET-4 writes")
+    write_binary(path, COUNTS, blocks | {"HSML": blocks["NE  "] / 100}, named=False)
+    assert problem(path).endswith("by their sizes and values; write format 2 or HDF5, which name them")
+
+
+BINARY = Path("examples/gadget4_binary")
+
+
+def test_gadget_4_s_own_files_of_both_formats_say_the_same() -> None:
+    """Its header has a random number where NumPart_Total_HighWord is."""
+    one, two = (read_snapshot(BINARY / f"format_{number}" / "snap_128") for number in (1, 2))
+    assert (len(one.gas), len(one.dark_matter), len(one.stars)) == (1092, 1558, 360)
+    for name, values in vars(two.gas).items():
+        np.testing.assert_array_equal(getattr(one.gas, name), values)
+    np.testing.assert_allclose(np.median(one.gas.electron_abundance), 1.158, atol=1e-3)
+
+
 def several_binary(folder: Path, named: bool = True) -> Path:
     for i, counts in enumerate([(7, 5, 3), (4, 0, 0), (2, 6, 1)]):
         write_binary(folder / f"s.{i}", counts, binary_blocks(*counts), named, files=3, total=(13, 11, 4))
@@ -89,6 +145,9 @@ def several_hdf5(folder: Path) -> Path:
 def test_several_hdf5_files_and_what_can_be_wrong_with_one(tmp_path: Path) -> None:
     path = several_hdf5(tmp_path)
     assert read_snapshot(path).gas.density.shape == (10,)
+    with h5py.File(path, "r+") as file:
+        file["Header"].attrs["NumPart_Total_HighWord"] = np.array([32765, 0, 258971, 0, 1, 9], np.uint32)
+    assert read_snapshot(path).gas.density.shape == (10,)  # GADGET-4 leaves there what it finds
     other = tmp_path / "s.1.hdf5"
     assert "give the one whose name has the number 0" in problem(other)
     write_snapshot(other, redshift=1)

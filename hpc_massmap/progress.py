@@ -9,6 +9,8 @@ from functools import cache
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hpc_massmap.storage import OUT_OF_SPACE
+
 SECONDS_BETWEEN_LINES = 10.0
 
 # mpirun gives every rank a terminal of its own, whether or not its own output is one: lines are right for both
@@ -17,8 +19,12 @@ console = Console(highlight=False, soft_wrap=True, force_terminal=False if UNDER
 
 
 def say(text: str) -> None:
-    """One line for the person who watches."""
-    console.print(text, markup=False)
+    """One line for the person who watches; a full disk, where it goes to a log, is no reason to end."""
+    try:
+        console.print(text, markup=False)
+    except OSError as error:
+        if error.errno not in OUT_OF_SPACE:
+            raise
 
 
 @cache

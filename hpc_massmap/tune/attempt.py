@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -27,6 +28,7 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.train.loop import LAST, Callbacks, fit
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 from hpc_massmap.train.recipe import Epoch
+from hpc_massmap.tune.machine import fault_of_machine
 
 Message = dict[str, Any]
 FROM_OUTSIDE = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)  # for the worker to decide upon
@@ -92,7 +94,7 @@ class Attempt:
     """A running training process: its messages, and its outcome once it has one.
 
     An outcome is a message of kind `done` (with history), `failed` (type, message, traceback, secondary), `lost`
-    (reason: the process died without a word) or `stopped`.
+    (reason: the process died without a word) or `stopped`. With `machine`, a line, the trial is not to blame.
     """
 
     def __init__(self, train: TrainTask, task: Task) -> None:
@@ -138,7 +140,9 @@ class Attempt:
         self._process.join(GRACE)
         code = self._process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
-        return {"kind": "lost", "reason": f"a training process {how}"}
+        reason = f"a training process {how}"
+        # the kernel's word for a mapped file that cannot be read or written any more
+        return {"kind": "lost", "reason": reason, "machine": reason if code == -signal.SIGBUS else None}
 
 
 def epochs_as_message(history: list[Epoch]) -> Message:
@@ -165,9 +169,11 @@ def _run(pipe: Connection, train: TrainTask, task: Task) -> None:
                 "message": str(error),
                 "traceback": traceback.format_exc(),
                 "secondary": is_of_another_rank(error),
+                "machine": fault_of_machine(error),
             }
         )
-        sys.stdout.flush()
+        with suppress(OSError):  # on a full disk
+            sys.stdout.flush()
         os._exit(1)  # at once: other ranks wait for us in a collective
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from hpc_massmap.progress import say
 from hpc_massmap.run import Run
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, is_transient
 from hpc_massmap.tune.study import Study
@@ -92,7 +93,7 @@ class StudyConnection:
                         f"the database has not answered for {waited:.0f} s ({_short(error)})"
                     ) from None
                 if pause == PAUSES[0]:
-                    print(f"the database does not answer ({_short(error)}); waiting for it", flush=True)
+                    say(f"the database does not answer ({_short(error)}); waiting for it")
                 self._study = None
                 time.sleep(pause * random.uniform(0.5, 1))  # not all workers at once
                 pause = min(2 * pause, PAUSES[1])

@@ -30,10 +30,11 @@ from hpc_massmap.tune.connection import StudyConnection, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, read_export, restore
+from hpc_massmap.tune.machine import fault_of_machine, outlast
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.watchdog import start_watchdog
 from hpc_massmap.tune.worker import Worker
-from hpc_massmap.tune.worker_jobs import WorkerJobs
+from hpc_massmap.tune.worker_jobs import Losses, WorkerJobs
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -146,7 +147,7 @@ def _connection(run: Run) -> StudyConnection:
         try:
             if ensure(config, run.database):
                 start_watchdog(run, os.getpid())
-        except InputError as error:  # its data may still be held by one that is about to end
+        except (InputError, OSError) as error:  # its data may still be held by one that is about to end
             raise DatabaseUnreachable(str(error)) from None
         return open_study(run)
 
@@ -168,31 +169,46 @@ def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, 
     Raises
     ------
     InputError
-        If as many workers as there should be have died again and not one trial has ended meanwhile, or the workers
-        stopped the study: something is wrong that more of the same will not mend.
+        If workers end, again and again for one cause, or cannot be submitted for `tune.wait` seconds, and none is at
+        work; or if the workers stopped the study: something is wrong that more of the same will not mend.
     """
     if worker_jobs.jobs:
         say(f"{len(worker_jobs.jobs)} workers are still there")
     if (missing := tune.workers - len(worker_jobs.jobs)) > 0 and not connection(Study.is_over):
         worker_jobs.add(missing)
-    replacements, ended = tune.workers, 0
+    losses, epochs = Losses(tune.workers, tune.wait), connection(Study.epochs)
     while not connection(Study.is_over):
-        documents = _look(connection, bar)
-        if _ended(documents) > ended:
-            replacements, ended = tune.workers, _ended(documents)
+        _look(connection, bar)
+        if (now := connection(Study.epochs)) != epochs:
+            epochs = now
+            losses.forget()
+        _replace_ended(tune.workers, worker_jobs, losses)
+        if (reason := losses.hopeless()) and not connection(Study.workers_at_work):
+            raise InputError(reason)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    _look(connection, bar)
+    outlast(worker_jobs.dismiss, tune.wait, say)
+    if why := connection(Study.stopped):
+        raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
+
+
+def _replace_ended(workers: int, worker_jobs: WorkerJobs, losses: Losses) -> None:
+    try:
         reasons = worker_jobs.forget_ended()
         for reason in reasons:
             say(f"a worker ended: {reason}")
-        if (missing := tune.workers - len(worker_jobs.jobs)) > 0:
-            if missing > replacements:
-                raise InputError(f"too many workers end; {reasons[-1] if reasons else 'see their logs'}")
-            replacements -= missing
-            worker_jobs.add(missing)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    _look(connection, bar)
-    worker_jobs.dismiss()
-    if why := connection(Study.stopped):
-        raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
+        losses.add(reasons)
+        missing = workers - len(worker_jobs.jobs)
+        if missing > 0 and losses.may_replace():
+            # while others do well, one tries now and then whether it has been mended
+            worker_jobs.add(1 if losses.hopeless() else missing)
+            losses.replaced()
+    except Exception as error:
+        fault = fault_of_machine(error)
+        if fault is None:
+            raise
+        if losses.refuse(fault):
+            say(f"workers that ended are not replaced for now: {fault}")
 
 
 def _look(connection: StudyConnection, bar: Bar) -> list[Document]:

@@ -166,6 +166,22 @@ class Study:
         recent = {"$gt": ["$seen", {"$subtract": ["$$NOW", 1000 * SECONDS_UNSEEN]}]}
         return int(self.workers.count_documents({"state": {"$ne": "ended"}, "$expr": recent}))
 
+    def workers_at_work(self) -> int:
+        """How many workers train, or wait for their machine to let them; seen in the last minute."""
+        recent = {"$gt": ["$seen", {"$subtract": ["$$NOW", 1000 * SECONDS_UNSEEN]}]}
+        at_work = {"exp_key": self.key, "state": {"$in": ["training", "waiting"]}, "$expr": recent}
+        return int(self.workers.count_documents(at_work))
+
+    def epochs(self) -> int:
+        """How many epochs all trials together have finished."""
+        length = {"$cond": [{"$isArray": "$result.history"}, {"$size": "$result.history"}, 0]}
+        found = list(
+            self.jobs.aggregate(
+                [{"$match": {"exp_key": self.key}}, {"$group": {"_id": None, "epochs": {"$sum": length}}}]
+            )
+        )
+        return int(found[0]["epochs"]) if found else 0
+
     def longest_epoch(self) -> float:
         """Seconds of the longest epoch that any trial has seen; 0 before the first."""
         longest = {"_id": None, "seconds": {"$max": {"$max": "$result.seconds"}}}

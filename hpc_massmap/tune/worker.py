@@ -9,6 +9,7 @@ import os
 import platform
 import time
 import uuid
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hpc_massmap.cluster.preemption import COME_BACK, Notice
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
 from hpc_massmap.run import Run
 from hpc_massmap.tune import trials
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
@@ -24,6 +26,7 @@ from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection, join_st
 from hpc_massmap.tune.documents import plain
 from hpc_massmap.tune.export import export
 from hpc_massmap.tune.folders import common_normalisation, keep, prepare
+from hpc_massmap.tune.machine import Outage, check_files, fault_of_machine, outlast
 from hpc_massmap.tune.pruning import ends_early
 from hpc_massmap.tune.rank_store import RankStore
 from hpc_massmap.tune.space import hyperparameters, with_trial
@@ -61,12 +64,23 @@ def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -
     """
     notice, rank_store = Notice(signal_seconds), RankStore()
     start_forking()
-    normalisation = common_normalisation(run, rank_store.is_first)
+    normalisation = _normalisation(run, rank_store.is_first)
     await_forking()
     if rank_store.is_first:
         return Leader(run, rank_store, notice, normalisation, train).lead()
     _follow(run, rank_store, normalisation, train)
     return 0
+
+
+def _normalisation(run: Run, write: bool) -> Normalisation:
+    """The one that all trials share; a map file that is away, or a full disk, may come back."""
+    found: list[Normalisation] = []
+    outlast(lambda: found.append(common_normalisation(run, write)), run.config.tune.wait, _say_fault)
+    return found[0]
+
+
+def _say_fault(fault: str) -> None:
+    say(f"a fault of the machine, which no trial is charged with: {fault}; waiting for its end")
 
 
 class Leader:
@@ -87,6 +101,8 @@ class Leader:
         )
         self.worker = _describe(rank_store.size)
         self.rounds = 0  # of training that all ranks were called to
+        self.outage: Outage | None = None
+        self.epochs_at_outage = 0
         self.beat_every = seconds_between_beats(run.config.tune.lease)
 
     def lead(self) -> int:
@@ -100,13 +116,13 @@ class Leader:
         except DatabaseSilent as silence:
             if not self.notice.given:
                 raise
-            print(silence, flush=True)
+            say(str(silence))
             comes_back = self.notice.given == COME_BACK
         finally:
             self.rank_store.say(f"round/{self.rounds}", {"end": True})
             self.rank_store.part()
         if comes_back:
-            print("this job's time is up: it is requeued, to go on with what is left", flush=True)
+            say("this job's time is up: it is requeued, to go on with what is left")
             self.notice.come_back()
         return finished
 
@@ -145,7 +161,7 @@ class Leader:
                 return False
             return self._settle(trial, self._train_together(trial, config))
         except LeaseLost as lost:
-            print(lost, flush=True)
+            say(str(lost))
             return False
 
     def _with_values(self, trial: Trial) -> tuple[Trial, Config]:
@@ -158,23 +174,24 @@ class Leader:
         return trial, with_trial(config, hyperparameters(trial.values, config.space), trial.tid, self.rank_store.size)
 
     def _train_together(self, trial: Trial, config: Config) -> Message:
+        """Have all ranks train it; what came of it. A fault of the machine is an outcome, whoever meets it."""
+        try:
+            folder, resumes = prepare(self.run, trial, config, self.rank_store.size)
+        except Exception as error:
+            return _outcome_of_fault(error)
+        say(f"trial {trial.tid}, attempt {trial.attempt}: {config.part('model')['model']}")
         key, self.rounds = f"round/{self.rounds}", self.rounds + 1
-        folder, resumes = prepare(self.run, trial, config, self.rank_store.size)
-        print(f"trial {trial.tid}, attempt {trial.attempt}: {config.part('model')['model']}", flush=True)
         self.rank_store.say(key, {"config": config.model_dump_json(), "folder": str(folder), "resumes": resumes})
-        meeting = f"{key}/training"
-        task = Task(config, self.run.maps, folder, self.normalisation, resumes, meeting)
-        with Attempt(self.train, task) as own:
-            try:
+        task = Task(config, self.run.maps, folder, self.normalisation, resumes, f"{key}/training")
+        own = None
+        try:
+            with Attempt(self.train, task) as own:
                 decided = self._watch(own, trial, key)
-            finally:
-                if own.outcome is None or own.outcome["kind"] != "done":
-                    self.rank_store.say(f"{key}/stop", {})
-            if decided is not None:
-                return decided
-            if own.outcome is not None and own.outcome["kind"] == "done":
-                return own.outcome
-            return _combined([own.stop(), *self.rank_store.all_reports(f"{key}/end")])
+                outcome = own.outcome if own.outcome and own.outcome["kind"] == "done" else None
+        finally:
+            if own is None or own.outcome is None or own.outcome["kind"] != "done":
+                self.rank_store.say(f"{key}/stop", {})
+        return decided or outcome or _combined([own.stop(), *self.rank_store.all_reports(f"{key}/end")])
 
     def _watch(self, own: Attempt, trial: Trial, key: str) -> Message | None:
         """Keep the lease while the ranks train; an outcome if it is for us to decide, None if a rank has ended."""
@@ -203,6 +220,7 @@ class Leader:
         return None
 
     def _progress(self, trial: Trial, epoch: Message) -> None:
+        self.outage = None
         self.connection(lambda study: trials.progress(study, trial, epoch["history"], epoch["seconds"]))
 
     def _others(self, trial: Trial) -> list[list[float]]:
@@ -216,23 +234,71 @@ class Leader:
             history, seconds = outcome["history"], outcome["seconds"]
             pruned = outcome.get("pruned", False)
             self.connection(lambda study: trials.finish(study, trial, history, seconds, pruned))
-            keep(self.run, trial)
+            self._outlast(lambda: keep(self.run, trial))
             self._export()
+        elif outcome.get("machine"):
+            self._release(trial)
+            self._await_machine(outcome["machine"])
         elif kind == "failed":
             self._fail(trial, outcome)
         elif kind == "lost":
-            print(f"trial {trial.tid}: {outcome['reason']}", flush=True)
+            say(f"trial {trial.tid}: {outcome['reason']}")
             self.connection(lambda study: trials.lose(study, trial, outcome["reason"]))
         else:
-            try:
-                self.connection(lambda study: trials.release(study, trial))
-            except DatabaseSilent as silence:
-                print(f"{silence}: trial {trial.tid} is free when its lease has run out", flush=True)
+            self._release(trial)
         return bool(kind == "done")
+
+    def _release(self, trial: Trial) -> None:
+        try:
+            self.connection(lambda study: trials.release(study, trial))
+        except DatabaseSilent as silence:
+            say(f"{silence}: trial {trial.tid} is free when its lease has run out")
+
+    def _outlast(self, act: Callable[[], None]) -> None:
+        """Do something with files as soon as the machine lets us; left to the launcher if we have to leave first."""
+        while True:
+            try:
+                return act()
+            except Exception as error:
+                fault = fault_of_machine(error)
+                if fault is None:
+                    raise
+            if not self._await_machine(fault):
+                return None
+
+    def _await_machine(self, fault: str) -> bool:
+        """Wait until files can be used again; False if this worker has to leave first, or the study is stopped.
+
+        Raises
+        ------
+        InputError
+            If it lasts for `tune.wait` while others finish epochs: then it is this machine alone, and not the study.
+        """
+        _say_fault(fault)
+        if self.outage is None:
+            self.outage, self.epochs_at_outage = Outage(), self.connection(Study.epochs)
+        while not self.notice.given and not self.connection(Study.stopped):
+            if self.outage.lasted() > self.run.config.tune.wait:
+                self._give_up(f"{fault}, for {self.outage.lasted():.0f} s on {platform.node()}")
+                return False
+            self._see("waiting", None)
+            self.outage.sleep(lambda: self.notice.given is not None)
+            try:
+                check_files(self.run)
+                return True
+            except Exception as error:
+                fault = fault_of_machine(error) or fault
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        if self.connection(Study.epochs) > self.epochs_at_outage:
+            self._see("ended", None)
+            raise InputError(f"{reason}; other workers go on")
+        self.connection(lambda study: study.stop(reason))
 
     def _fail(self, trial: Trial, error: Message) -> None:
         kind, message = str(error["type"]), str(error["message"])
-        print(f"trial {trial.tid} failed: {kind}: {message}", flush=True)
+        say(f"trial {trial.tid} failed: {kind}: {message}")
         self.connection(lambda study: trials.fail(study, trial, kind, message, str(error["traceback"])))
         self._export()
         limit = self.run.config.tune.failures
@@ -241,14 +307,17 @@ class Leader:
             self.connection(lambda study: study.stop(reason))
 
     def _export(self) -> None:
-        self.connection(lambda study: export(study, self.run.trials_export))
+        self._outlast(lambda: self.connection(lambda study: export(study, self.run.trials_export)))
 
     def _see(self, state: str, tid: int | None) -> None:
         self.connection(lambda study: study.see(self.worker, state, tid))
 
 
 def _combined(outcomes: list[Message]) -> Message:
-    """What all ranks together make of a trial that did not end well: the first cause counts."""
+    """What all ranks together make of a trial that did not end well: the machine's fault, else the first cause."""
+    faults = [outcome for outcome in outcomes if outcome.get("machine")]
+    if faults:
+        return faults[0]
     failures = [outcome for outcome in outcomes if outcome["kind"] == "failed"]
     causes = sorted((f for f in failures if not f["secondary"]), key=lambda failure: failure["time"])
     if causes:
@@ -257,6 +326,14 @@ def _combined(outcomes: list[Message]) -> Message:
     if lost:
         return lost[0]
     return {"kind": "lost", "reason": f"the ranks lost each other: {plain(failures[0]['message'], 200)}"}
+
+
+def _outcome_of_fault(error: Exception) -> Message:
+    """What a rank that met a fault of the machine reports; raises what is none."""
+    fault = fault_of_machine(error)
+    if fault is None:
+        raise error
+    return {"kind": "failed", "machine": fault}
 
 
 def _follow(run: Run, rank_store: RankStore, normalisation: Normalisation, train: TrainTask) -> None:
@@ -269,10 +346,14 @@ def _follow(run: Run, rank_store: RankStore, normalisation: Normalisation, train
             return
         config = Config.model_validate_json(order["config"])
         task = Task(config, run.maps, Path(order["folder"]), normalisation, order["resumes"], f"{key}/training")
-        with Attempt(train, task) as own:
-            while own.outcome is None and rank_store.heard(f"{key}/stop") is None:
-                own.listen(SECONDS_BETWEEN_LOOKS)
-            rank_store.say(f"{key}/end/{rank_store.rank}", own.stop())
+        rank_store.say(f"{key}/end/{rank_store.rank}", _train_until_stopped(Attempt(train, task), rank_store, key))
+
+
+def _train_until_stopped(attempt: Attempt, rank_store: RankStore, key: str) -> Message:
+    with attempt as own:
+        while own.outcome is None and rank_store.heard(f"{key}/stop") is None:
+            own.listen(SECONDS_BETWEEN_LOOKS)
+        return own.stop()
 
 
 def _describe(ranks: int) -> dict[str, Any]:

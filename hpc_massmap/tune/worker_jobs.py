@@ -1,5 +1,8 @@
 """The workers' jobs of a study, written down, so that a launcher that is started again finds them at work."""
 
+import re
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +10,10 @@ from hpc_massmap.cluster.submit import Job, cancel, dismiss, ended, failure
 from hpc_massmap.storage import read_json, write_json
 
 SECONDS_TO_LEAVE = 60.0
+PAUSES = (1.0, 300.0)  # seconds before workers that ended are replaced: the first, the longest
+TOLD_TO_LEAVE = "it was told to leave"
+# ends that say nothing of the worker: Slurm's words for a job that somebody or something else ended
+TAKEN_AWAY = ("CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED", TOLD_TO_LEAVE)
 
 
 class WorkerJobs:
@@ -38,7 +45,7 @@ class WorkerJobs:
             return []
         self.jobs = [job for job in self.jobs if job not in over]
         self._write()
-        return [failure(job) or f"job {job.job_id}: it was told to leave" for job in over]
+        return [failure(job) or f"job {job.job_id}: {TOLD_TO_LEAVE}" for job in over]
 
     def cancel(self) -> None:
         """End all workers at once, whatever they do: they know no settings but those they were submitted with."""
@@ -54,3 +61,63 @@ class WorkerJobs:
 
     def _write(self) -> None:
         write_json(self._record, {"jobs": [job.job_id for job in self.jobs]})
+
+
+class Losses:
+    """The workers lost since any of them finished an epoch, by cause: when to replace them, and when it is no use.
+
+    Parameters
+    ----------
+    workers : how many there should be; when twice as many have ended for one cause, more would too
+    wait : seconds for which a replacement may be refused
+    """
+
+    def __init__(self, workers: int, wait: float) -> None:
+        self._limit, self._wait = 2 * workers, wait
+        self.forget()
+
+    def forget(self) -> None:
+        """A worker has finished an epoch: what workers need is there."""
+        self._ends: Counter[str] = Counter()
+        self._last = ""
+        self._rounds, self._replace_at = 0, 0.0
+        self._refused_since: float | None = None
+
+    def add(self, reasons: list[str]) -> None:
+        """Note why jobs ended; those that were taken away do not count, but what replaces them has to wait as well."""
+        for reason in reasons:
+            if not any(words in reason for words in TAKEN_AWAY):
+                self._ends[_cause(reason)] += 1
+                self._last = reason
+        if reasons:
+            self._pause()
+
+    def replaced(self) -> None:
+        """Note that jobs were submitted in their place."""
+        self._refused_since = None
+
+    def refuse(self, reason: str) -> bool:
+        """Note that no job could be submitted; whether that is new."""
+        is_new = self._refused_since is None
+        self._refused_since = self._refused_since or time.monotonic()
+        self._last = reason
+        self._pause()
+        return is_new
+
+    def may_replace(self) -> bool:
+        return time.monotonic() >= self._replace_at
+
+    def hopeless(self) -> str | None:
+        """What to tell if it is no use to go on."""
+        if self._refused_since is not None and time.monotonic() - self._refused_since > self._wait:
+            return f"workers that ended cannot be replaced; {self._last}"
+        return f"too many workers end; {self._last}" if max(self._ends.values(), default=0) > self._limit else None
+
+    def _pause(self) -> None:
+        self._replace_at = time.monotonic() + min(PAUSES[0] * 2**self._rounds, PAUSES[1])
+        self._rounds += 1
+
+
+def _cause(reason: str) -> str:
+    """A reason without what differs from job to job: numbers and paths."""
+    return re.sub(r"\S*/\S*|\d+", "", reason)

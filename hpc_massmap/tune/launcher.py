@@ -106,6 +106,7 @@ def launch_study(config: Config, site: Site | None, force: bool = False, dry_run
         _prepare_study(run, connection, settings)
         with progress(f"tuning {config.name}", config.tune.evaluations, "trials") as bar:
             supervise(connection, config.tune, worker_jobs, bar)
+        _refuse_stopped(run, connection)
         connection(lambda study: export(study, run.trials_export))
         write_best(run.best, connection(Study.documents), config)
     plan.step.finish()
@@ -170,7 +171,7 @@ def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, 
     ------
     InputError
         If workers end, again and again for one cause, or cannot be submitted for `tune.wait` seconds, and none is at
-        work; or if the workers stopped the study: something is wrong that more of the same will not mend.
+        work: something is wrong that more of the same will not mend.
     """
     if worker_jobs.jobs:
         say(f"{len(worker_jobs.jobs)} workers are still there")
@@ -188,6 +189,14 @@ def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, 
         time.sleep(SECONDS_BETWEEN_LOOKS)
     _look(connection, bar)
     outlast(worker_jobs.dismiss, tune.wait, say)
+
+
+def _refuse_stopped(run: Run, connection: StudyConnection) -> None:
+    """Name what tries failed trials again; raise an InputError if the study ended before its evaluations did."""
+    failed = [document["tid"] for document in connection(Study.documents) if document["state"] == JOB_STATE_ERROR]
+    if failed:
+        shown = f"{', '.join(map(str, failed[:8]))}{' ...' if len(failed) > 8 else ''}"
+        say(f"trials {shown} failed for reasons of their own; jobs/trials.py {run.folder} retry tries them again")
     if why := connection(Study.stopped):
         raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
 

@@ -46,6 +46,8 @@ def test_a_stranger_gets_nothing_and_the_user_one_database(tmp_path: Path) -> No
             stranger["admin"].command("createUser", "eve", pwd="x", roles=["root"])
         with pytest.raises(OperationFailure):
             opened.client["other"]["x"].insert_one({})
+        with pytest.raises(OperationFailure, match="no globalScriptEngine"):
+            opened["jobs"].find_one({"$where": "true"})
         command_line = Path(f"/proc/{endpoint['pid']}/cmdline").read_text()
         password = json.loads((tmp_path / "credentials.json").read_text())["password"]
         assert password not in command_line

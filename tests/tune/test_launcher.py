@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pymongo.database import Database as MongoDatabase
@@ -17,13 +19,13 @@ from hpc_massmap.jobs import tune
 from hpc_massmap.progress import progress
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
-from hpc_massmap.tune import launcher, trials, watchdog
+from hpc_massmap.tune import launcher, trials, watchdog, worker_jobs
 from hpc_massmap.tune.connection import StudyConnection, join_study, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, restore
 from hpc_massmap.tune.study import Study
-from hpc_massmap.tune.worker_jobs import WorkerJobs
+from hpc_massmap.tune.worker_jobs import Losses, WorkerJobs
 from hpc_massmap.yamlfile import load_yaml
 from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
@@ -208,3 +210,93 @@ def test_a_launcher_whose_record_is_damaged_is_taken_for_gone(content: str, tmp_
     (tmp_path / "launcher.json").write_text(content)
     assert not watchdog._launcher_lives(tmp_path / "launcher.json")
     assert not watchdog._launcher_lives(tmp_path / "none.json")
+
+
+class GoneJob:
+    """A job that has ended as soon as it is looked at."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+
+    def done(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def unlucky(
+    mongo: MongoDatabase[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Study, Callable[..., int]]]:
+    """A study of two workers, and what supervises it while the workers' jobs end at once for some reason.
+
+    It returns how many jobs were submitted.
+    """
+    monkeypatch.setattr(launcher, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(worker_jobs, "PAUSES", (0.0, 0.0))
+    study = Study(mongo, "unlucky", lease=60.0, attempts=3)
+    study.create(1, {})
+
+    def supervise(reason: str, until: int = 99) -> int:
+        asked: list[int] = []
+
+        def ask(workers: int) -> list[Job]:
+            asked.extend([1] * workers)
+            if len(asked) > until:
+                finish_one(study, 0.5)
+            return cast(list[Job], [GoneJob(str(len(asked))) for _ in range(workers)])
+
+        monkeypatch.setattr(worker_jobs, "failure", lambda job: reason.format(job.job_id))
+        jobs = WorkerJobs(tmp_path / "workers.json", ask, lambda _: [])
+        with progress("tuning", 1, "trials") as bar:
+            launcher.supervise(StudyConnection(lambda: study, 1.0), Tune(workers=2), jobs, bar)
+        return len(asked)
+
+    yield study, supervise
+    study.discard()
+
+
+LOST = "job {0}: ended without a result: killed or cancelled; its log is /logs/{0}_0_log.err"
+
+
+def test_workers_that_end_for_one_cause_and_none_at_work_end_the_launcher(
+    unlucky: tuple[Study, Callable[..., int]],
+) -> None:
+    _, supervise = unlucky
+    with pytest.raises(InputError, match=r"^too many workers end; job \d+: ended without a result"):
+        supervise(LOST)
+
+
+def test_the_launcher_goes_on_while_a_worker_is_at_work_however_many_others_end(
+    unlucky: tuple[Study, Callable[..., int]],
+) -> None:
+    study, supervise = unlucky
+    study.see({"id": "h:1:a"}, "training", 0)
+    assert supervise(LOST, until=20) > 20
+
+
+@pytest.mark.parametrize("how", ["Slurm says CANCELLED, exit code 0:15", "Slurm says PREEMPTED, exit code 0:0"])
+def test_jobs_that_were_taken_away_are_not_counted(how: str, unlucky: tuple[Study, Callable[..., int]]) -> None:
+    _, supervise = unlucky
+    assert supervise(f"job {{0}}: ended without a result: {how}; its log is /logs/{{0}}.err", until=20) > 20
+
+
+def test_causes_are_counted_apart_and_pauses_grow_until_an_epoch_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    losses, waited = Losses(workers=1, wait=60.0), []
+    for number in range(9):
+        losses.add([f"job {number}: the disk of node {number}: its log is /x/{number}"] if number % 3 else ["memory"])
+        start = now[0]
+        while not losses.may_replace():
+            now[0] += 1.0
+        waited.append(now[0] - start)
+        if number == 3:
+            assert losses.hopeless() is None  # twice for want of memory, twice for the disk
+    assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert losses.hopeless()
+    losses.forget()
+    assert losses.may_replace()
+    assert losses.hopeless() is None
+    losses.refuse("no space left")
+    assert losses.hopeless() is None
+    now[0] += 61
+    assert losses.hopeless() == "workers that ended cannot be replaced; no space left"

@@ -17,6 +17,7 @@ from hpc_massmap.errors import InputError
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 OPTIONS = (
+    "--noscripting",  # none of our calls has JavaScript in it
     "--wiredTigerCacheSizeGB=0.25",
     "--networkMessageCompressors=disabled",  # CVE-2025-14847
     "--setParameter=diagnosticDataCollectionEnabled=false",

@@ -16,6 +16,7 @@ from hpc_massmap.metrics.gridsums import gaussian_sums
 from hpc_massmap.metrics.kernelsums import Boxes, exponential_sum, gaussian_sum
 from hpc_massmap.metrics.metric import Block, MapMetric, Rows
 from hpc_massmap.metrics.sample import Sample
+from hpc_massmap.metrics.spread import error_text
 
 Kernel = Literal["gaussian", "printed"]
 NOISE_SEED = 16  # of the calibration, with the map's row
@@ -141,8 +142,8 @@ class Mmd(MapMetric):
         columns = zip(self.noise, self.calibration.T, strict=True)
         noise = ", ".join(f"{alpha:g}: {np.median(column):.4f}" for alpha, column in columns)
         mmd = sample.spread_of(self.value, sample.everything)
-        error = "" if np.isnan(mmd.error) else f" (± {mmd.error:.4f})"
-        return [f"  MMD^2, median: {mmd.median:.4f}{error}  (truth with noise {noise})"]
+        error = error_text(float(mmd.error), int(mmd.regions), digits=4)
+        return [f"  MMD^2, median: {mmd.median:.4f} ({error})  (truth with noise {noise})"]
 
 
 @compiled()

@@ -13,14 +13,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import FloatArray
+from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Evaluate
 from hpc_massmap.grid import squared_radii
-from hpc_massmap.metrics.bootstrap import binned_percentile_errors, binned_percentiles
+from hpc_massmap.metrics.bootstrap import Resampling, binned_percentile_errors, binned_percentiles
 from hpc_massmap.metrics.metric import Block, Measurement, Metric, Rows, Sum, read_fields, write_fields
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.sample import BoolArray, Sample
-from hpc_massmap.metrics.spread import PERCENTILES, Spread
+from hpc_massmap.metrics.spread import MEDIAN, PERCENTILES, Spread, median_error
 
 Counts = npt.NDArray[np.int64]
 
@@ -295,22 +295,28 @@ class Pixels(Metric):
         return cls({name: PixelStatistics(**read_fields(group[name])) for name in APERTURES})
 
     def spread(self, sample: Sample, aperture: str) -> Spread:
-        """Of all pixels of all maps, exact, with errors from the histograms of the maps."""
+        """Of all pixels of all maps, exact, with an error from the histograms of the maps."""
         of = self.apertures[aperture]
-        p16_error, error, p84_error = binned_percentile_errors(of.counts, of.bins, sample.draws, PERCENTILES)
-        numbers = of.median, of.p16, of.p84, of.count, error, p16_error, p84_error
-        return Spread(*map(np.asarray, numbers))
+        error, regions = _error(of.counts, of.bins, sample.draws)
+        return Spread(*map(np.asarray, (of.median, of.p16, of.p84, of.count, error, regions)))
 
     def spread_of(self, sample: Sample, aperture: str, chosen: BoolArray) -> Spread:
-        """Of the pixels of some of the maps, (n_maps,) of bool, as good as the histograms of the maps."""
-        of, draws = self.apertures[aperture], sample.draws.of(chosen)
+        """Of the pixels of some of the maps, as good as the histograms of the maps."""
+        of = self.apertures[aperture]
         counts = of.counts[chosen]
         together = counts.sum(axis=0, dtype=np.int64)
         p16, median, p84 = binned_percentiles(together, of.bins, PERCENTILES)
-        p16_error, error, p84_error = binned_percentile_errors(counts, of.bins, draws, PERCENTILES)
-        numbers = median, p16, p84, together.sum(), error, p16_error, p84_error
-        return Spread(*map(np.asarray, numbers))
+        error, regions = _error(counts, of.bins, sample.draws.of(chosen))
+        return Spread(*map(np.asarray, (median, p16, p84, together.sum(), error, regions)))
 
     def headline(self, sample: Sample) -> list[str]:
         found = {aperture: self.spread(sample, aperture) for aperture in self.apertures}
         return [f"  pixels, {aperture}: {of.text()}  ({of.count} pixels)" for aperture, of in found.items()]
+
+
+def _error(counts: IntArray, bins: FloatArray, draws: Resampling) -> tuple[float, int]:
+    """Of the median of what was counted, and how many regions it is from."""
+    some = np.asarray(counts.any(axis=1))
+    own = draws.of(some)
+    standard_error = binned_percentile_errors(counts[some], bins, own, MEDIAN)
+    return float(median_error(standard_error, own.n_regions)[0]), own.n_regions

@@ -41,11 +41,6 @@ class Sample:
         return resample(self.maps["region"])
 
     @property
-    def n_regions(self) -> int:
-        """How many regions there are to draw from."""
-        return int(self.draws.weights.shape[1])
-
-    @property
     def log_m200(self) -> FloatArray:
         """log10 M200/(Msun/h) of every test map: (n,)."""
         return np.asarray(np.log10(self.maps["m200"]))

@@ -1,4 +1,4 @@
-"""A median with the 16th and 84th percentile, as the paper gives its numbers (eq. 8), and their standard errors."""
+"""A median with the 16th and 84th percentile, as the paper gives its numbers (eq. 8), and the error of the median."""
 
 import math
 from dataclasses import dataclass, fields
@@ -6,9 +6,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.metrics.bootstrap import Resampling, percentile_errors
+from hpc_massmap.metrics.bootstrap import FEWEST_REGIONS, Resampling, half_width, percentile_errors
 
 PERCENTILES = (16.0, 50.0, 84.0)
+MEDIAN = (50.0,)
+UNKNOWN = "unknown"  # in place of the error of too few regions
+NOTE = (
+    "± is half the 68 % interval of the median, from a bootstrap over its n regions with Student's t; unknown of fewer "
+    f"than {FEWEST_REGIONS}. Percentiles are given without errors, which a few regions do not tell"
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class Spread:
     ----------
     median, p16, p84 : one shape, NaN where count is 0
     count : the same shape, how many maps (or pixels)
-    error, p16_error, p84_error : the same shape, standard errors of the three; NaN where they are unknown
+    error : the same shape, half the 68 % interval of the median; NaN where it is unknown
+    regions : the same shape, how many regions the maps are of; 0 where nobody asked for an error
     """
 
     median: FloatArray
@@ -27,19 +34,28 @@ class Spread:
     p84: FloatArray
     count: IntArray
     error: FloatArray
-    p16_error: FloatArray
-    p84_error: FloatArray
+    regions: IntArray
 
     def at(self, index: int) -> "Spread":
         """One quantity of an array of them."""
         return Spread(*(np.asarray(getattr(self, field.name)[index]) for field in fields(self)))
 
     def text(self) -> str:
-        """As in eq. 8 and with the median's standard error, of a single quantity."""
+        """As in eq. 8 and with the median's error, of a single quantity."""
         if not self.count:
             return "none"
-        error = "" if np.isnan(self.error) else f" (± {self.error:.3f})"
+        error = f" ({error_text(float(self.error), int(self.regions))})" if self.regions else ""
         return f"{self.median:+.3f} +{self.p84 - self.median:.3f} -{self.median - self.p16:.3f}{error}"
+
+
+def error_text(error: float, regions: int, digits: int = 3) -> str:
+    """The error of a median as it is shown, with the number of regions that it is from."""
+    return f"± {UNKNOWN if np.isnan(error) else format(error, f'.{digits}f')}, n = {regions}"
+
+
+def median_error(standard_error: FloatArray, n_regions: int) -> FloatArray:
+    """The error that a median is shown with: half the 68 % interval, NaN of too few regions."""
+    return half_width(standard_error, n_regions if n_regions >= FEWEST_REGIONS else 0)
 
 
 def spread(values: FloatArray, draws: Resampling | None = None) -> Spread:
@@ -54,16 +70,18 @@ def spread(values: FloatArray, draws: Resampling | None = None) -> Spread:
     columns = values.reshape(len(values), math.prod(shape))
     count = np.count_nonzero(~np.isnan(columns), axis=0)
     found = np.full((len(PERCENTILES), len(count)), np.nan)
-    errors = found.copy()
+    error, regions = np.full(len(count), np.nan), np.zeros(len(count), np.int64)
     some = count > 0
     if some.any():
         found[:, some] = np.nanpercentile(columns[:, some], PERCENTILES, axis=0)
     if draws is not None:
         for n in np.flatnonzero(some):
             known = ~np.isnan(columns[:, n])
-            errors[:, n] = percentile_errors(columns[known, n], draws.of(known), PERCENTILES)
-    p16, median, p84, p16_error, error, p84_error = (row.reshape(shape) for row in (*found, *errors))
-    return Spread(median, p16, p84, count.reshape(shape), error, p16_error, p84_error)
+            own = draws.of(known)
+            error[n] = median_error(percentile_errors(columns[known, n], own, MEDIAN), own.n_regions)[0]
+            regions[n] = own.n_regions
+    p16, median, p84 = (row.reshape(shape) for row in found)
+    return Spread(median, p16, p84, count.reshape(shape), error.reshape(shape), regions.reshape(shape))
 
 
 def stacked(spreads: list[Spread]) -> Spread:

@@ -1,7 +1,7 @@
 """What metrics.h5 says in a few numbers: medians with 16th and 84th percentiles, by mass, scale and simulation.
 
 The job's headline, the figures and the tables all take them from here. A NaN (a truth of 0) is left out of its
-percentile and of its count. Errors are from a bootstrap over regions, computed here: it takes about a second.
+percentile and of its count. Errors are computed here, which takes about a second.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from hpc_massmap.metrics.power import Power
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import BoolArray, in_intervals
-from hpc_massmap.metrics.spread import Spread, spread, stacked
+from hpc_massmap.metrics.spread import NOTE, Spread, spread, stacked
 
 MASS_BINS = 10  # of the MMD's median against mass (fig. 9)
 
@@ -80,18 +80,11 @@ def calibration_by_mass(metrics: Metrics, target: str) -> Spread:
     return stacked([metrics.spread_of(calibration, inside) for inside in _in_bins(metrics)])
 
 
-def error_note(metrics: Metrics) -> str:
-    """What the errors are, to be read after a ±."""
-    if metrics.n_regions < 2:
-        return "would need maps of more than one region"
-    return f"is the standard error of the median, from a bootstrap over the {metrics.n_regions} test regions"
-
-
 def headline(metrics: Metrics) -> list[str]:
     """The few lines that a person wants to see first, from every metric its own."""
-    lines = [f"± {error_note(metrics)}"]
+    lines = [NOTE]
     for target, of_target in metrics.targets.items():
-        lines.append(f"{target}: {len(metrics)} test maps; median +(84th - median) -(median - 16th) (± error)")
+        lines.append(f"{target}: {len(metrics)} test maps; median +(84th - median) -(median - 16th) (± error, regions)")
         for metric in of_target:
             lines += metric.headline(metrics)
     return lines

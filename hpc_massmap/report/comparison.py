@@ -248,7 +248,7 @@ def _retrained_table(main: Inputs, apart: list[Inputs], target: str) -> Table:
         "b200",
         f"{shown_name(main)} on the same",
     ]
-    note = f"Test maps of the kind each was trained on. {contents.spread_note(main.metrics)}"
+    note = f"Test maps of the kind each was trained on. {contents.SPREAD}"
     title = f"Retrained models, {title_of(target)} maps (fig. A4 at R200)"
     return Table(f"retrained_{target}", title, note, columns, rows)
 
@@ -297,7 +297,7 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
 def _note(runs: list[Inputs], with_paper: bool) -> str:
     of_paper = f"{contents.PAPER_DATA} " if with_paper else ""
     data = runs[0].run.config.data.rstrip(".")
-    return f"{contents.spread_note(runs[0].metrics)} {of_paper}Data of these runs: {data}."
+    return f"{contents.SPREAD} {of_paper}Data of these runs: {data}."
 
 
 def models_table(runs: Comparison) -> Table:

@@ -12,7 +12,7 @@ from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.pixels import BINS
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, in_intervals, interval_labels
-from hpc_massmap.metrics.spread import Spread
+from hpc_massmap.metrics.spread import NOTE, Spread
 from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report import paper
 from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
@@ -20,7 +20,7 @@ from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
 from hpc_massmap.views import title_of, view_of
 
-SPREAD = "Median, and its distances to the 84th and 16th percentile."
+SPREAD = f"Median, and its distances to the 84th and 16th percentile. {NOTE}."
 PARTS = f"Pixels of a part of the maps are interpolated in bins of 1/{BINS} of all pixels."
 MMD_UNIT = 1e-3  # of MMD^2 in tables, which show three digits after the point
 PAPER_DATA = "The paper's numbers are of its own sample of The Three Hundred simulations; other data need not agree."
@@ -38,12 +38,8 @@ def measured(of: Spread, unit: float = 1.0) -> Measured | None:
     if not of.count:
         return None
     median, plus, minus = (float(x / unit) for x in (of.median, of.p84 - of.median, of.median - of.p16))
-    return Measured(median, plus, minus, None if np.isnan(of.error) else float(of.error / unit))
-
-
-def spread_note(metrics: Metrics) -> str:
-    """What the numbers of a measured cell are."""
-    return f"{SPREAD} ± {summary.error_note(metrics)}."
+    error = None if np.isnan(of.error) else float(of.error / unit)
+    return Measured(median, plus, minus, error, int(of.regions) or None)
 
 
 def of_b200(target: str) -> str:
@@ -61,7 +57,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
     for interval, label, halos, b200 in of_this_run:
         rows[interval] = [_readable(label), halos, int(b200.count), measured(b200)]
     columns = ["mass interval (Msun/h)", "test halos", "test maps", "this run"]
-    title, note = f"{of_b200(target)} by mass interval, {title_of(target)} maps (table 4)", spread_note(metrics)
+    title, note = f"{of_b200(target)} by mass interval, {title_of(target)} maps (table 4)", SPREAD
     if target == paper.TARGET and model in paper.B200:
         for n, (interval, number) in enumerate(zip(pairwise(paper.MASS_INTERVALS), paper.B200[model], strict=True)):
             sign = "≤" if n == len(paper.B200[model]) - 1 else "<"
@@ -80,7 +76,7 @@ def _readable(label: str) -> str:
 def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> Table:
     """Relative difference of pixels in each aperture (legend of fig. 6)."""
     title = f"Relative difference of pixels, {title_of(target)} maps (legend of fig. 6)"
-    note = spread_note(metrics)
+    note = SPREAD
     columns, rows = ["aperture", "pixels", "this run"], list[list[Cell]]()
     for name, shown in APERTURES.items():
         of = summary.pixels(metrics, target, name)
@@ -113,7 +109,7 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
             halos = len(np.unique(metrics.maps["halo"][chosen]))
             rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
     title = f"The metrics by simulation, {title_of(target)} maps"
-    note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
+    note = f"{SPREAD} {PARTS} Data of this run: {data}."
     return Table(f"simulations_{target}", title, note, columns, rows)
 
 
@@ -133,7 +129,7 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
         rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
     columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
     title = f"Medians along each of {len(projections)} lines of sight, {title_of(target)} maps"
-    note = f"{spread_note(metrics)} {PARTS} Data of this run: {data}."
+    note = f"{SPREAD} {PARTS} Data of this run: {data}."
     return Table(f"projections_{target}", title, note, columns, rows)
 
 

@@ -24,7 +24,6 @@ PROPERTIES = {
     "f_star": ("stellar fraction", r"$M_\mathrm{star}\,/\,M_{200}$"),
     "centroid_offset": ("centroid offset (R200)", r"centroid offset $[R_{200}]$"),
 }
-ERROR = "± is the standard error of the median."
 TRENDS = (
     f"{SPREAD} Quarters of the test halos by each property. Rank correlation: of the property with the mean b200 of a "
     "halo; at fixed mass: of what the rank of M200 does not explain of either. Centroid offset: of the true mass "
@@ -32,7 +31,7 @@ TRENDS = (
     "file does not hold."
 )
 FLOOR_NOTE = (
-    f"{SPREAD} {ERROR} The floor gives each test map the mean radial profile of training maps whose {{view}} pixels "
+    f"{SPREAD} The floor gives each test map the mean radial profile of training maps whose {{view}} pixels "
     "have the same sum; it has no network."
 )
 
@@ -60,7 +59,7 @@ def trends_table(trends: list[Trend], target: str) -> Table:
             rows.append([PROPERTIES[trend.name][0], float(median), halos, measured(b200), *correlations])
     columns = ["property", "its median", "test halos", "b200", "rank correlation", "at fixed mass"]
     title = f"b200 against gas, stars and relaxation, {title_of(target)} maps"
-    return Table(f"trends_{target}", title, f"{TRENDS} {ERROR}", columns, rows)
+    return Table(f"trends_{target}", title, f"{TRENDS}", columns, rows)
 
 
 def trends_figure(trends: list[Trend], colour: str) -> Figure:
@@ -87,7 +86,7 @@ def crossings_table(found: list[Crossing], name: str, target: str) -> Table:
     ]
     title = f"b200 by training and test simulation, {title_of(target)} maps"
     columns = ["model", "trained on", "tested on", "test halos", "b200"]
-    return Table(f"trained_on_{name}", title, f"{SPREAD} {ERROR}", columns, rows)
+    return Table(f"trained_on_{name}", title, f"{SPREAD}", columns, rows)
 
 
 def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Table:

@@ -54,7 +54,7 @@ def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Tabl
             row.append(None if calibration is None else equivalent_noise(float(of.median), calibration, mmd.noise))
         rows.append(row)
     several = "_models" if len(models) > 1 else ""
-    said = f"Intervals of log10 M200/(Msun/h). {contents.spread_note(models[0][1])}"
+    said = f"Intervals of log10 M200/(Msun/h). {contents.SPREAD}"
     said += f" {paper.NOISE}" * (target == paper.TARGET)
     title = f"MMD of pixel values by mass interval, {title_of(target)} maps (fig. 9)"
     return Table(f"mmd{several}_{target}", title, f"{said} Data: {data}.", columns, rows)

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hpc_massmap.metrics.spread import error_text
 from hpc_massmap.storage import write_text
 
 MISSING = "–"
@@ -15,20 +16,21 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Measured:
-    """A median with its distances to the 84th and to the 16th percentile (eq. 8), and its standard error if known."""
+    """A median with its distances to the 84th and to the 16th percentile (eq. 8), and its error by how many regions."""
 
     median: float
     plus: float
     minus: float
-    error: float | None = None
+    error: float | None = None  # None where it is unknown
+    regions: int | None = None  # of a number that was measured here
 
     def parts(self) -> tuple[str, str, str]:
         """The three numbers as they are shown, the median with its sign."""
         return f"{self.median:+.3f}", f"+{self.plus:.3f}", f"-{self.minus:.3f}"
 
     def shown_error(self) -> str:
-        """The standard error as it is shown, or nothing."""
-        return "" if self.error is None else f"± {self.error:.3f}"
+        """The error as it is shown, or nothing."""
+        return error_text(math.nan if self.error is None else self.error, self.regions) if self.regions else ""
 
 
 Cell = str | int | float | Measured | None
@@ -68,7 +70,7 @@ def write_table(table: Table, folder: Path) -> None:
 
 
 def to_csv(table: Table) -> str:
-    """All digits; a measured value takes three columns, and one more if its error is known."""
+    """All digits; a measured value takes three columns, and two more for its error and the regions it is from."""
     parts = [_csv_parts([row[n] for row in table.rows]) for n in range(len(table.columns))]
     header: list[str] = []
     for name, of_column in zip(table.columns, parts, strict=True):
@@ -90,8 +92,8 @@ def to_csv(table: Table) -> str:
 def _csv_parts(cells: list[Cell]) -> list[str]:
     """The columns that the cells of one need, if any is measured."""
     measured = [cell for cell in cells if isinstance(cell, Measured)]
-    with_error = any(cell.error is not None for cell in measured)
-    return ["median", "plus", "minus", *["error"] * with_error] if measured else []
+    with_error = any(cell.regions for cell in measured)
+    return ["median", "plus", "minus", *["error", "regions"] * with_error] if measured else []
 
 
 def to_markdown(table: Table) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.metrics.bootstrap import percentile_errors, resample
+from hpc_massmap.metrics.bootstrap import half_width, percentile_errors, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, Pixels, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths
@@ -114,17 +114,16 @@ def test_mmd_by_mass_is_the_median_in_each_bin() -> None:
 
 
 def test_errors_stand_where_there_are_regions_to_compare() -> None:
-    metrics = made_up([13.6, 13.7, 13.8, 13.9, 14.2])
+    metrics = made_up([13.6, 13.7, 13.8, 13.9, 13.7, 13.7, 14.2, 14.2, 14.2])
     low, middle, high = b200_by_mass(metrics, "mass")
     bias = metrics.targets["mass"][Profiles].bias[:, -1]
-    draws = resample(metrics.maps["region"]).of(np.arange(5) < 4)
-    np.testing.assert_array_equal(
-        [low.p16_error, low.error, low.p84_error], percentile_errors(bias[:4], draws, (16, 50, 84))
-    )
-    assert low.error > 0
-    assert np.isnan([middle.error, high.error]).all()  # one region, and none
-    assert low.text().endswith(f" (± {low.error:.3f})")
-    assert "±" not in middle.text()
+    draws = resample(metrics.maps["region"][:6])
+    assert float(low.error) == half_width(percentile_errors(bias[:6], draws, (50,)), 3)[0] > 0
+    assert np.isnan([middle.error, high.error]).all()  # two regions, and none
+    assert [int(each.regions) for each in (low, middle, high)] == [3, 2, 0]
+    assert low.text().endswith(f" (± {low.error:.3f}, n = 3)")
+    assert middle.text().endswith(" (± unknown, n = 2)")
+    assert high.text() == "none"
     difference = power_difference(metrics, "mass")
     assert difference.error.shape == (56,)
     assert (difference.error > 0).all()
@@ -132,11 +131,12 @@ def test_errors_stand_where_there_are_regions_to_compare() -> None:
     assert mmd_by_mass(metrics, "mass").error.shape == (10,)
 
 
-def test_one_region_says_why_it_has_no_errors() -> None:
-    metrics = made_up([13.6, 13.7])
-    lines = headline(metrics)
-    assert lines[0] == "± would need maps of more than one region"
-    assert not any("±" in line for line in lines[2:])
+def test_an_error_of_too_few_regions_is_a_word() -> None:
+    lines = headline(made_up([13.6, 13.7]))
+    assert "unknown of fewer than 3" in lines[0]
+    errors = [line.split("(±")[1].split(")")[0] for line in lines[2:] if "(±" in line]
+    assert errors == [" unknown, n = 1"] * len(errors)
+    assert len(errors) == 7  # of b200 in an interval and of each simulation, of pixels three times, of the MMD
 
 
 def test_simulations_and_projections_have_their_own_numbers() -> None:
@@ -159,16 +159,17 @@ def test_simulations_and_projections_have_their_own_numbers() -> None:
     assert of_gizmo.count == 190 + 170
     # (x + 0.9) 100 of the first map and from -0.7 on (x + 0.7) 100 of the other are 180 together
     assert float(of_gizmo.median) == pytest.approx(0.1)
-    assert of_gizmo.error > 0
+    assert np.isnan(of_gizmo.error)
+    assert of_gizmo.regions == 2
     assert pixels(metrics, "mass", "r500").median == 0.01
 
 
 def test_headline_gives_b200_by_mass_and_pixels() -> None:
-    metrics = made_up([13.6, 13.7, 14.7])
+    metrics = made_up([13.6, 13.7, 14.7, 14.8, 14.9])
     text = "\n".join(headline(metrics))
     assert f"13.5 <= log10 M200 < 14: {b200_by_mass(metrics, 'mass')[0].text()}  (2 maps)" in text
     assert "14 <= log10 M200 < 14.5: none  (0 maps)" in text
-    assert re.search(r"pixels, whole: \+0\.010 \+0\.290 -0\.210 \(± 0\.0\d\d\)  \(100 pixels\)", text)
-    assert "from a bootstrap over the 2 test regions" in text
+    assert re.search(r"pixels, whole: \+0\.010 \+0\.290 -0\.210 \(± 0\.\d{3}, n = 3\)  \(100 pixels\)", text)
+    assert "b200, 14.5 <= log10 M200 <= 15: " in text
     assert "b200, gizmo: " in text
-    assert re.search(r"MMD\^2, median: -?\d\.\d{4} \(± \d\.\d{4}\)", text)
+    assert re.search(r"MMD\^2, median: -?\d\.\d{4} \(± \d\.\d{4}, n = 3\)", text)

@@ -64,5 +64,5 @@ def test_what_the_files_of_a_run_allow(tmp_path: Path) -> None:
     write_metrics(run.folder / FLOOR, metrics)
     tables = list(check_tables(metrics, read_predictions(run.predictions, maps), "mass"))
     assert [table.name for table in tables] == ["floor_mass", "trained_on_mass", "trends_mass"]
-    assert all("± is the standard error" in table.note for table in tables)
+    assert all("± is half the 68 % interval" in table.note for table in tables)
     assert tables[1].rows[0][1:3] == ["synthetic", "synthetic"]

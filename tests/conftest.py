@@ -2,14 +2,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import within
+
 ROOT = Path(__file__).parents[1]
 ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+TIMEOUT = 300  # seconds that an idle machine needs for no test, unless the test is marked with more
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-timeout's
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let pytest-timeout, too, be as patient as the load asks for."""
+    own = item.get_closest_marker("timeout")
+    item.add_marker(pytest.mark.timeout(within(own.args[0] if own else TIMEOUT)), append=False)
+    return (yield)
+
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
@@ -29,6 +42,6 @@ def launch(tmp_path: Path) -> Launch:
         launcher = [mpirun, "-n", ranks, "--oversubscribe"] if ranks else []
         environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, "PYTHONPATH": str(ROOT)}
         words = [str(word) for word in (*launcher, sys.executable, *command)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
+        return subprocess.run(words, capture_output=True, text=True, timeout=within(100), cwd=tmp_path, env=environment)
 
     return run

@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from hpc_massmap.balance import balanced, own_threads
 from tests.conftest import Launch
+from tests.patience import within
 
 SHARED = """
 import sys, time
@@ -67,7 +68,7 @@ def test_a_failing_report_ends_all(tmp_path: Path, launch: Launch) -> None:
 
 
 def test_threads_share_the_tasks_of_a_rank() -> None:
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=within(20))
     names: Counter[str] = Counter()
 
     def work(task: int) -> str:

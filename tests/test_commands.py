@@ -24,6 +24,7 @@ from tests.conftest import AS_ROOT, ON_ONE_HOST, ROOT
 from tests.dataset.test_imported import content, write
 from tests.documented import COMMANDS
 from tests.house import build_house
+from tests.patience import within
 
 PATHS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 OVERSUBSCRIBED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
@@ -151,7 +152,13 @@ def typed(command: str, house: Path) -> str:
         command = command.partition(" | jq")[0]
     environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, **OVERSUBSCRIBED, "PATH": PATHS, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-c", command], cwd=house, env=environment, capture_output=True, text=True, check=False, timeout=200
+        ["bash", "-c", command],
+        cwd=house,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=within(200),
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -26,6 +26,7 @@ from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.export import export
 from tests.documented import COMMANDS, PAGES, blocks, inline
+from tests.patience import within
 from tests.tune import made_up
 
 TUNING, SIMULATION, EXTENDING = (Path("docs", f"{name}.md") for name in ("tuning", "simulation", "extending"))
@@ -101,8 +102,8 @@ def test_equations_can_be_shown() -> None:
     equations = [
         equation
         for page in PAGES
-        for block, within in re.findall(r"\$\$(.+?)\$\$|(?<![\w$`])\$([^$`\n]+)\$(?!\d)", page.read_text(), re.DOTALL)
-        for equation in [block or within]
+        for block, inline in re.findall(r"\$\$(.+?)\$\$|(?<![\w$`])\$([^$`\n]+)\$(?!\d)", page.read_text(), re.DOTALL)
+        for equation in [block or inline]
         if "docs" in page.parts
     ]
     assert len(equations) > 40
@@ -211,7 +212,7 @@ def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
     with database(Database(tls=True), folder) as opened:
         opened["jobs"].insert_one(made_up.trial(5))
         for script in scripts:
-            done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+            done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=within(60))
             assert done.returncode == 0, done.stderr
             assert "\n5 0." in f"\n{done.stdout}"
 
@@ -252,7 +253,9 @@ def test_a_shell_snippet_runs(program: str, says: str, study: Path) -> None:
         pytest.skip(f"{program.split()[0]} is not installed here")
     scripts = [block if "<<" in block else line for block in blocks(TUNING, "sh") for line in block.splitlines()]
     script = next(script for script in scripts if script.startswith(program))
-    done = subprocess.run(["bash", "-c", script], cwd=study, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=study, capture_output=True, text=True, check=False, timeout=within(60)
+    )
     assert done.returncode == 0, done.stderr
     assert says in done.stdout, done.stdout
 

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ import pytest
 from hpc_massmap.cli import forced, parse, parser
 from hpc_massmap.config import load_config
 from hpc_massmap.run import Run
-from tests.cluster.polling import wait_until
 from tests.conftest import AS_ROOT, ON_ONE_HOST
+from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("[!_]*.py"))
@@ -54,12 +53,12 @@ def test_a_terminated_launcher_shuts_its_database_down_and_its_rerun_goes_on(tmp
     overrides = ("tune.lease=3", "tune.epochs=12", "tune.workers=1", "tune.evaluations=2")
     endpoint = tmp_path / "runs" / "small" / "database" / "endpoint.json"
     launcher = subprocess.Popen([sys.executable, "jobs/tune.py", str(config), *overrides])
-    while not list((tmp_path / "runs" / "small" / "trials").glob("*/*/last.pt")):
-        assert launcher.poll() is None
-        time.sleep(0.05)
+    folder = tmp_path / "runs" / "small"
+    wait_until(lambda: list(folder.glob("trials/*/*/last.pt")) or launcher.poll() is not None, "a first epoch")
+    assert launcher.poll() is None
     mongod = Path(f"/proc/{json.loads(endpoint.read_text())['pid']}/cmdline")
     launcher.terminate()
-    assert launcher.wait(60) == 143
+    assert launcher.wait(within(60)) == 143
     assert not endpoint.exists()
     assert not mongod.exists() or not mongod.read_text()  # gone, or dead and not yet buried
     assert "2/2 trials" in job("tune", config, *overrides)
@@ -80,10 +79,10 @@ def test_a_database_is_opened_to_look_into_it_and_closed_again(tmp_path: Path) -
     joined.stdout.readline()
     assert "Ctrl-C only leaves" in joined.stdout.readline()
     joined.send_signal(signal.SIGINT)
-    assert joined.wait(30) == 0
+    assert joined.wait(within(30)) == 0
     assert (folder / "database" / "endpoint.json").exists()
     opened.send_signal(signal.SIGINT)
-    assert opened.wait(30) == 0
+    assert opened.wait(within(30)) == 0
     assert not (folder / "database" / "endpoint.json").exists()
 
 
@@ -96,7 +95,7 @@ def test_a_database_whose_terminal_or_job_is_gone_is_closed(number: int, tmp_pat
     assert opened.stdout is not None
     opened.stdout.readline()
     opened.send_signal(number)
-    assert opened.wait(30) == (0 if number == signal.SIGHUP else -number)
+    assert opened.wait(within(30)) == (0 if number == signal.SIGHUP else -number)
     wait_until(lambda: not (folder / "database" / "endpoint.json").exists(), "the database to be closed", 60)
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -26,6 +25,7 @@ from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.monitor.listing import to_jsonl
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.trials import claim, finish
+from tests.patience import wait_until, within
 from tests.tune import made_up
 
 PAGE = Path("docs/tuning.md")
@@ -144,13 +144,15 @@ class Terminal:
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
         self.text = ""
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    def wait_for(self, text: str) -> None:
         """Until this was shown."""
-        deadline = time.monotonic() + seconds
-        while text not in self.text:
-            assert time.monotonic() < deadline, self.text
+
+        def is_shown() -> bool:
             if select.select([self.master], [], [], 0.1)[0]:
                 self.text += os.read(self.master, 65536).decode(errors="replace")
+            return text in self.text
+
+        wait_until(lambda: text in self.text or is_shown(), repr(text), 30, every=0)
 
     def is_as_before(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before
@@ -181,7 +183,7 @@ def test_live_view_follows_the_study_and_q_leaves(run: Run) -> None:
             terminal.wait_for("36 of 100 done")
             terminal.wait_for(f"best 0.0123 of trial {trial.tid}")
             os.write(terminal.master, b"xq")
-            assert terminal.process.wait(20) == 0
+            assert terminal.process.wait(within(20)) == 0
             assert terminal.is_as_before()
             terminal.wait_for("\x1b[?1049l")  # the screen is given back
             assert "Traceback" not in terminal.text
@@ -192,7 +194,7 @@ def test_live_view_follows_the_study_and_q_leaves(run: Run) -> None:
 def test_live_view_without_a_database_and_ctrl_c_leaves(terminal: Terminal) -> None:
     terminal.wait_for("database not running: from trials.jsonl of 20")
     terminal.process.send_signal(signal.SIGINT)
-    assert terminal.process.wait(20) == 0
+    assert terminal.process.wait(within(20)) == 0
     assert terminal.is_as_before()
     assert "Traceback" not in terminal.text
 
@@ -200,7 +202,7 @@ def test_live_view_without_a_database_and_ctrl_c_leaves(terminal: Terminal) -> N
 def test_a_terminated_monitor_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     terminal.wait_for("35 of 100 done")
     terminal.process.terminate()
-    assert terminal.process.wait(20) == 143
+    assert terminal.process.wait(within(20)) == 143
     assert terminal.is_as_before()
 
 

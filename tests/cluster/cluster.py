@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from hpc_massmap.errors import InputError
 from tests.cluster.namespace import Namespace, unavailable
-from tests.cluster.polling import wait_until
 from tests.cluster.ports import Ports
+from tests.patience import wait_until, within
 
 _HERE = Path(__file__).parent
 _PROGRAMS = ("munged", "mariadb-install-db", "mariadbd", "slurmdbd", "sacctmgr", "slurmctld", "slurmd", "srun", "sacct")
@@ -94,7 +94,7 @@ class Cluster:
         foreign = ("SLURM_", "SBATCH_", "SRUN_", "PMI", "OMPI_")
         return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | self.settings
 
-    def run(self, *command: str, timeout: float = 60, cwd: Path | None = None) -> str:
+    def run(self, *command: str, seconds: float = 60, cwd: Path | None = None) -> str:
         """What a command of Slurm prints; a RuntimeError with all it printed if it fails."""
         done = subprocess.run(
             ["setpriv", "--pdeathsig", "KILL", *command],  # an srun without its cluster would wait for ever
@@ -103,7 +103,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=within(seconds),
         )
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")

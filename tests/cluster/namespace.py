@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.patience import within
+
 # Ignoring SIGCHLD makes the kernel bury the orphans that the first process inherits.
 _FIRST = 'hostname "$1" && mount --bind "$2" /etc/hosts && echo ready && exec env --ignore-signal=CHLD cat >/dev/null'
 _NODE = 'hostname "$1" && mount -t tmpfs tmpfs /dev/shm && shift && exec "$@"'
@@ -21,7 +23,7 @@ def unavailable() -> str | None:
     """Why this machine does not let us make namespaces, or None if it does."""
     command = ["unshare", *_PRIVATE, "--pid", "--fork", "--mount-proc", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
     try:
-        probe = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=within(20))
     except FileNotFoundError:
         return "unshare (util-linux)"
     return None if probe.returncode == 0 else f"the right to make namespaces ({probe.stderr.strip()})"
@@ -78,8 +80,8 @@ class Namespace:
         assert self._first.stdout
         assert self._first.stderr
         self._first.stdin.close()
-        self._first.wait(30)
+        self._first.wait(within(30))
         self._first.stdout.close()
         self._first.stderr.close()
         for process in self._entered:
-            process.wait(30)
+            process.wait(within(30))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster, missing
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until
 
 WORLD = "from mpi4py import MPI; print(MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size)"
 

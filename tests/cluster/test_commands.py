@@ -56,7 +56,7 @@ def house(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(slurm: Cluster, command: str, house: Path) -> str:
     """What a command says, and its job until that has ended."""
     path = f"export PATH={Path(sys.executable).parent}:$PATH"
-    said = slurm.run("bash", "-c", f"{path}; {command}", cwd=house, timeout=200)
+    said = slurm.run("bash", "-c", f"{path}; {command}", cwd=house, seconds=200)
     if submitted := re.fullmatch(r"Submitted batch job (\d+)\n", said):
         job = submitted[1]
         slurm.wait_for(job, "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", seconds=200)

@@ -7,7 +7,7 @@ import pytest
 
 from hpc_massmap.train.checkpoint import load_checkpoint
 from tests.cluster.cluster import Cluster
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
 

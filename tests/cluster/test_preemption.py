@@ -12,8 +12,8 @@ from hpc_massmap.cluster import slurm as queue
 from hpc_massmap.cluster import submit
 from hpc_massmap.cluster.site import Site
 from tests.cluster.cluster import Cluster
-from tests.cluster.polling import wait_until
 from tests.cluster.test_scripts import ALL_NODES
+from tests.patience import wait_until
 
 LAUNCHER, MPI = "slurm/tune_star.sh", "slurm/make_maps.sh"
 UNTOLD = "slurm/evaluate.sh"  # asks for no notice; a second job is in it, which writes the report

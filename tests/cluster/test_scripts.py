@@ -9,9 +9,9 @@ import pytest
 
 from hpc_massmap.storage import read_json
 from tests.cluster.cluster import Cluster
-from tests.cluster.polling import wait_until
 from tests.conftest import ROOT
 from tests.house import build_house
+from tests.patience import wait_until
 
 OVERRIDES = ["train.epochs=2", "tune.epochs=30", "train.patience=30", "tune.maps_per_epoch=36", "tune.lease=6"]
 OVERRIDES += ["space.filters={low: 8, high: 10}", "space.kernel={low: 3, high: 3}"]

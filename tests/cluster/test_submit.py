@@ -21,7 +21,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.progress import Bar
 from hpc_massmap.storage import read_json
 from hpc_massmap.train.final import follow
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
 
@@ -229,7 +229,7 @@ def test_a_launcher_that_was_killed_finds_its_training_again(tmp_path: Path) -> 
     assert again.stdout
     assert "is still there; following it" in again.stdout.readline()
     os.kill(training, signal.SIGCONT)
-    again.communicate(timeout=100)
+    again.communicate(timeout=within(100))
     assert again.returncode == 0
     assert len((model / "log.csv").read_text().splitlines()) == 6
 

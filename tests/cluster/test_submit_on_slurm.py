@@ -21,8 +21,8 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.storage import read_json
 from hpc_massmap.train.final import train_rank
 from tests.cluster.cluster import Cluster
-from tests.cluster.polling import wait_until
 from tests.cluster.test_jobs import SITE
+from tests.patience import wait_until
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
 

@@ -16,8 +16,8 @@ from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database
 from hpc_massmap.yamlfile import dump_yaml
 from tests.cluster.cluster import Cluster
-from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
+from tests.patience import wait_until, within
 from tests.tune.crew import losses, small_run, working
 
 SITE = """
@@ -51,7 +51,7 @@ def calm(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[floa
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run, ranks=2) as ranks_at_work:
-            assert [process.wait(300) for process in ranks_at_work] == [0, 0]
+            assert [process.wait(within(300)) for process in ranks_at_work] == [0, 0]
     return losses(run)
 
 
@@ -153,7 +153,7 @@ def test_requeue_notice_cancellation_preemption_node_failure_a_dead_rank_and_a_d
     slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     taken_over(night, trial)
 
-    output, _ = launcher.communicate(timeout=300)
+    output, _ = launcher.communicate(timeout=within(300))
     assert launcher.returncode == 0, output
     assert "2 workers are still there" in output
     assert losses(night)[:TRIALS] == calm

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps
 from hpc_massmap.dataset.parts import parts_folder
 from tests.conftest import ROOT, Launch
+from tests.patience import wait_until
 
 Job = Callable[..., tuple[int, str]]
 
@@ -88,9 +88,7 @@ def test_a_job_that_is_killed_goes_on_on_other_ranks_to_the_same_bytes(tmp_path:
     assert done.returncode == 0, done.stderr
     job = subprocess.Popen([sys.executable, *maps_job(tmp_path, "killed")], stdout=subprocess.DEVNULL)
     parts = parts_folder(tmp_path / "killed" / "maps.h5")
-    deadline = time.monotonic() + 60
-    while len(list(parts.glob("*.h5"))) < 4 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: len(list(parts.glob("*.h5"))) >= 4, "four parts", every=0.005)
     job.send_signal(signal.SIGKILL)
     job.wait()
     finished = {part: part.stat().st_mtime_ns for part in parts.glob("*.h5")}

@@ -1,6 +1,4 @@
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -183,15 +181,6 @@ def test_what_is_missing_is_one_line(folder: Folder, evaluate_job: Launch, missi
     assert len(errors(done)) == 1
     assert missing.split("/")[-1] in errors(done)[0]
     assert "Traceback" not in done.stderr
-
-
-def test_help_comes_at_once() -> None:
-    def took() -> float:
-        start = time.monotonic()
-        subprocess.run([sys.executable, str(JOB), "--help"], check=True, capture_output=True)
-        return time.monotonic() - start
-
-    assert min(took() for _ in range(3)) < 0.5
 
 
 def test_a_damaged_metrics_file_is_refused(folder: Folder) -> None:

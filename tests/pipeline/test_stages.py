@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_jo
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
 from tests.conftest import ROOT
+from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 from tests.test_docs import loaded
 
@@ -132,11 +132,9 @@ run_here([Stage("tune", [], [["-c", sys.argv[1]]], False)], Path("logs"), print)
 def test_a_stage_may_shut_down_what_it_started_when_all_is_terminated(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     whole = subprocess.Popen([sys.executable, "-c", LAUNCHER, PATIENT], cwd=tmp_path, env=environment)
-    while not (tmp_path / "begun").exists():
-        assert whole.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: (tmp_path / "begun").exists() or whole.poll() is not None, "the stage to begin")
     whole.terminate()
-    assert whole.wait(30) == 143
+    assert whole.wait(within(30)) == 143
     assert (tmp_path / "ended").exists()
 
 

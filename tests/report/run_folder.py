@@ -21,6 +21,7 @@ from hpc_massmap.metrics.results import Metrics, TargetMetrics, write_metrics
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 from hpc_massmap.yamlfile import validated
+from tests.patience import within
 from tests.synthetic import write_synthetic_maps
 
 REPOSITORY = Path(__file__).parents[2]
@@ -151,4 +152,4 @@ def training_log(epochs: int) -> str:
 def run_job(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run jobs/report.py as a person does."""
     command = [sys.executable, str(REPOSITORY / "jobs" / "report.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=within(120), check=False)

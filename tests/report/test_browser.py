@@ -18,6 +18,7 @@ from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
 from hpc_massmap.report import browser
 from hpc_massmap.report.inputs import Inputs
+from tests.patience import within
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker writes the report for all of these
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -109,6 +110,7 @@ def chromium() -> Iterator[Any]:
 def page(chromium: Any, report: Path) -> Iterator[Any]:
     """The report in a browser, which must ask for nothing but the file and complain about nothing."""
     context = chromium.new_context(viewport={"width": 1366, "height": 768}, offline=True)
+    context.set_default_timeout(1000 * within(15))
     opened, complaints = context.new_page(), []
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))

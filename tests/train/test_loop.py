@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, is_over, learning_rate
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.train.trainer import Diverged
+from tests.patience import wait_until
 
 
 def run(map_path: Path, config: Config, folder: Path, callbacks: Callbacks | None = None) -> Fit:
@@ -160,9 +160,7 @@ def test_kill_9_of_a_real_process_then_resume(map_path: Path, config: Config, tm
     undisturbed = run(map_path, config, tmp_path / "a")
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "c.yaml"), str(map_path), str(tmp_path / "b")]
     process = subprocess.Popen(command)
-    while not (tmp_path / "b" / LAST).exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: (tmp_path / "b" / LAST).exists() or process.poll() is not None, "a first epoch", every=0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(load_checkpoint(tmp_path / "b" / LAST)["history"]) < 6

@@ -12,7 +12,7 @@ from hpc_massmap.config import Config
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import LAST
 from hpc_massmap.yamlfile import dump_yaml
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until, within
 from tests.train.test_loop import SCRIPT
 
 
@@ -37,7 +37,7 @@ def start_on(
 
 def train_on(world: int, config: Config, map_path: Path, folder: Path, before: str = "") -> list[dict[str, float]]:
     ranks = start_on(world, config, map_path, folder, before)
-    assert [rank.wait(timeout=200) for rank in ranks] == [0] * world
+    assert [rank.wait(timeout=within(200)) for rank in ranks] == [0] * world
     history: list[dict[str, float]] = load_checkpoint(folder / LAST)["history"]
     return history
 
@@ -79,7 +79,7 @@ with join_ranks(1) as ranks:
 def test_synchronised_normalisation_is_that_of_the_joined_batch(tmp_path: Path) -> None:
     """Forward, backward and running statistics in double precision, shares of 2 and 5 maps."""
     ranks = start(2, [sys.executable, "-c", NORMALISE])
-    assert [rank.wait(timeout=100) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=within(100)) for rank in ranks] == [0, 0]
 
 
 IN_DOUBLE = """
@@ -113,7 +113,7 @@ def test_a_rank_that_is_killed_ends_the_other(map_path: Path, config: Config, tm
     ranks = start_on(2, config.with_values("train", epochs=1000, patience=1000), map_path, tmp_path / "two")
     wait_until((tmp_path / "two" / LAST).exists, "a first epoch", 100)
     ranks[1].kill()
-    assert ranks[0].wait(timeout=20) not in (0, None)
+    assert ranks[0].wait(timeout=within(20)) not in (0, None)
 
 
 OLD_VIEW = """
@@ -138,10 +138,10 @@ Trainer.epoch = lambda self, number, *more: epoch(self, number, *more) if number
 def test_all_ranks_go_on_with_the_checkpoint_of_the_first(map_path: Path, config: Config, tmp_path: Path) -> None:
     calm = train_on(2, config, map_path, tmp_path / "calm")
     killed = start_on(2, config, map_path, tmp_path / "killed", KILLED)
-    assert [rank.wait(timeout=100) for rank in killed] == [9, 9]
+    assert [rank.wait(timeout=within(100)) for rank in killed] == [9, 9]
     again = [sys.executable, "-c", OLD_VIEW + SCRIPT, str(tmp_path / "killed" / "c.yaml"), str(map_path)]
     resumed = start(2, [*again, str(tmp_path / "killed")])
-    assert [rank.wait(timeout=100) for rank in resumed] == [0, 0]
+    assert [rank.wait(timeout=within(100)) for rank in resumed] == [0, 0]
     history = load_checkpoint(tmp_path / "killed" / LAST)["history"]
     assert [epoch["train_loss"] for epoch in history] == [epoch["train_loss"] for epoch in calm]
 
@@ -168,7 +168,7 @@ def test_only_the_rank_that_failed_shows_an_error(map_path: Path, config: Config
     (tmp_path / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
     words = [str(tmp_path / "c.yaml"), str(map_path), str(tmp_path), which]
     ranks = start(2, [sys.executable, "-c", FAILING, *words], stderr=subprocess.PIPE)
-    told = [rank.communicate(timeout=60)[1].decode() for rank in ranks]
+    told = [rank.communicate(timeout=within(60))[1].decode() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [1, 1]
     failed, other = told if which == "0" else reversed(told)
     assert "ValueError: a broken map on this rank" in failed
@@ -184,7 +184,9 @@ def torchrun(map_path: Path, config: Config, folder: Path, *more: str, **environ
     (folder / "c.yaml").write_text(dump_yaml(settings.model_dump(mode="json")))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, "jobs/train.py", str(folder / "c.yaml"), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=within(120), env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.final import EXIT_REQUEUE
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Pause, fit
 from hpc_massmap.train.ranks import Ranks
+from tests.patience import wait_until, within
 
 KILLS = 20
 
@@ -60,20 +63,26 @@ def calm(map_path: Path, config: Config, tmp_path: Path) -> dict[str, Any]:
     return result(tmp_path / "calm")
 
 
+def written(path: Path) -> int | None:
+    """When a file was written last."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def has_gone_on(process: ForkServerProcess, path: Path, seen: int | None) -> bool:
+    """Whether a training is at least a step further, or it would never end."""
+    return written(path) != seen or not process.is_alive()
+
+
 def test_killed_at_20_random_moments(map_path: Path, config: Config, calm: dict[str, Any], tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hpc_massmap.train.loop", "tests.train.test_resume"])
     rng = random.Random(4)
     within_an_epoch = 0
-    for kill in range(KILLS):
+    for _ in range(KILLS):
         process = context.Process(target=train, args=(map_path, config, tmp_path / "killed"))
         process.start()
-        seen = (tmp_path / "killed" / LAST).stat().st_mtime_ns if kill else None
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.is_alive():  # at least a step, or it would never end
-            if (tmp_path / "killed" / LAST).exists() and (tmp_path / "killed" / LAST).stat().st_mtime_ns != seen:
-                break
-            time.sleep(0.001)
+        seen = written(tmp_path / "killed" / LAST)
+        wait_until(partial(has_gone_on, process, tmp_path / "killed" / LAST, seen), "a step", every=0.001)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.join()
@@ -115,12 +124,10 @@ def test_a_signal_ends_a_training_after_its_step(
     (tmp_path / "config.yaml").write_text(longer.model_dump_json())  # JSON is YAML
     command = [sys.executable, "-c", JOB, str(tmp_path / "config.yaml"), str(map_path), str(tmp_path / "model")]
     job = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "model" / LAST).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until((tmp_path / "model" / LAST).exists, "a first epoch", every=0.01)
     before = len(load_checkpoint(tmp_path / "model" / LAST)["history"])
     job.send_signal(number)
-    assert job.wait(30) == EXIT_REQUEUE
+    assert job.wait(within(30)) == EXIT_REQUEUE
     state = load_checkpoint(tmp_path / "model" / LAST)
     assert state["begun"] is not None
     assert before <= len(state["history"]) < 500

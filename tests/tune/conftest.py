@@ -8,9 +8,17 @@ from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.config import Database
 from hpc_massmap.tune.database.connect import database
+from hpc_massmap.tune.monitor import reading
+from tests.patience import within
 
 
 @pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDatabase[dict[str, Any]]]:
     with database(Database(), tmp_path_factory.mktemp("mongo")) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def patient_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor takes a server that is slow to answer for one that is gone; the tests' own load must not make it so."""
+    monkeypatch.setattr(reading, "PATIENCE", within(reading.PATIENCE))

@@ -22,7 +22,7 @@ from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.study import Study
 from hpc_massmap.yamlfile import dump_yaml
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 
 TRIALS = 4
@@ -58,7 +58,7 @@ def small_run(folder: Path, **tune: Any) -> Run:
                 "layers": {"low": 1, "high": 2},
                 "dropout": {"low": 0.0, "high": 0.2},
             },
-            "tune": {"evaluations": TRIALS, "startup": 99, "lease": 3.0, "wait": 60.0, **tune},
+            "tune": {"evaluations": TRIALS, "startup": 99, "lease": within(1.5), "wait": within(30), **tune},
         }
     )
     (folder / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
@@ -72,7 +72,7 @@ def calm_losses(ranks: int = 1) -> tuple[float, ...]:
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run, ranks=ranks) as ranks_at_work:
-            assert [process.wait(200) for process in ranks_at_work] == [0] * ranks
+            assert [process.wait(within(200)) for process in ranks_at_work] == [0] * ranks
     return losses(run)
 
 

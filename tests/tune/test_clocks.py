@@ -24,6 +24,7 @@ from hpc_massmap.tune.monitor.reading import StudyReader
 from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, snapshot
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.trials import LeaseLost, Trial
+from tests.patience import within
 from tests.tune import made_up
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run, working
 from tests.tune.made_up import LEASE, NOW
@@ -51,7 +52,7 @@ def test_a_worker_whose_clock_is_set_again_and_again(tmp_path: Path, monkeypatch
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run) as (worker,):
-            assert worker.wait(120) == 0
+            assert worker.wait(within(120)) == 0
         assert [document["attempts"] for document in open_study(run).documents()] == [1] * TRIALS
     assert losses(run) == calm_losses()
 
@@ -130,6 +131,6 @@ def test_a_hundred_watch_while_trials_end(watched: Run) -> None:
         watching = [pool.submit(watch, n) for n in range(WATCHERS)]
         for _ in range(added):
             trials.finish(study, claimed(study), [0.5, 0.4], [1.0, 1.0])
-        for counts in (future.result(timeout=120) for future in watching):
+        for counts in (future.result(timeout=within(120)) for future in watching):
             assert counts == sorted(counts)
             assert counts[-1] == 60 + added

@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pymongo
@@ -24,6 +23,7 @@ from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database import mongod, server
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database, ensure, stop
 from hpc_massmap.tune.database.server import program
+from tests.patience import wait_until, within
 
 EMBEDDED = Database()
 
@@ -85,7 +85,7 @@ def test_two_at_once_start_one_server(tmp_path: Path) -> None:
     both = [context.Process(target=_start_and_tell, args=(tmp_path, barrier, pids)) for _ in range(2)]
     for process in both:
         process.start()
-    assert pids.get(timeout=100) == pids.get(timeout=100)
+    assert pids.get(timeout=within(100)) == pids.get(timeout=within(100))
     for process in both:
         process.join()
     stop(tmp_path)
@@ -97,10 +97,7 @@ def test_a_second_launcher_joins_the_server_that_a_killed_one_left(tmp_path: Pat
         with database(EMBEDDED, tmp_path) as opened:
             assert json.loads((tmp_path / "endpoint.json").read_text()) == first
             opened.command("ping")
-        deadline = time.monotonic() + 20
-        while is_running(first["pid"]) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not is_running(first["pid"])
+        wait_until(lambda: not is_running(first["pid"]), "the server to end", 20)
 
 
 def _start_and_get(folder: Path, where: str, number: int) -> None:
@@ -118,7 +115,7 @@ def test_a_launcher_that_ends_as_its_server_starts_keeps_its_data_from_nobody(
 ) -> None:
     launcher = multiprocessing.get_context("spawn").Process(target=_start_and_get, args=(tmp_path, where, number))
     launcher.start()
-    launcher.join(60)
+    launcher.join(within(60))
     assert launcher.exitcode == (143 if number == signal.SIGTERM else -number)
     assert (mongod.pid_of((tmp_path / "data").resolve()) is None) == (number == signal.SIGTERM)
     with database(EMBEDDED, tmp_path) as opened:
@@ -146,7 +143,7 @@ def test_a_shared_server_is_shut_down_by_who_started_it(tmp_path: Path) -> None:
         opened["jobs"].insert_one({"tid": 1})
         other = multiprocessing.get_context("spawn").Process(target=_join_and_leave, args=(tmp_path,))
         other.start()
-        other.join(60)
+        other.join(within(60))
         assert other.exitcode == 0
         assert sorted(found["tid"] for found in opened["jobs"].find()) == [1, 2]
     assert not (tmp_path / "endpoint.json").exists()

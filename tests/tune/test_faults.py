@@ -13,7 +13,7 @@ from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database, ensure
 from hpc_massmap.tune.study import Study
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until, within
 from tests.tune.crew import (
     TRIALS,
     calm_losses,
@@ -59,7 +59,7 @@ def test_workers_killed_mid_epoch_one_and_then_two(run: Run) -> None:
             kill(worker)
             freeze(worker, signal.SIGCONT)
         with working(run) as (heir,):
-            assert heir.wait(120) == 0
+            assert heir.wait(within(120)) == 0
     assert losses(run) == calm_losses()
     assert sum(attempts(open_study(run))) == TRIALS + 3
 
@@ -70,8 +70,8 @@ def test_a_worker_frozen_for_longer_than_its_lease_is_refused_when_it_thaws(run:
         with working(run) as (heir,):
             wait_until(lambda: attempts(open_study(run))[0] == 2, "another to take the trial over", 60)
             freeze(zombie, signal.SIGCONT)
-            assert heir.wait(120) == 0
-            assert zombie.wait(60) == 0  # it was refused, and went on with other trials
+            assert heir.wait(within(120)) == 0
+            assert zombie.wait(within(60)) == 0  # it was refused, and went on with other trials
     assert losses(run) == calm_losses()
     trial = open_study(run).documents("worker")[0]
     assert trial["worker"]["pid"] == heir.pid
@@ -84,13 +84,13 @@ def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: R
         (trainer,) = trainers(worker)
         os.kill(trainer, signal.SIGKILL)
         freeze(worker, signal.SIGCONT)
-        assert worker.wait(120) == 0
+        assert worker.wait(within(120)) == 0
     assert losses(run) == calm_losses()
     assert attempts(open_study(run))[0] == 2
 
 
 def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
-    run = small_run(tmp_path, lease=10.0)
+    run = small_run(tmp_path, lease=within(5))
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run) as (one,), working(run) as (two,):
@@ -100,7 +100,7 @@ def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices
                 time.sleep(1)
                 ensure(run.config.database, run.database)  # as the launcher does
                 wait_until(lambda: is_training(open_study(run), two.pid), "the other to go on", 60)
-            assert [one.wait(120), two.wait(60)] == [0, 0]
+            assert [one.wait(within(120)), two.wait(within(60))] == [0, 0]
         assert losses(run) == calm_losses()
         assert attempts(open_study(run)) == [1] * TRIALS
 
@@ -114,7 +114,7 @@ def test_a_network_that_drops_everything_for_less_than_the_lease(run: Run) -> No
             proxy.drop()
             time.sleep(1.5)
             proxy.restore()
-            assert cut_off.wait(120) == 0
+            assert cut_off.wait(within(120)) == 0
     write_json(run.database / "endpoint.json", direct)
     assert losses(run) == calm_losses()
     assert attempts(study) == [1] * TRIALS
@@ -134,7 +134,7 @@ def test_a_network_that_drops_everything_for_more_than_the_lease(run: Run) -> No
             trial = next(d["tid"] for d in mine if d["state"] == 1)
             wait_until(lambda: attempts(study)[trial] == 2, "another to take the trial over", 60)
             proxy.restore()
-            assert [heir.wait(120), cut_off.wait(120)] == [0, 0]
+            assert [heir.wait(within(120)), cut_off.wait(within(120))] == [0, 0]
     write_json(run.database / "endpoint.json", direct)
     assert losses(run)[:TRIALS] == calm_losses()
     assert study.documents("worker")[trial]["worker"]["pid"] == heir.pid
@@ -148,5 +148,5 @@ def test_a_database_that_does_not_come_back_ends_the_worker_in_one_line(tmp_path
             wait_for_training(open_study(run), worker)
             os.kill(read_json(run.database / "endpoint.json")["pid"], signal.SIGKILL)
             orphans = children(worker.pid)
-            assert worker.wait(60) == 1
+            assert worker.wait(within(60)) == 1
             wait_until(lambda: gone(orphans), "its processes to end with it", 10)

@@ -27,8 +27,8 @@ from hpc_massmap.tune.export import export, restore
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.worker_jobs import Losses, WorkerJobs
 from hpc_massmap.yamlfile import load_yaml
-from tests.cluster.polling import wait_until
 from tests.cluster.test_cluster import processes_of
+from tests.patience import wait_until, within
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run
 
 EVALUATIONS = 3 * TRIALS  # there is time for two launchers
@@ -68,7 +68,7 @@ def test_a_launcher_may_be_killed_again_and_again_and_what_it_leaves_ends_by_its
     assert len(workers) == 2
     assert not (run.database / "endpoint.json").exists()
     third = launch(run)
-    output, _ = third.communicate(timeout=60)
+    output, _ = third.communicate(timeout=within(60))
     assert third.returncode == 0, output
     assert f"{EVALUATIONS}/{EVALUATIONS} trials" in output
     assert run.best.exists()

@@ -18,7 +18,7 @@ from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database
 from hpc_massmap.tune.machine import fault_of_machine
 from hpc_massmap.tune.study import Study
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until
 from tests.test_full_disk import Disk, mount
 from tests.tune.crew import TRIALS, calm_losses, losses, small_run, wait_for_training, working
 

@@ -27,7 +27,7 @@ from hpc_massmap.tune.database import certificates, mongod, server
 from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database
 from hpc_massmap.tune.export import export
-from tests.cluster.polling import wait_until
+from tests.patience import wait_until, within
 from tests.tune.crew import small_run
 
 EMBEDDED = Database()
@@ -48,7 +48,7 @@ def test_with_tls_nobody_listens_in_and_nobody_poses_as_the_server(tmp_path: Pat
         shutil.copy(tmp_path / "ca.pem", tmp_path / "ours.pem")
         shutil.copy(tmp_path / "other" / "ca.pem", tmp_path / "ca.pem")
         with pytest.raises(DatabaseUnreachable):
-            connect(config, tmp_path, timeout=1.5)
+            connect(config, tmp_path, timeout=within(1.5))
         shutil.copy(tmp_path / "ours.pem", tmp_path / "ca.pem")
         connect(config, tmp_path)
         for secret in ("ca.key", "server.pem", "credentials.json"):

@@ -13,6 +13,7 @@ from hpc_massmap.run import Run
 from hpc_massmap.tune.best import best_of, with_best, write_best
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
+from tests.patience import within
 from tests.tune.crew import EPOCHS, TRIALS, calm_losses, losses, small_run, working
 
 pytestmark = pytest.mark.xdist_group("faults")  # they share the calm losses
@@ -33,7 +34,7 @@ def documents(run: Run) -> list[dict[str, Any]]:
 def test_failing_trials_are_recorded_with_their_tracebacks_and_the_worker_goes_on(run: Run) -> None:
     open_study(run).create(TRIALS + 1, {})
     with working(run, train="tests.tune.faulty:each_in_its_way") as (worker,):
-        assert worker.wait(120) == 0
+        assert worker.wait(within(120)) == 0
     trials = documents(run)
     assert [trial["state"] for trial in trials] == [3, 3, 3, 3, 2]
     assert [trial["error"]["type"] for trial in trials[:4]] == ["Diverged", "MemoryError", "RuntimeError", "KeyError"]
@@ -51,7 +52,7 @@ def test_failing_trials_are_recorded_with_their_tracebacks_and_the_worker_goes_o
 def test_failures_in_a_row_stop_the_study_before_it_burns_the_allocation(run: Run) -> None:
     open_study(run).create(50, {})
     with working(run, train="tests.tune.faulty:always") as (worker,):
-        assert worker.wait(120) == 0
+        assert worker.wait(within(120)) == 0
     reason = "5 trials failed in a row, the last is 4: ValueError: ?[31ma bug"
     assert open_study(run).stopped() == reason
     assert len(documents(run)) == 5
@@ -62,7 +63,7 @@ def test_failures_in_a_row_stop_the_study_before_it_burns_the_allocation(run: Ru
 
 def test_a_trial_that_takes_its_process_down_is_given_up_and_the_worker_goes_on(run: Run) -> None:
     with working(run, train="tests.tune.faulty:crash") as (worker,):
-        assert worker.wait(120) == 0
+        assert worker.wait(within(120)) == 0
     trials = documents(run)
     assert [trial["state"] for trial in trials] == [3, 2, 2, 2]
     assert trials[0]["attempts"] == 3
@@ -72,7 +73,7 @@ def test_a_trial_that_takes_its_process_down_is_given_up_and_the_worker_goes_on(
 
 def test_what_happens_to_one_rank_ends_the_trial_on_all(run: Run) -> None:
     with working(run, ranks=2, train="tests.tune.faulty:on_one_rank_only") as ranks_at_work:
-        assert [rank.wait(200) for rank in ranks_at_work] == [0, 0]
+        assert [rank.wait(within(200)) for rank in ranks_at_work] == [0, 0]
     trials = documents(run)
     assert [trial["state"] for trial in trials] == [3, 2, 2, 2]
     assert trials[0]["error"]["type"] == "ValueError"
@@ -87,7 +88,7 @@ def test_pruning_ends_bad_trials_and_keeps_good_ones(tmp_path: Path) -> None:
     with database(run.config.database, run.database):
         open_study(run).create(TRIALS, {})
         with working(run) as (worker,):
-            assert worker.wait(120) == 0
+            assert worker.wait(within(120)) == 0
         trials = documents(run)
     losses(run)
     lengths = [len(trial["result"]["history"]) for trial in trials]

@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
             step.finish()
             for line in headline(metrics):
                 say(line)
+            if floor is not None:
+                say(f"without a network: {floor.name}")
 
 
 if __name__ == "__main__":

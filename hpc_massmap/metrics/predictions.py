@@ -103,8 +103,23 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
     return Predictions(path, maps, name, targets, rows)
 
 
-def training_of(predictions: Predictions) -> tuple[IntArray, list[str]] | None:
-    """Rows (n,) of the map file that trained the model, and its views; None if the file does not say.
+@dataclass(frozen=True)
+class Training:
+    """What a model was made from.
+
+    Attributes
+    ----------
+    rows, validation : (n,), of the map file, that trained and that validated
+    views : that it sees
+    """
+
+    rows: IntArray
+    validation: IntArray
+    views: list[str]
+
+
+def training_of(predictions: Predictions) -> Training | None:
+    """What made the model; None if the file does not say, or if that was other maps than it was tested on.
 
     Raises
     ------
@@ -113,13 +128,15 @@ def training_of(predictions: Predictions) -> tuple[IntArray, list[str]] | None:
     """
     path, maps = predictions.path, predictions.maps
     with _readable(path), h5py.File(path, "r") as file:
-        if "index/train" not in file or "views" not in file.attrs:
+        if not ("index/train" in file and "index/validation" in file and "views" in file.attrs):
             return None
-        rows, views = np.asarray(file["index/train"][:]), [str(view) for view in file.attrs["views"]]
+        rows, validation = (np.asarray(file[f"index/{part}"][:]) for part in ("train", "validation"))
+        views = [str(view) for view in file.attrs["views"]]
     _refuse_no_rows(path, "train", rows, maps)
+    _refuse_no_rows(path, "validation", validation, maps)
     if not len(rows) or not views or not set(views) <= maps.maps.keys():
         raise InputError(f"{path}: does not say which maps of {maps.path} trained its model; {AGAIN}")
-    return rows, views
+    return Training(rows, validation, views)
 
 
 def digest_of_file(path: Path) -> str:

@@ -223,7 +223,7 @@ def comparison_tables(main: Inputs, runs: Comparison, target: str) -> Iterator[T
     if apart:
         yield _retrained_table(main, apart, target)
     known = [(run, training_of(run.predictions)) for run in [*same, *apart]]
-    trained = [(simulations_of(run.predictions.maps, found[0]), run.metrics) for run, found in known if found]
+    trained = [(simulations_of(run.predictions.maps, found.rows), run.metrics) for run, found in known if found]
     if len(trained) > 1:
         yield crossings_table(crossings(trained, target), f"models_{target}", target)
 

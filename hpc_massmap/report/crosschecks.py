@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hpc_massmap.metrics.crosschecks import Crossing, Trend, crossings, simulations_of
 from hpc_massmap.metrics.crosschecks import trends as trends_of
-from hpc_massmap.metrics.floor import FLOOR, richness_view
+from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, training_of
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.metrics.sample import interval_labels
@@ -31,8 +31,9 @@ TRENDS = (
     "file does not hold."
 )
 FLOOR_NOTE = (
-    f"{SPREAD} The floor gives each test map the mean radial profile of training maps whose {{view}} pixels "
-    "have the same sum; it has no network."
+    f"{SPREAD} The floor has no network: a straight line through the logarithms of a view's sums in three apertures "
+    "gives the mass, and training maps of that mass the profile. Of each view alone and all together it takes the best "
+    "on validation maps: {floor}."
 )
 
 
@@ -41,10 +42,9 @@ def check_tables(metrics: Metrics, predictions: Predictions, target: str) -> Ite
     trends, training = trends_of(metrics, predictions.maps, target), training_of(predictions)
     floor = predictions.path.with_name(FLOOR)
     if training is not None:
-        train, views = training
         if floor.exists():
-            yield floor_table(metrics, read_metrics(floor), target, richness_view(views))
-        found = crossings([(simulations_of(predictions.maps, train), metrics)], target)
+            yield floor_table(metrics, read_metrics(floor), target)
+        found = crossings([(simulations_of(predictions.maps, training.rows), metrics)], target)
         yield crossings_table(found, target, target)
     if trends:
         yield trends_table(trends, target)
@@ -89,7 +89,7 @@ def crossings_table(found: list[Crossing], name: str, target: str) -> Table:
     return Table(f"trained_on_{name}", title, f"{SPREAD}", columns, rows)
 
 
-def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Table:
+def floor_table(metrics: Metrics, floor: Metrics, target: str) -> Table:
     """b200 and pixels of a model beside those of the floor."""
     rows: list[list[Cell]] = [
         [f"b200, {label.replace('<=', '≤')}", measured(own), measured(under), _gain(own, under)]
@@ -102,7 +102,7 @@ def floor_table(metrics: Metrics, floor: Metrics, target: str, view: str) -> Tab
         rows.append([f"pixels, {aperture_name}", measured(own), measured(under), _gain(own, under)])
     title = f"What the network adds, {title_of(target)} maps"
     columns = ["quantity", metrics.name, "floor", "scatter of the floor / of the model"]
-    return Table(f"floor_{target}", title, FLOOR_NOTE.format(view=title_of(view)), columns, rows)
+    return Table(f"floor_{target}", title, FLOOR_NOTE.format(floor=floor.name), columns, rows)
 
 
 def _gain(own: Spread, floor: Spread) -> float | None:

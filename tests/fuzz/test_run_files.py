@@ -95,8 +95,9 @@ def test_predictions(run: Path) -> None:
 
     def read() -> tuple[Any, ...]:
         opened = read_predictions(path, maps)
-        train, views = training_of(opened) or (np.array([]), [])
-        tables = opened.name, opened.rows.tolist(), train.tolist(), views
+        of = training_of(opened)
+        trained = of and (of.rows.tolist(), of.validation.tolist(), of.views)
+        tables = opened.name, opened.rows.tolist(), trained
         return *tables, *(array.tobytes() for array in opened.block("mass", slice(None)))
 
     whole, found = read(), outcomes(path, read, flips=2 * FLIPS)

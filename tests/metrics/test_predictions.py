@@ -112,6 +112,7 @@ def test_training_maps_that_cannot_be_are_refused(folder: Folder, rows: object, 
     assert training_of(predictions) is None
     with h5py.File(predictions.path, "r+") as file:
         file["index/train"] = rows
+        file["index/validation"] = np.arange(3, 4)
         file.attrs["views"] = views
     with pytest.raises(InputError, match=re.escape(says)):
         training_of(predictions)
@@ -121,6 +122,7 @@ def test_training_maps_that_cannot_be_read_are_refused(folder: Folder) -> None:
     predictions = folder.predictions
     with h5py.File(predictions.path, "r+") as file:
         dataset = file.create_dataset("index/train", data=np.arange(3), fletcher32=True)
+        file["index/validation"] = np.arange(3, 4)
         file.attrs["views"] = ["star"]
         place = dataset.id.get_chunk_info(0).byte_offset
     content = bytearray(predictions.path.read_bytes())

@@ -42,7 +42,7 @@ def test_simulations_as_a_table() -> None:
 
 def test_the_floor_beside_the_model(tmp_path: Path) -> None:
     metrics = read_metrics(make_run(tmp_path, ["mass"]).metrics)
-    table = floor_table(metrics, metrics, "mass", "star")
+    table = floor_table(metrics, metrics, "mass")
     assert [row[3] for row in table.rows if row[1]] == [1.0] * sum(row[1] is not None for row in table.rows)
     assert [row[0] for row in table.rows][-3:] == ["pixels, whole map", "pixels, R < R500", "pixels, R < R500/2"]
     first = table.rows[0][1]
@@ -51,7 +51,7 @@ def test_the_floor_beside_the_model(tmp_path: Path) -> None:
     last = table.rows[-1][2]
     assert isinstance(last, Measured)
     assert last.plus == float(pixels(metrics, "mass", "half_r500").p84 - pixels(metrics, "mass", "half_r500").median)
-    assert "stars" in table.note
+    assert f"the best on validation maps: {metrics.name}." in table.note
 
 
 def test_what_the_files_of_a_run_allow(tmp_path: Path) -> None:
@@ -60,6 +60,7 @@ def test_what_the_files_of_a_run_allow(tmp_path: Path) -> None:
     assert [t.name for t in check_tables(metrics, read_predictions(run.predictions, maps), "mass")] == ["trends_mass"]
     with h5py.File(run.predictions, "a") as file:
         file["index/train"] = np.arange(1, len(maps), 2)
+        file["index/validation"] = np.arange(0)
         file.attrs["views"] = ["sz", "star"]
     write_metrics(run.folder / FLOOR, metrics)
     tables = list(check_tables(metrics, read_predictions(run.predictions, maps), "mass"))

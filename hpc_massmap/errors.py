@@ -1,17 +1,13 @@
 """The error a person can act on: one line that names the file, key or value and says what to do."""
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_BAD_INPUT = 2
 EXIT_TERMINATED = 143  # 128 + TERM, as a shell says
 
-# what libraries make of a damaged file, or of one with other things in it than its format says
-OF_A_DAMAGED_FILE = (
-    *(OSError, RuntimeError, EOFError, LookupError, ValueError),
-    *(TypeError, AttributeError, ArithmeticError, csv.Error),
-)
+# what libraries make of a damaged file; a name, an argument or a key that is not there is a slip of ours
+OF_A_LIBRARY = (OSError, RuntimeError, EOFError, ValueError, ArithmeticError)
 
 
 class InputError(Exception):
@@ -24,11 +20,16 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def in_one_line(complaint: str) -> Iterator[None]:
-    """Whatever a library makes of a damaged file becomes an InputError."""
+def in_one_line(complaint: str, *also: type[Exception]) -> Iterator[None]:
+    """What a library makes of a damaged file becomes an InputError; to be put around calls of a library alone.
+
+    Parameters
+    ----------
+    also : what this library raises beside what all do
+    """
     try:
         yield
-    except OF_A_DAMAGED_FILE as error:
+    except OF_A_LIBRARY + also as error:
         raise InputError(f"{complaint} ({first_line(error)})") from None
 
 

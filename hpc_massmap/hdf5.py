@@ -7,6 +7,7 @@ Files that are only read are not locked, since many NFS and Lustre mounts know n
 fill values in place of data that are nowhere, is refused.
 """
 
+import errno
 import io
 import os
 import re
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import OF_A_LIBRARY, InputError, first_line
 from hpc_massmap.storage import replacing
 
 
@@ -34,6 +37,120 @@ def new_hdf5(target: Path, **how: Any) -> Iterator[h5py.File]:
             yield file
         if raw.error is not None:
             raise raw.error
+
+
+class Unreadable(Exception):
+    """What the library cannot give of a file that is open; `opened` tells which."""
+
+
+@contextmanager
+def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h5py.File]:
+    """Read an HDF5 file; what the functions below find damaged ends the block.
+
+    Parameters
+    ----------
+    complaint : of a damaged file, names it; the reason is added
+    missing : what to say where there is no file
+
+    Raises
+    ------
+    InputError
+        One line: the complaint, or that it is missing, locked, being written, or refused by the system.
+    """
+    try:
+        with _library():
+            file = h5py.File(path, "r", locking=False)
+        with file:
+            yield file
+    except Unreadable as error:
+        reason, number = str(error), getattr(error.__cause__, "errno", None)
+        if number == errno.EMFILE:  # no fault of this file
+            raise OSError(number, os.strerror(number), str(path)) from None
+        if number == errno.ENOENT:
+            raise InputError(missing or f"{path}: no such file") from None
+        if "unable to lock file" in reason:
+            raise InputError(
+                f"{path}: HDF5 cannot lock it ({os.strerror(number or errno.EAGAIN)}): another program writes it, or "
+                "its file system knows no locks; unset HDF5_USE_FILE_LOCKING, without which we lock nothing to read"
+            ) from None
+        if "already open for write" in reason:
+            raise InputError(
+                f"{path}: another program has it open for writing; close it there (if that was killed: h5clear -s)"
+            ) from None
+        if number:
+            raise InputError(f"{path}: cannot be read ({os.strerror(number)})") from None
+        raise InputError(f"{complaint} ({reason})") from None
+
+
+@contextmanager
+def _library(*also: type[Exception]) -> Iterator[None]:
+    """Around calls of h5py alone."""
+    try:
+        yield
+    except OF_A_LIBRARY + also as error:
+        raise Unreadable(first_line(error)) from error
+
+
+def dataset_of(group: h5py.Group, name: str, with_sources: bool = True) -> h5py.Dataset:
+    """A dataset inside, whose kind and shape can be read; `with_sources`: and all of whose values are somewhere."""
+    found = _member(group, name)
+    if not isinstance(found, h5py.Dataset):
+        raise Unreadable(f"{name} is no dataset")
+    with _library(TypeError):
+        _ = found.shape, found.dtype, found.is_virtual
+    with _library():
+        if with_sources:
+            check_sources(found)
+    return found
+
+
+def place_of(dataset: h5py.Dataset) -> tuple[int | None, int]:
+    """Where in the file its values begin, and how many bytes they are; None if they are not in one piece."""
+    with _library():
+        return dataset.id.get_offset(), dataset.id.get_storage_size()
+
+
+def group_of(group: h5py.Group, name: str) -> h5py.Group:
+    """A group inside."""
+    found = _member(group, name)
+    if not isinstance(found, h5py.Group):
+        raise Unreadable(f"{name} is no group")
+    return found
+
+
+def names_in(group: h5py.Group, name: str = ".") -> list[str]:
+    """The names of what a group, or one inside, holds."""
+    found = group if name == "." else group_of(group, name)
+    with _library(LookupError, TypeError):
+        return list(found)
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    with _library(LookupError, TypeError):
+        if name not in group:
+            raise Unreadable(f"{name} is missing")
+        return group[name]
+
+
+def values_of(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
+    """Numbers or texts of a dataset, all of them or some rows."""
+    with _library(TypeError):
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        return np.asarray(dataset.asstr()[rows] if is_text else dataset[rows])
+
+
+def attribute_of(owner: h5py.File | h5py.Group | h5py.Dataset, name: str) -> Any:
+    """An attribute; `attributes_of` gives all."""
+    with _library(LookupError, TypeError):
+        if name not in owner.attrs:
+            raise Unreadable(f"its attribute {name} is missing")
+        return owner.attrs[name]
+
+
+def attributes_of(owner: h5py.File | h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """All attributes by name."""
+    with _library(LookupError, TypeError):
+        return dict(owner.attrs)
 
 
 def check_sources(dataset: h5py.Dataset) -> None:

@@ -45,6 +45,10 @@ def texts(path: Path) -> Iterator[tuple[int, ast.expr]]:
         name = getattr(getattr(node, "func", None), "id", None)
         if isinstance(node, ast.Call) and (name in ERRORS or (name == "ValueError" and path in SCHEMAS)) and node.args:
             yield node.lineno, node.args[0]
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "complaint":
+            yield node.lineno, node.value
+        if isinstance(node, ast.Call) and name == "opened":  # path, complaint, what to say where there is no file
+            yield from ((node.lineno, text) for text in node.args[1:])
         if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and path == READER:
             yield node.lineno, node.value
 

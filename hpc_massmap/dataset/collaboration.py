@@ -5,8 +5,6 @@ A file holds `SZ`, `Xray`, `star`, `total_mass` and perhaps `gas`, each (halos, 
 that of an NFW halo of the usual concentration.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ import numpy.typing as npt
 from astropy.cosmology import FlatLambdaCDM
 
 from hpc_massmap.arrays import PIXELS, FloatArray
-from hpc_massmap.errors import InputError, first_line
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import dataset_of, names_in, opened, values_of
 from hpc_massmap.sims.catalogue import USUAL_CONCENTRATION, r500_over_r200
 from hpc_massmap.views import UNITS
 
@@ -129,33 +128,25 @@ def _factor(option: str, unit: str, ours: str, h: float) -> float:
         raise InputError(f"{option} {unit!r}: not a unit like {ours!r}, as astropy writes them") from None
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """The file, read; an error in opening or reading it as one line."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        reason = first_line(error)
-        raise InputError(f"{path}: not readable as HDF5 ({reason}); is it truncated?") from None
-
-
 def _read_source(path: Path, simulation: str, assumed: Assumed) -> Source:
-    with opened(path) as file:
-        names = [*DATASETS.values(), *([GAS] if GAS in file else [])]
+    with opened(path, not_readable(path)) as file:
+        names = [*DATASETS.values(), *([GAS] if GAS in names_in(file) else [])]
         shape = _common_shape(path, [_dataset(path, file, name) for name in names])
         halos = _table(path, file, shape[0], assumed)
     halos["simulation"] = np.full(len(halos["m200"]), simulation, dtype=object)
     return Source(path, halos, shape[1], shape[2], GAS in names)
 
 
+def not_readable(path: Path) -> str:
+    """What to say of a damaged file."""
+    return f"{path}: not readable as HDF5; is it truncated?"
+
+
 def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: has no dataset {name}; it holds {', '.join(sorted(file)) or 'nothing'}")
-    return found
+    names = names_in(file)
+    if name not in names:
+        raise InputError(f"{path}: has no dataset {name}; it holds {', '.join(sorted(names)) or 'nothing'}")
+    return dataset_of(file, name)
 
 
 def _common_shape(path: Path, maps: list[h5py.Dataset]) -> tuple[int, int, int]:
@@ -181,7 +172,7 @@ def _table(path: Path, file: h5py.File, n_halos: int, assumed: Assumed) -> dict[
     redshift = np.array([_redshift(path, int(number), assumed.redshifts) for number in snapshot])
     m200, to_kpc = 10**log_m200, 1 / (assumed.h * (1 + redshift))
     _check_density(path, m200, r200, redshift, assumed)
-    if "R_500" in file:
+    if "R_500" in names_in(file):
         r500 = _numbers(path, file, "R_500", n_halos)
         _refuse(path, "R_500", r500, r500 == 0)
     else:
@@ -201,7 +192,7 @@ def _column(path: Path, file: h5py.File, name: str, n_halos: int) -> npt.NDArray
     dataset = _dataset(path, file, name)
     if dataset.shape != (n_halos,):
         raise InputError(f"{path}: {name} has the shape {dataset.shape}, but the maps are of {n_halos} halos")
-    return np.asarray(dataset.asstr()[:] if dataset.dtype.kind in "OS" else dataset[:])
+    return values_of(dataset)
 
 
 def _numbers(path: Path, file: h5py.File, name: str, n_halos: int) -> npt.NDArray[Any]:

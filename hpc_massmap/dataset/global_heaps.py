@@ -11,6 +11,8 @@ from pathlib import Path
 
 import h5py
 
+from hpc_massmap.hdf5 import dataset_of, names_in, place_of
+
 HEAP = re.compile(rb"GCOL\x01")
 HEADER, SIZES = 16, struct.Struct("<8xQ")  # of a heap: signature, version, its whole size
 OBJECT = struct.Struct("<H6xQ")  # index, size; index 0 is the free space at the end, whose size has this header in it
@@ -22,7 +24,7 @@ def has_sound_heaps(path: Path, file: h5py.File) -> bool:
 
 
 def _between_pixels(path: Path, file: h5py.File) -> Iterator[bytes]:
-    pixels = [(file["maps"][name].id.get_offset(), file["maps"][name].id.get_storage_size()) for name in file["maps"]]
+    pixels = [place_of(dataset_of(file, f"maps/{name}", False)) for name in names_in(file, "maps")]
     end = path.stat().st_size
     with path.open("rb") as raw:
         at = 0

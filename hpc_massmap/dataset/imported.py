@@ -17,10 +17,11 @@ import numpy as np
 
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.dataset.check import sums_inside_r200
-from hpc_massmap.dataset.collaboration import DATASETS, GAS, Assumed, Source, factors_of, opened
+from hpc_massmap.dataset.collaboration import DATASETS, GAS, Assumed, Source, factors_of, not_readable
 from hpc_massmap.dataset.mapfile import HALO_COLUMNS, open_maps, provenance_of
 from hpc_massmap.dataset.writing import write_map_file
 from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import dataset_of, opened, values_of
 from hpc_massmap.run import machine
 
 READ_BYTES = 128 * 1024**2
@@ -76,8 +77,8 @@ def _stacks(
     source: Source, names: list[str], factors: dict[str, float], on_halo: Callable[[], None]
 ) -> Iterator[dict[str, FloatArray]]:
     """For each halo, name -> (views, 80, 80) in our units."""
-    with opened(source.path) as file:
-        each = [_halo_stacks(source.path, file[DATASETS.get(name, name)]) for name in names]
+    with opened(source.path, not_readable(source.path)) as file:
+        each = [_halo_stacks(source.path, dataset_of(file, DATASETS.get(name, name))) for name in names]
         for stack in zip(*each, strict=True):
             yield {name: factors[name] * maps for name, maps in zip(names, stack, strict=True)}
             on_halo()
@@ -92,7 +93,7 @@ def _halo_stacks(path: Path, dataset: h5py.Dataset) -> Iterator[FloatArray]:
     for first in range(0, n_halos, halos):
         stacks = np.empty((min(halos, n_halos - first), n_views, PIXELS, PIXELS))
         for view in range(0, n_views, views):
-            maps = dataset[first : first + halos, view : view + views]
+            maps = values_of(dataset, np.s_[first : first + halos, view : view + views])
             _check_pixels(path, dataset.name.lstrip("/"), maps, first, view)
             stacks[:, view : view + views] = rebinned(maps)
         yield from stacks

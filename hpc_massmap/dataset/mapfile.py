@@ -25,7 +25,8 @@ import numpy.typing as npt
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.global_heaps import has_sound_heaps
 from hpc_massmap.dataset.stacks import Stack, check_in_one_piece, memory_maps, parted_stacks
-from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import attribute_of, attributes_of, dataset_of, names_in, opened, values_of
 
 SCHEMA = 1
 
@@ -82,34 +83,33 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
     InputError
         If it is missing, truncated, of another schema, lacks a map of `needed`, or holds NaN or negative pixels.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            opened = _read(path, file, list(needed))
-            if check_values:
-                _check_values(path, file, opened)
-            return opened
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such map file; make it with jobs/make_maps.py") from None
-    except InputError:
-        raise
-    except OF_A_DAMAGED_FILE as error:
-        raise InputError(f"{path}: not a readable map file ({first_line(error)}); make it again") from None
+    complaint, missing = (
+        f"{path}: not a readable map file; make it again",
+        f"{path}: no such map file; make it with jobs/make_maps.py",
+    )
+    with opened(path, complaint, missing) as file:
+        maps = _read(path, file, list(needed))
+        if check_values:
+            _check_values(path, file, maps)
+        return maps
 
 
 def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
-    if file.attrs.get("schema") != SCHEMA:
-        raise InputError(f"{path}: schema {file.attrs.get('schema')}, but this version reads schema {SCHEMA}")
-    names = sorted(file["maps"])
+    attributes = attributes_of(file)
+    schema = attributes.get("schema")
+    if not isinstance(schema, np.integer) or schema != SCHEMA:
+        raise InputError(f"{path}: schema {schema}, but this version reads schema {SCHEMA}")
+    names = sorted(names_in(file, "maps"))
     for name in names:  # all but pixels in one piece is read in the next step
-        check_in_one_piece(path, file[f"maps/{name}"])
+        check_in_one_piece(path, dataset_of(file, f"maps/{name}", False))
     if not has_sound_heaps(path, file):
         raise InputError(f"{path}: its texts are damaged; make it again")
     for name in needed:
         if name not in names:
             raise InputError(f"{path}: holds no {name!r} maps, only {', '.join(names)}; change model.views or targets")
-    halos = {column: _column(path, file[f"halo/{column}"], kind) for column, (kind, _) in HALO_COLUMNS.items()}
-    halo, projection = file["index/halo"][:], file["index/projection"][:]
-    rotations = file["lines_of_sight"][:]
+    halos = {column: _column(path, file, f"halo/{column}", kind) for column, (kind, _) in HALO_COLUMNS.items()}
+    halo, projection = (values_of(dataset_of(file, f"index/{name}")) for name in ("halo", "projection"))
+    rotations = values_of(dataset_of(file, "lines_of_sight"))
     if rotations.shape[1:] != (3, 3) or rotations.dtype.kind != "f":
         raise InputError(f"{path}: /lines_of_sight is {rotations.dtype} {rotations.shape}, not rotations (p, 3, 3)")
     n_halos = len(halos["m200"])
@@ -122,34 +122,36 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
         if not np.all(np.isfinite(halos[column]) & (halos[column] > 0)):
             raise InputError(f"{path}: /halo/{column} has a value that is not positive")
     maps = _stacks(path, file, names, len(halo))
-    units = {name: str(file[f"maps/{name}"].attrs["unit"]) for name in names}
-    attributes = {key: value for key, value in file.attrs.items() if key != "digest"}
-    skipped = _column(path, file["skipped"], TEXT).tolist() if "skipped" in file else []
-    digests, digest = _column(path, file["digests"], TEXT).tolist(), str(file.attrs["digest"])
+    units = {name: str(attribute_of(dataset_of(file, f"maps/{name}", False), "unit")) for name in names}
+    skipped = _column(path, file, "skipped", TEXT).tolist() if "skipped" in names_in(file) else []
+    digests, digest = _column(path, file, "digests", TEXT).tolist(), str(attribute_of(file, "digest"))
+    attributes.pop("digest")
     if len(digests) != n_halos:
         raise InputError(f"{path}: {len(digests)} digests of {n_halos} halos")
     return MapFile(path, maps, units, halos, halo, projection, rotations, attributes, skipped, digests, digest)
 
 
-def _column(path: Path, dataset: h5py.Dataset, kind: Any) -> npt.NDArray[Any]:
+def _column(path: Path, file: h5py.File, name: str, kind: Any) -> npt.NDArray[Any]:
+    dataset = dataset_of(file, name)
     is_text, wants_text = h5py.check_string_dtype(dataset.dtype) is not None, kind is TEXT
     fits = is_text == wants_text and (is_text or np.can_cast(dataset.dtype, kind, "same_kind"))
     if not fits or len(dataset.shape) != 1:
         wanted = "texts" if wants_text else f"numbers like {np.dtype(kind)}"
         raise InputError(f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not a column of {wanted}")
-    return np.asarray(dataset.asstr()[:] if is_text else dataset[:])
+    return values_of(dataset)
 
 
 def _stacks(path: Path, file: h5py.File, names: list[str], n_maps: int) -> dict[str, Stack]:
-    for name in names:
-        dataset = file[f"maps/{name}"]
+    datasets = {name: dataset_of(file, f"maps/{name}", False) for name in names}
+    for dataset in datasets.values():
         if dataset.shape != (n_maps, PIXELS, PIXELS) or dataset.dtype != np.dtype("<f4"):
             raise InputError(
                 f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, not float32 ({n_maps}, {PIXELS}, {PIXELS})"
             )
-    virtual = [name for name in names if file[f"maps/{name}"].is_virtual]
-    whole: Mapping[str, Stack] = memory_maps(path, file, [name for name in names if name not in virtual])
-    return {**whole, **(parted_stacks(path, file, virtual) if virtual else {})}
+    virtual = {name: dataset for name, dataset in datasets.items() if dataset.is_virtual}
+    in_one_piece = {name: dataset for name, dataset in datasets.items() if name not in virtual}
+    whole: Mapping[str, Stack] = memory_maps(path, in_one_piece)
+    return {**whole, **(parted_stacks(path, virtual) if virtual else {})}
 
 
 def provenance_of(maps: MapFile) -> dict[str, Any]:
@@ -181,13 +183,15 @@ def halo_digest(stack: Mapping[str, npt.NDArray[np.float32]]) -> str:
 def content_digest(file: h5py.File) -> str:
     """SHA-256 over an open map file: attributes, units, tables and the digests of maps, but not how it was made."""
     digest = hashlib.sha256()
-    texts = {key: str(value) for key, value in file.attrs.items() if key not in ("digest", "provenance")}
-    texts |= {name: str(maps.attrs["unit"]) for name, maps in file["maps"].items()}
+    texts = {key: str(value) for key, value in attributes_of(file).items() if key not in ("digest", "provenance")}
+    texts |= {
+        name: str(attribute_of(dataset_of(file, f"maps/{name}", False), "unit")) for name in names_in(file, "maps")
+    }
     digest.update(json.dumps(texts, sort_keys=True).encode())
     for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests", "skipped"):
-        values = file[name][:]
+        values = values_of(dataset_of(file, name))
         digest.update(f"{name} {values.shape}".encode())
-        digest.update(b"\0".join(values) if values.dtype == object else np.ascontiguousarray(values).tobytes())
+        digest.update("\0".join(values).encode() if values.dtype == object else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 

@@ -6,7 +6,6 @@ number of ranks makes the same files, and a job that was killed has lost the reg
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -14,8 +13,8 @@ import numpy as np
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.global_heaps import has_sound_heaps
 from hpc_massmap.dataset.mapfile import halo_digest
-from hpc_massmap.errors import OF_A_DAMAGED_FILE
-from hpc_massmap.hdf5 import new_hdf5
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import attribute_of, dataset_of, new_hdf5, opened, values_of
 
 
 def parts_folder(path: Path) -> Path:
@@ -41,11 +40,12 @@ def write_part(path: Path, key: str, stacks: Sequence[Mapping[str, FloatArray]])
 
 def digests_of_part(path: Path, key: str) -> list[str] | None:
     """The digests of its halos, (n,); None if the part is missing, cannot be read, or is not the one of this key."""
+    if not path.is_file():
+        return None
     try:
-        with h5py.File(path, "r") as file:
-            if not has_sound_heaps(path, file):
+        with opened(path, f"{path}: not a readable part") as file:
+            if not has_sound_heaps(path, file) or attribute_of(file, "key") != key:
                 return None
-            found: Any = file["digests"].asstr()[:].tolist()
-            return list(found) if file.attrs["key"] == key else None
-    except OF_A_DAMAGED_FILE:
+            return [str(digest) for digest in values_of(dataset_of(file, "digests")).tolist()]
+    except InputError:
         return None

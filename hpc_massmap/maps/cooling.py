@@ -14,8 +14,8 @@ from scipy.interpolate import RegularGridInterpolator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps
-from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError
-from hpc_massmap.hdf5 import new_hdf5
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import attribute_of, attributes_of, dataset_of, new_hdf5, opened, values_of
 
 FORMAT = "hpc_massmap cooling table, version 1"
 UNIT = "erg cm^3 / s"
@@ -79,15 +79,15 @@ def read_cooling_table(path: Path) -> CoolingTable:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such cooling table; make one with jobs/cooling_table.py")
-    try:
-        with h5py.File(path) as file:
-            if file.attrs.get("format") != FORMAT or file["cooling"].attrs["unit"] != UNIT:
-                raise InputError(f"{path}: not a {FORMAT!r}; make one with jobs/cooling_table.py")
-            log_temperature, metallicity, cooling = (np.asarray(file[name][:], float) for name in DATASETS)
-            abundances, solar, provenance = (file.attrs[name] for name in ATTRIBUTES)
-            table = CoolingTable(log_temperature, metallicity, cooling, str(abundances), float(solar), str(provenance))
-    except OF_A_DAMAGED_FILE as error:
-        raise InputError(f"{path}: damaged cooling table ({error}); make it again with jobs/cooling_table.py") from None
+    with opened(path, f"{path}: damaged cooling table; make it again with jobs/cooling_table.py") as file:
+        said = attributes_of(file)
+        if said.get("format") != FORMAT or attributes_of(dataset_of(file, "cooling")).get("unit") != UNIT:
+            raise InputError(f"{path}: not a {FORMAT!r}; make one with jobs/cooling_table.py")
+        log_temperature, metallicity, cooling = (_numbers(path, dataset_of(file, name)) for name in DATASETS)
+        abundances, solar, provenance = (attribute_of(file, name) for name in ATTRIBUTES)
+    if not isinstance(solar, float):
+        raise InputError(f"{path}: solar_metallicity is no number; make the table again with jobs/cooling_table.py")
+    table = CoolingTable(log_temperature, metallicity, cooling, str(abundances), float(solar), str(provenance))
     fault = _fault(table)
     if fault:
         raise InputError(f"{path}: {fault}; make the table again with jobs/cooling_table.py")
@@ -98,6 +98,12 @@ def read_cooling_tables(config: Maps) -> dict[str, CoolingTable]:
     """The tables that a config names, by the map they are for; raises what `read_cooling_table` does."""
     paths = {"xray": config.cooling_table} | {name: band.cooling_table for name, band in config.bands.items()}
     return {name: read_cooling_table(path) for name, path in paths.items() if path}
+
+
+def _numbers(path: Path, dataset: h5py.Dataset) -> FloatArray:
+    if dataset.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {dataset.name} is {dataset.dtype}, not numbers")
+    return values_of(dataset).astype(float)
 
 
 def _fault(table: CoolingTable) -> str | None:

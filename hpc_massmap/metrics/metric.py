@@ -4,10 +4,11 @@ To add one, write such a class in a file of its own, mostly a `MapMetric`, and n
 `hpc_massmap/metrics/registry.py`.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import h5py
 import numpy as np
@@ -15,8 +16,13 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Evaluate
+from hpc_massmap.hdf5 import Unreadable, attributes_of, dataset_of, names_in, values_of
 from hpc_massmap.metrics.sample import Sample
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 UNITS = {"m200": "h^-1 Msun", "r200": "kpc", "radii": "R200", "wavelength": "R200"}
 
 Rows = dict[str, npt.NDArray[Any]]  # name -> (n, ...), one row a map
@@ -91,7 +97,7 @@ class Metric(ABC):
     @classmethod
     def read(cls, group: h5py.Group) -> Self:
         """What `write` kept."""
-        return cls(**read_fields(group))
+        return read_as(cls, group)
 
 
 @dataclass(frozen=True)
@@ -150,10 +156,18 @@ def _dtype(value: npt.NDArray[Any]) -> Any:
 
 
 def read_fields(group: h5py.Group) -> dict[str, Any]:
-    """What `write_fields` wrote."""
-    fields: dict[str, Any] = {
-        name: value if isinstance(value, str) else value.item() for name, value in group.attrs.items()
-    }
-    for name, dataset in group.items():
-        fields[name] = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
-    return fields
+    """What `write_fields` wrote; raises what the functions of hpc_massmap/hdf5.py do."""
+    fields = {}
+    for name, value in attributes_of(group).items():
+        if not isinstance(value, str | np.generic):
+            raise Unreadable(f"its attribute {name} is no single value")
+        fields[name] = value if isinstance(value, str) else value.item()
+    return fields | {name: values_of(dataset_of(group, name)) for name in names_in(group)}
+
+
+def read_as(kind: type[T], group: h5py.Group) -> T:
+    """Fields that were written of such a dataclass."""
+    found, wanted = read_fields(group), [field.name for field in dataclasses.fields(kind)]
+    for name in (name for name in wanted if name not in found):
+        raise Unreadable(f"{group.name} has no {name}")
+    return kind(**{name: found[name] for name in wanted})

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Evaluate
 from hpc_massmap.grid import squared_radii
+from hpc_massmap.hdf5 import group_of
 from hpc_massmap.metrics.bootstrap import Resampling, binned_percentile_errors, binned_percentiles
-from hpc_massmap.metrics.metric import Block, Measurement, Metric, Rows, Sum, read_fields, write_fields
+from hpc_massmap.metrics.metric import Block, Measurement, Metric, Rows, Sum, read_as, write_fields
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.sample import BoolArray, Sample
 from hpc_massmap.metrics.spread import MEDIAN, PERCENTILES, Spread, median_error
@@ -292,7 +293,7 @@ class Pixels(Metric):
 
     @classmethod
     def read(cls, group: h5py.Group) -> Self:
-        return cls({name: PixelStatistics(**read_fields(group[name])) for name in APERTURES})
+        return cls({name: read_as(PixelStatistics, group_of(group, name)) for name in APERTURES})
 
     def spread(self, sample: Sample, aperture: str) -> Spread:
         """Of all pixels of all maps, exact, with an error from the histograms of the maps."""

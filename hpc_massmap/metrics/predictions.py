@@ -4,8 +4,7 @@ Only the header is read at once; maps come in slices, so memory does not grow wi
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
 from hpc_massmap.dataset.mapfile import MapFile
-from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import Unreadable, attribute_of, attributes_of, dataset_of, names_in, opened, values_of
 
 AGAIN = "run jobs/predict.py again"
 
@@ -53,9 +53,11 @@ class Predictions:
         InputError
             If a map is not as it was written, or a pixel is not finite; it names the map and the pixel.
         """
-        with _readable(self.path), h5py.File(self.path, "r") as file:
-            predicted = file[f"predictions/{target}"][part]
-            known = file[f"checksums/{target}"][part] if f"checksums/{target}" in file else checksums_of(predicted)
+        with _opened(self.path) as file:
+            predicted = values_of(dataset_of(file, f"predictions/{target}"), part)
+            known = checksums_of(predicted)
+            if "checksums" in names_in(file):
+                known = values_of(dataset_of(file, f"checksums/{target}"), part)
         changed = np.flatnonzero(checksums_of(predicted) != known)
         if len(changed):
             n = np.arange(len(self))[part][changed[0]]
@@ -78,14 +80,12 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
     InputError
         If it is missing, truncated, empty, of a wrong shape, or was made from other maps.
     """
-    with _readable(path), h5py.File(path, "r") as file:
-        rows = np.asarray(file["index/row"][:])
-        targets = sorted(file["predictions"])
-        shapes = {
-            target: (file[f"predictions/{target}"].shape, file[f"predictions/{target}"].dtype) for target in targets
-        }
-        digest, made_from = str(file.attrs["maps_digest"]), str(file.attrs["maps"])
-        name = str(file.attrs["name"])
+    with _opened(path) as file:
+        rows = values_of(dataset_of(file, "index/row"))
+        targets = sorted(names_in(file, "predictions"))
+        found = {target: dataset_of(file, f"predictions/{target}") for target in targets}
+        shapes = {target: (dataset.shape, dataset.dtype) for target, dataset in found.items()}
+        digest, made_from, name = (str(attribute_of(file, key)) for key in ("maps_digest", "maps", "name"))
     if digest != maps.digest:
         raise InputError(
             f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
@@ -127,11 +127,13 @@ def training_of(predictions: Predictions) -> Training | None:
         If what it says is damaged, or not of its map file.
     """
     path, maps = predictions.path, predictions.maps
-    with _readable(path), h5py.File(path, "r") as file:
-        if not ("index/train" in file and "index/validation" in file and "views" in file.attrs):
+    with _opened(path) as file:
+        if not ({"train", "validation"} <= set(names_in(file, "index")) and "views" in attributes_of(file)):
             return None
-        rows, validation = (np.asarray(file[f"index/{part}"][:]) for part in ("train", "validation"))
-        views = [str(view) for view in file.attrs["views"]]
+        rows, validation = (values_of(dataset_of(file, f"index/{part}")) for part in ("train", "validation"))
+        views = np.atleast_1d(attribute_of(file, "views")).tolist()
+        if not all(isinstance(view, str) for view in views):
+            raise Unreadable("its attribute views has no texts")
     _refuse_no_rows(path, "train", rows, maps)
     _refuse_no_rows(path, "validation", validation, maps)
     if not len(rows) or not views or not set(views) <= maps.maps.keys():
@@ -141,19 +143,13 @@ def training_of(predictions: Predictions) -> Training | None:
 
 def digest_of_file(path: Path) -> str:
     """SHA-256 of predictions.h5 as it stands, the identity of an evaluation's input."""
-    with _readable(path), path.open("rb") as file:
+    with _opened(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run jobs/predict.py first") from None
-    except OF_A_DAMAGED_FILE as error:
-        reason = first_line(error)
-        raise InputError(f"{path}: not a readable file of predictions ({reason}); {AGAIN}") from None
+def _opened(path: Path) -> AbstractContextManager[h5py.File]:
+    complaint = f"{path}: not a readable file of predictions; {AGAIN}"
+    return opened(path, complaint, f"{path}: no such file; run jobs/predict.py first")
 
 
 def _refuse_no_rows(path: Path, name: str, rows: IntArray, maps: MapFile) -> None:

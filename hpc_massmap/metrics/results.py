@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import h5py
+import numpy as np
 
-from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
-from hpc_massmap.hdf5 import new_hdf5
+from hpc_massmap.errors import InputError
+from hpc_massmap.hdf5 import Unreadable, attribute_of, group_of, names_in, new_hdf5, opened
 from hpc_massmap.metrics import registry
 from hpc_massmap.metrics.metric import Metric, read_fields, write_fields
 from hpc_massmap.metrics.sample import Sample
@@ -69,27 +70,24 @@ def read_metrics(path: Path) -> Metrics:
     InputError
         If it is missing, truncated or not such a file.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            targets = {str(name): _read_target(path, file[name]) for name in file.attrs["targets"]}
-            return Metrics(
-                name=str(file.attrs["name"]),
-                maps_digest=str(file.attrs["maps_digest"]),
-                mass_intervals=[float(edge) for edge in file.attrs["mass_intervals"]],
-                maps=read_fields(file["maps"]),
-                targets=targets,
-            )
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run jobs/evaluate.py first") from None
-    except InputError:
-        raise
-    except OF_A_DAMAGED_FILE as error:
-        reason = first_line(error)
-        raise InputError(f"{path}: not a readable file of metrics ({reason}); run jobs/evaluate.py again") from None
+    complaint = f"{path}: not a readable file of metrics; run jobs/evaluate.py again"
+    with opened(path, complaint, f"{path}: no such file; run jobs/evaluate.py first") as file:
+        edges = np.asarray(attribute_of(file, "mass_intervals"))
+        if edges.dtype.kind not in "fiu" or edges.ndim != 1:
+            raise Unreadable("its attribute mass_intervals has no numbers")
+        targets = np.atleast_1d(attribute_of(file, "targets")).tolist()
+        return Metrics(
+            name=str(attribute_of(file, "name")),
+            maps_digest=str(attribute_of(file, "maps_digest")),
+            mass_intervals=edges.astype(float).tolist(),
+            maps=read_fields(group_of(file, "maps")),
+            targets={str(name): _read_target(path, group_of(file, str(name))) for name in targets},
+        )
 
 
 def _read_target(path: Path, group: h5py.Group) -> TargetMetrics:
-    missing = [metric.name for metric in registry.METRICS if metric.name not in group]
-    if missing:
-        raise InputError(f"{path}: was written without the metric {missing[0]!r}; run jobs/evaluate.py --force")
-    return TargetMetrics(metric.read(group[metric.name]) for metric in registry.METRICS)
+    found = names_in(group)
+    for metric in registry.METRICS:
+        if metric.name not in found:
+            raise InputError(f"{path}: was written without the metric {metric.name!r}; run jobs/evaluate.py --force")
+    return TargetMetrics(metric.read(group_of(group, metric.name)) for metric in registry.METRICS)

@@ -36,6 +36,8 @@ BESIDE = (
 )
 OF_THE_FILE = ("SIMPLE", "XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "EXTEND", "CHECKSUM", "DATASUM", "EXTNAME", "GROUPS")
 
+OF_FITS = (LookupError, TypeError, fits.VerifyError)  # what astropy makes of a damaged header
+
 
 @dataclass(frozen=True)
 class OwnMap:
@@ -117,7 +119,7 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
         return {}
     known = {"name", *KEYWORDS}
     said: dict[str, dict[str, str]] = {}
-    with in_one_line(f"{path}: not a readable table"), path.open(newline="", encoding="utf-8-sig") as file:
+    with in_one_line(f"{path}: not a readable table", csv.Error), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         for column in reader.fieldnames or []:
             if column not in known and column.rpartition("_")[2] not in KEYWORDS:
@@ -148,7 +150,7 @@ def header_and_shape(path: Path, image: str | None) -> tuple[fits.Header, tuple[
     InputError
         If the file holds no map, or nothing says which of its images is one.
     """
-    with in_one_line(f"{path}: not a readable map"):
+    with in_one_line(f"{path}: not a readable map", *OF_FITS):
         if path.suffix.lower() == NPY:
             pixels = np.load(path, mmap_mode="r")
             if not isinstance(pixels, np.ndarray) or pixels.dtype.kind not in "fiu":
@@ -168,7 +170,7 @@ def header_and_shape(path: Path, image: str | None) -> tuple[fits.Header, tuple[
 
 def read_pixels(path: Path, image: str | None, shape: tuple[int, int]) -> FloatArray:
     """The pixels of a map, (rows, columns); `image` and `shape` as for `header_and_shape`."""
-    with in_one_line(f"{path}: not a readable map"):
+    with in_one_line(f"{path}: not a readable map", *OF_FITS):
         if path.suffix.lower() == NPY:
             return np.asarray(np.load(path)).reshape(shape)
         with fits.open(path) as hdus:

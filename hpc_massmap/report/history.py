@@ -4,6 +4,7 @@
 """
 
 import csv
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_massmap.config import Range, Space
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 
 STATES = {0: "new", 1: "running", 2: "done", 3: "error"}  # hyperopt's job states
 HYPERPARAMETERS = ("filters", "kernel", "layers", "dropout")
@@ -160,13 +161,18 @@ def read_training_log(path: Path) -> TrainingLog:
         If it is missing, empty or damaged.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run jobs/train.py first") from None
-    with _refusing(str(path), "training log", "run jobs/train.py again"):
-        rows = list(csv.DictReader(text.splitlines()))
-        if not rows:
-            raise ValueError("it has no epochs")
+    complaint = f"{path}: not a training log; run jobs/train.py again"
+    with in_one_line(complaint, csv.Error):
+        rows = list(csv.DictReader(text.splitlines(), restval=""))
+    if not rows:
+        raise InputError(f"{complaint} (it has no epochs)")
+    for field in dataclasses.fields(TrainingLog):
+        if field.name not in rows[0]:
+            raise InputError(f"{complaint} ({field.name!r} is missing)")
+    with in_one_line(complaint):
         return TrainingLog(
             epoch=[int(row["epoch"]) for row in rows],
             train_loss=[float(row["train_loss"]) for row in rows],

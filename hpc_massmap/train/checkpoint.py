@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hpc_massmap.errors import OF_A_DAMAGED_FILE, InputError, first_line
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.storage import replacing
 
 FORMAT = "hpc_massmap checkpoint 1"
@@ -44,16 +44,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         If the file is missing, damaged or not a checkpoint of ours.
     """
     try:
-        envelope = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
-            raise InputError(f"{path}: not a checkpoint of this suite")
-        data = envelope["state"].numpy().tobytes()
-        if hashlib.sha256(data).hexdigest() != envelope["sha256"]:
-            raise InputError(f"{path}: damaged checkpoint (its digest does not match); delete it and train again")
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return {**state, "digest": envelope["sha256"]}
+        whole = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint; make it with jobs/train.py") from None
-    except (*OF_A_DAMAGED_FILE, pickle.UnpicklingError) as error:
-        reason = first_line(error)
-        raise InputError(f"{path}: not a readable checkpoint ({reason[:80]}); delete it and train again") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    envelope = _deserialised(path, whole)
+    if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this suite")
+    stored, digest = envelope.get("state"), envelope.get("sha256")
+    data = stored.numpy().tobytes() if isinstance(stored, torch.Tensor) else b""
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(f"{path}: damaged checkpoint (its digest does not match); delete it and train again")
+    return {**_deserialised(path, data), "digest": digest}
+
+
+def _deserialised(path: Path, data: bytes) -> Any:
+    complaint = f"{path}: not a readable checkpoint; delete it and train again"
+    with in_one_line(complaint, pickle.UnpicklingError, LookupError, TypeError, AttributeError):
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -2,16 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from hpc_massmap.config import Model, Split
 from hpc_massmap.dataset.normalisation import Normalisation
-from hpc_massmap.errors import in_one_line
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.model.build import build_model
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST
 from hpc_massmap.yamlfile import validated
+
+
+class _Train(BaseModel):
+    precision: str
+
+
+class _Identity(BaseModel):
+    model: dict[str, Any]
+    split: dict[str, Any]
+    train: _Train
+
+
+class _Contents(BaseModel):
+    """What is needed of a checkpoint, which holds more."""
+
+    identity: _Identity
+    normalisation: Normalisation
+    model: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,16 +50,22 @@ def load_model(folder: Path) -> TrainedModel:
     """The best model in the folder of a training; raises what `load_checkpoint` does."""
     path = folder / BEST
     state = load_checkpoint(path)
-    with in_one_line(f"{path}: a checkpoint of another version; train again"):
-        identity = state["identity"]
-        description = validated(Model, identity["model"], {}, str(path))
-        network = build_model(description)
-        network.load_state_dict(state["model"])
-        return TrainedModel(
-            network.eval(),
-            description,
-            Normalisation(**state["normalisation"]),
-            validated(Split, identity["split"], {}, str(path)),
-            identity["train"]["precision"],
-            state["digest"],
-        )
+    complaint = f"{path}: a checkpoint of another version; train again"
+    try:
+        said = _Contents.model_validate(state)
+    except ValidationError as error:
+        missing = ".".join(map(str, error.errors()[0]["loc"]))
+        raise InputError(f"{complaint} ({missing})") from None
+    identity = said.identity
+    description = validated(Model, identity.model, {}, str(path))
+    network = build_model(description)
+    with in_one_line(complaint, TypeError, AttributeError):
+        network.load_state_dict(said.model)
+    return TrainedModel(
+        network.eval(),
+        description,
+        said.normalisation,
+        validated(Split, identity.split, {}, str(path)),
+        identity.train.precision,
+        state["digest"],
+    )

@@ -8,30 +8,73 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import date
-from io import StringIO
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from yaml import MarkedYAMLError
 
 from hpc_massmap.errors import InputError, first_line
 
 COMMAND_LINE = "command line"
 DEEPEST, MOST = 50, 100_000  # levels and values of a file: aliases can make more of both than any memory holds
+OF_TAGS_AND_ESCAPES = (yaml.YAMLError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 T = TypeVar("T", bound=BaseModel)
+
+
+# what plain words mean, as in YAML 1.2, where 1e-4 is a number and `on` a word; a date is one so that a bad one stops
+SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "int": (r"[-+]?[0-9][0-9_]*|[-+]?0o[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+", "-+0123456789"),
+    "float": (
+        r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "timestamp": (r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9].*", "0123456789"),
+    "merge": (r"<<", "<"),
+}
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain data alone, and no key twice."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping before its values are understood."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, Any]] = set()
+        for key, _ in node.value:
+            name = key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)
+            if name in seen:
+                raise MarkedYAMLError(None, None, f"duplicate key {key.value!r:.40}", key.start_mark)
+            seen.add(name)
+        return node
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """A number with 0o, 0x or 0b before it, or a decimal one, also 010."""
+        text = self.construct_scalar(node).replace("_", "")
+        return int(text, 0) if text.lstrip("-+")[1:2].isalpha() else int(text)
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes what `_Loader` reads back."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+for tag, (regexp, first) in SCALARS.items():
+    for either in (_Loader, _Dumper):
+        either.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{regexp})$"), list(first))
 
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """Plain data as YAML text, in the order it has."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    text = StringIO()
-    yaml.dump(data, text)
-    return text.getvalue()
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def validated(schema: type[T], data: dict[str, Any], origins: dict[str, str], source: str) -> T:
@@ -93,11 +136,12 @@ def parsed(text: str) -> Any:
         If it is not YAML, or has what is no plain data.
     """
     try:
-        return _plain(YAML(typ="safe", pure=True).load(text), DEEPEST, count())
+        data = yaml.load(text, _Loader)
     except (MarkedYAMLError, ValueError):
         raise
-    except (YAMLError, LookupError, TypeError, ArithmeticError, RecursionError) as error:  # of tags and escapes
+    except OF_TAGS_AND_ESCAPES as error:
         raise ValueError(first_line(error)) from None
+    return _plain(data, DEEPEST, count())
 
 
 def _plain(value: Any, deepest: int, values: Iterator[int]) -> Any:
@@ -127,7 +171,7 @@ def _key(key: Any) -> str:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; what is wrong with it in one line."""
     try:
-        data = parsed(path.read_text())
+        data = parsed(path.read_text(encoding="utf-8"))
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; give a file in it") from None
     except (FileNotFoundError, NotADirectoryError):

@@ -1,5 +1,6 @@
 """The config: inheritance, overrides, and one line for every mistake."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from hpc_massmap.cluster.site import load_site, refuse_site
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.errors import InputError, line_of
-from hpc_massmap.yamlfile import dump_yaml
+from hpc_massmap.yamlfile import dump_yaml, parsed
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 
@@ -196,3 +197,43 @@ def test_with_values_checks_what_it_sets(minimal: Path) -> None:
     assert config.with_values("model", filters=9).model.filters == 9
     with pytest.raises(InputError, match=r"model\.layers = 9"):
         config.with_values("model", layers=9)
+
+
+def test_plain_words_are_what_they_look_like(minimal: Path) -> None:
+    """YAML 1.2: 1e-4 is a number, `on` and `no` are words, 010 is ten, 1:30 is no number of seconds."""
+    words: dict[str, object] = {
+        "1e-4": 1e-4, "1.0e-4": 1e-4, "-1E3": -1000.0, ".5": 0.5, "1.": 1.0, "010": 10, "0x10": 16, "0o10": 8,
+        "1_000": 1000, "-7": -7, "true": True, "False": False, "null": None, "~": None, "": None, "on": "on",
+        "no": "no", "yes": "yes", "y": "y", "1:30": "1:30", "e5": "e5", "1e": "1e", ".": ".",
+        "2020-01-01": "2020-01-01", "'1e-4'": "1e-4", "sz": "sz",
+    }  # fmt: skip
+    for text, value in words.items():
+        found = parsed(f"x: {text}")["x"]
+        assert (type(found), found) == (type(value), value), text
+    assert math.isnan(parsed("x: .nan")["x"])
+    assert parsed("x: -.inf")["x"] == -math.inf
+
+
+@pytest.mark.parametrize(
+    "value", ["on", "no", "1e-4", "010", "1:30", "2020-01-01", "~", "", "a: b", "é", "<<", "=", "#x"]
+)
+def test_text_comes_back_as_text(value: str) -> None:
+    data = {"x": value, value or "empty": [1e-4, 1, True, None, 1e300]}
+    assert parsed(dump_yaml(data)) == data
+    assert list(parsed(dump_yaml(data))) == list(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\nb: {c: 1, c: 2}\n", "a: 1\n\n'a': 2\n", "x: [{a: 1, b: 2,\n a: 3}]\n"],
+)
+def test_a_key_twice_is_told_with_its_line(minimal: Path, text: str) -> None:
+    minimal.write_text(text)
+    line = len(text.rstrip().splitlines())
+    with pytest.raises(InputError, match=rf"^{minimal}: line {line} not valid YAML: duplicate key '[ac]'$"):
+        load_config(minimal)
+
+
+def test_a_merged_key_may_be_set_again() -> None:
+    text = "base: &b {x: 1, y: 2}\none: {<<: *b, y: 3}\ntwo: {<<: *b, x: 4}\n"
+    assert parsed(text) == {"base": {"x": 1, "y": 2}, "one": {"x": 1, "y": 3}, "two": {"x": 4, "y": 2}}

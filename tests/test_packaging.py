@@ -9,9 +9,9 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from ruamel.yaml import YAML
 
 from tests.definition import SCRIPTS, SECTIONS, sections_of
 
@@ -102,7 +102,7 @@ def find(requirement: Requirement, extras: set[str], found: dict[str, str]) -> N
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_the_environments_ask_for_what_the_package_needs(kind: str) -> None:
-    data = YAML(typ="safe", pure=True).load(Path(f"environments/{kind}.yml"))
+    data = yaml.safe_load(Path(f"environments/{kind}.yml").read_text(encoding="utf-8"))
     conda = dict(re.split(r"\s+|(?==)", line, maxsplit=1) for line in data["dependencies"] if " " in line)
     (pip,) = (entry["pip"] for entry in data["dependencies"] if isinstance(entry, dict))
     torch = {"cpu": "cpu", "cuda": "gpu"}[kind]

@@ -83,11 +83,8 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
     InputError
         If it is missing, truncated, of another schema, lacks a map of `needed`, or holds NaN or negative pixels.
     """
-    complaint, missing = (
-        f"{path}: not a readable map file; make it again",
-        f"{path}: no such map file; make it with jobs/make_maps.py",
-    )
-    with opened(path, complaint, missing) as file:
+    complaint = f"{path}: not a readable map file; make it again"
+    with opened(path, complaint, f"{path}: no such map file; make it with jobs/make_maps.py") as file:
         maps = _read(path, file, list(needed))
         if check_values:
             _check_values(path, file, maps)

@@ -8,21 +8,29 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from hpc_massmap.config import load_config
+from hpc_massmap.dataset import collaboration, mapfile, parts
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.dataset.parts import digests_of_part, write_part
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.maps import cooling
+from hpc_massmap.metrics import predictions, results
 from hpc_massmap.metrics.predictions import read_predictions, training_of
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.rows import predict_rows
+from hpc_massmap.report import history
 from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json, write_text
+from hpc_massmap.train import checkpoint, trained
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.tune.best import with_best
 from hpc_massmap.tune.database.server import Endpoint, login, publish, published
@@ -195,3 +203,52 @@ def test_a_directory_in_its_place(name: str, read: Callable[[Path], Any], tmp_pa
     (tmp_path / name).mkdir(mode=0o700)
     with pytest.raises(InputError, match=name.replace(".", r"\.")):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "used"),
+    [
+        ("maps.h5", mapfile, "check_in_one_piece"),
+        ("maps.h5", mapfile, "values_of"),
+        ("part.h5", parts, "has_sound_heaps"),
+        ("table.h5", cooling, "values_of"),
+        ("best.pt", checkpoint, "hashlib"),
+        ("best.pt", trained, "validated"),
+        ("predictions.h5", predictions, "names_in"),
+        ("block", predictions, "checksums_of"),
+        ("metrics.h5", results, "read_fields"),
+        ("log.csv", history, "TrainingLog"),
+        ("finished.h5", collaboration, "names_in"),
+    ],
+)
+def test_a_slip_of_ours_is_not_told_as_damage(
+    name: str, inside: ModuleType, used: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that a reader uses becomes one that is nothing: it cannot be called and has no attributes."""
+    write_part(tmp_path / "part.h5", "key", [{"sz": np.ones((2, 80, 80))}])
+    axis = np.array([1.0, 2.0])
+    cooling.write_cooling_table(
+        tmp_path / "table.h5", cooling.CoolingTable(axis, axis, np.ones((2, 2)), "AG89", 0.02, "made for a test")
+    )
+    with h5py.File(tmp_path / "metrics.h5", "w") as file:
+        file.attrs.update({"name": "r", "maps_digest": "0", "mass_intervals": [1.0, 2.0], "targets": ["mass"]})
+        file.create_group("maps")
+    (tmp_path / "log.csv").write_text("epoch,train_loss,validation_loss,learning_rate,seconds\n1,1,1,1,1\n")
+    maps = open_maps(run / "maps.h5")
+    opened = read_predictions(run / "predictions.h5", maps)
+    readers: dict[str, Callable[[], Any]] = {
+        "maps.h5": lambda: open_maps(run / "maps.h5"),
+        "part.h5": lambda: digests_of_part(tmp_path / "part.h5", "key"),
+        "table.h5": lambda: cooling.read_cooling_table(tmp_path / "table.h5"),
+        "best.pt": lambda: load_model(run / "model"),
+        "predictions.h5": lambda: read_predictions(run / "predictions.h5", maps),
+        "block": lambda: opened.block("mass", slice(None)),
+        "metrics.h5": lambda: results.read_metrics(tmp_path / "metrics.h5"),
+        "log.csv": lambda: history.read_training_log(tmp_path / "log.csv"),
+        "finished.h5": lambda: collaboration.read_sources(
+            [run / "maps.h5"], ["s"], collaboration.Assumed(0.7, 0.3, {None: 0.0})
+        ),
+    }
+    monkeypatch.setattr(inside, used, object())
+    with pytest.raises((TypeError, AttributeError)):
+        readers[name]()

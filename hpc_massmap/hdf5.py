@@ -23,6 +23,8 @@ import numpy.typing as npt
 from hpc_massmap.errors import OF_A_LIBRARY, InputError, first_line
 from hpc_massmap.storage import replacing
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
 
 @contextmanager
 def new_hdf5(target: Path, **how: Any) -> Iterator[h5py.File]:
@@ -39,8 +41,43 @@ def new_hdf5(target: Path, **how: Any) -> Iterator[h5py.File]:
             raise raw.error
 
 
-class Unreadable(Exception):
+class Unreadable(OSError):
     """What the library cannot give of a file that is open; `opened` tells which."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does; h5py's own answer is no where a file is locked."""
+    with path.open("rb") as file:
+        for start in (0, *(512 << n for n in range(12))):  # after what another program may have put before it
+            file.seek(start)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    return False
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a file to read it, without a lock.
+
+    Raises
+    ------
+    InputError
+        If HDF5 is made to lock it and cannot, or another program writes it.
+    OSError
+        What else h5py cannot open.
+    """
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "unable to lock file" in str(error):
+            raise InputError(
+                f"{path}: HDF5 cannot lock it ({os.strerror(error.errno or errno.EAGAIN)}): another program writes it, "
+                "or its file system knows no locks; unset HDF5_USE_FILE_LOCKING, without which we lock nothing to read"
+            ) from error
+        if "already open for write" in str(error):
+            raise InputError(
+                f"{path}: another program has it open for writing; close it there (if that was killed: h5clear -s)"
+            ) from error
+        raise
 
 
 @contextmanager
@@ -59,7 +96,7 @@ def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h
     """
     try:
         with _library():
-            file = h5py.File(path, "r", locking=False)
+            file = open_file(path)
         with file:
             yield file
     except Unreadable as error:
@@ -68,17 +105,8 @@ def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h
             raise OSError(number, os.strerror(number), str(path)) from None
         if number == errno.ENOENT:
             raise InputError(missing or f"{path}: no such file") from None
-        if "unable to lock file" in reason:
-            raise InputError(
-                f"{path}: HDF5 cannot lock it ({os.strerror(number or errno.EAGAIN)}): another program writes it, or "
-                "its file system knows no locks; unset HDF5_USE_FILE_LOCKING, without which we lock nothing to read"
-            ) from None
-        if "already open for write" in reason:
-            raise InputError(
-                f"{path}: another program has it open for writing; close it there (if that was killed: h5clear -s)"
-            ) from None
         if number:
-            raise InputError(f"{path}: cannot be read ({os.strerror(number)})") from None
+            raise InputError(f"{path}: cannot be read ({os.strerror(number)})") from error.__cause__
         raise InputError(f"{complaint} ({reason})") from None
 
 
@@ -190,7 +218,7 @@ def _check_virtual(name: str, dataset: h5py.Dataset) -> None:
         if path is None:
             raise InputError(f"{name} takes values from {source.file_name}, which is not there; put it back")
         try:
-            file = h5py.File(path, "r", locking=False)
+            file = open_file(path)
         except OSError as error:
             reason = first_line(error)
             raise InputError(f"{name} takes values from {path}, which is not readable HDF5 ({reason})") from None

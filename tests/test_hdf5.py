@@ -1,7 +1,11 @@
 """Data that are not there are not zeros: what HDF5 would make up is refused by name."""
 
+import errno
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -9,7 +13,9 @@ import numpy as np
 import pytest
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.hdf5 import check_sources
+from hpc_massmap.hdf5 import check_sources, names_in, opened
+from tests.sims.files import write_snapshot
+from tests.synthetic import write_synthetic_maps
 
 VALUES = np.arange(1.0, 41.0).reshape(10, 4)
 
@@ -195,3 +201,85 @@ def test_sources_are_looked_for_where_hdf5_does(absolute: bool, folder: Path, mo
     check(path)
     with h5py.File(path, "r", locking=False) as file:
         assert np.array_equal(file["x"][:], VALUES)
+
+
+HOLDER = "import sys, h5py\nfile = h5py.File(sys.argv[1], 'r+')\nprint('open', flush=True)\nsys.stdin.read()\n"
+
+
+@contextmanager
+def open_elsewhere(path: Path) -> Iterator[None]:
+    """Another process has the file open to write."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    with holder.stdout, holder.stdin:
+        assert holder.stdout.readline() == b"open\n"
+        yield
+        holder.stdin.close()
+        holder.wait()
+
+
+READ = """
+import sys
+from pathlib import Path
+from hpc_massmap.cli import run_job
+from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.sims.snapshot import read_snapshot
+run_job(lambda: (open_maps if "maps" in sys.argv[1] else read_snapshot)(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("kind", ["maps", "snapshot"])
+def test_a_file_that_another_program_has_open(kind: str, tmp_path: Path) -> None:
+    """It is read, as nothing is locked to be read; where HDF5 is made to lock it, the lock is what is told."""
+    path = tmp_path / f"{kind}.h5"
+    if kind == "maps":
+        write_synthetic_maps(path, regions=1, snapshots=1, projections=1)
+    else:
+        path = write_snapshot(path)
+    command = [sys.executable, "-c", READ, path]
+    plain = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    with open_elsewhere(path):
+        for environment, code, told in (
+            (plain, 0, ""),
+            (
+                {**plain, "HDF5_USE_FILE_LOCKING": "TRUE"},
+                2,
+                f"error: {path}: HDF5 cannot lock it (Resource temporarily unavailable): another program writes it, or "
+                "its file system knows no locks; unset HDF5_USE_FILE_LOCKING, without which we lock nothing to read\n",
+            ),
+        ):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_a_file_of_the_latest_format_that_another_program_writes(tmp_path: Path) -> None:
+    path = made(in_one_piece, tmp_path)
+    with (
+        open_elsewhere(path),
+        pytest.raises(InputError, match=rf"^{path}: another program has it open for writing; close it there \(if"),
+        opened(path, f"{path}: damaged; make it again"),
+    ):
+        pass
+    with opened(path, "damaged") as file:
+        assert names_in(file) == ["x"]
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EIO, "Input/output error"), (errno.ESTALE, "Stale file handle")])
+def test_what_the_system_refuses_is_no_damage(
+    number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made(in_one_piece, tmp_path)
+
+    def refuse(*args: object, **how: object) -> None:
+        raise OSError(number, "Unable to synchronously open file (file read failed)")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(InputError, match=rf"^{path}: cannot be read \({says}\)$"), opened(path, "make it again"):
+        pass
+
+
+def test_every_reader_opens_hdf5_in_one_way() -> None:
+    """Else one would lock, and HDF5 refuses to open a file twice with and without a lock."""
+    places = [path for path in Path("hpc_massmap").rglob("*.py") if "h5py.File(" in path.read_text(encoding="utf-8")]
+    assert places == [Path("hpc_massmap/hdf5.py")]

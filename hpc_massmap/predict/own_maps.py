@@ -124,6 +124,8 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
         try:
             wcs = WCS(header, naxis=2, fix=False)
             pixel = _pixel_of(path, wcs, pixel)
+        except AttributeError as error:  # astropy's, of a text that is a number
+            raise InputError(f"{path}: what is said of it cannot be understood ({error})") from None
         except ValueError as error:
             reason = str(error).strip().splitlines()[-1]  # wcslib first says where in its own source
             raise InputError(f"{path}: its WCS cannot be used ({reason})") from None

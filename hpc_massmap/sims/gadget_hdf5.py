@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
-from hpc_massmap.hdf5 import check_sources
+from hpc_massmap.hdf5 import Unreadable, attributes_of, check_sources, group_of, names_in, open_file
 
 KINDS = 6  # of particles; some codes count fewer
 KNOWN = {  # of gas: what is read, and what is of no concern
@@ -36,7 +36,7 @@ class Hdf5File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = h5py.File(path, "r", locking=False)
+        self._file = open_file(path)
         try:
             self.header = self._read_header()
             self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
@@ -45,11 +45,12 @@ class Hdf5File:
             raise
 
     def _read_header(self) -> Mapping[str, Any]:
-        if "Header" not in self._file:
+        groups = names_in(self._file)
+        if "Header" not in groups:
             raise InputError(f"{self.path}: has no Header; expected a snapshot in GADGET's HDF5 layout")
-        parameters = self._file["Parameters"].attrs if "Parameters" in self._file else {}
-        header = {**parameters, **self._file["Header"].attrs}
-        if "Cosmology" in self._file and "HubbleParam" not in header:
+        parameters = attributes_of(group_of(self._file, "Parameters")) if "Parameters" in groups else {}
+        header = {**parameters, **attributes_of(group_of(self._file, "Header"))}
+        if "Cosmology" in groups and "HubbleParam" not in header:
             raise InputError(
                 f"{self.path}: is in SWIFT's layout (it has a group Cosmology), whose lengths and masses have no h; "
                 "write it in GADGET's: kpc/h and 1e10 Msun/h, with GADGET's names of datasets and attributes"
@@ -58,7 +59,11 @@ class Hdf5File:
             raise InputError(f"{self.path}: Header has no NumPart_ThisFile")
         header.setdefault("MassTable", [])  # then every type needs its Masses
         for name, number in (("NumPart_ThisFile", int), ("MassTable", float)):
-            header[name] = np.resize([*np.asarray(header[name], number).reshape(-1), *[0] * KINDS], KINDS)
+            try:
+                values = np.asarray(header[name], number).reshape(-1)
+            except TypeError:
+                raise Unreadable(f"{name} in the Header has no numbers") from None
+            header[name] = np.resize([*values, *[0] * KINDS], KINDS)
         return header
 
     def has(self, kind: int, name: str) -> bool:

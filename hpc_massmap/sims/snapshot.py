@@ -28,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.hdf5 import is_hdf5
 from hpc_massmap.progress import say_once
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
 from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of, understood
@@ -137,7 +137,7 @@ def _open(path: Path) -> File:
             first = raw.read(4)
     except OSError:
         raise InputError(f"{path}: {'not a readable file' if path.exists() else 'no such snapshot'}") from None
-    if h5py.is_hdf5(path):
+    if is_hdf5(path):
         with in_one_line(f"{path}: not a readable HDF5 snapshot, or truncated"):
             return Hdf5File(path)
     if byte_order(first):

@@ -237,7 +237,7 @@ def test_a_file_that_another_program_has_open(kind: str, tmp_path: Path) -> None
         write_synthetic_maps(path, regions=1, snapshots=1, projections=1)
     else:
         path = write_snapshot(path)
-    command = [sys.executable, "-c", READ, path]
+    command = [sys.executable, "-c", READ, str(path)]
     plain = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
     with open_elsewhere(path):
         for environment, code, told in (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PAGES = [*map(Path, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(Path("docs").glob("*.md"))]
+PAGES = [*map(Path, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(Path("docs").rglob("*.md"))]
 PROGRAMS = "python|mpirun|srun|torchrun|make|sbatch"  # in blocks; not each in a sentence begins a command
 
 

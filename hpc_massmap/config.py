@@ -5,7 +5,7 @@ Relative paths are relative to the folder the command runs in.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -198,19 +198,37 @@ class IntegerRange(Range):
     high: int
 
 
-class Space(Section):
-    """The search space (table 3)."""
+class Shown(NamedTuple):
+    """How people see a hyperparameter."""
 
-    filters: IntegerRange = IntegerRange(low=8, high=32)
-    kernel: IntegerRange = IntegerRange(low=1, high=6)
-    layers: IntegerRange = IntegerRange(low=1, high=4)
-    dropout: Range = Range(low=0.0, high=0.5)
+    title: str
+    symbol: str | None = None
+
+    @property
+    def short(self) -> str:
+        return self.symbol or self.title
+
+
+class Space(Section):
+    """The search space (table 3): a range for every key of the model that is tuned."""
+
+    filters: Annotated[IntegerRange, Shown("filters", "F")] = IntegerRange(low=8, high=32)
+    kernel: Annotated[IntegerRange, Shown("kernel size", "K")] = IntegerRange(low=1, high=6)
+    layers: Annotated[IntegerRange, Shown("levels", "N")] = IntegerRange(low=1, high=4)
+    dropout: Annotated[Range, Shown("dropout")] = Range(low=0.0, high=0.5)
 
     @model_validator(mode="after")
     def _within_the_model(self) -> Self:
         for end in ("low", "high"):
-            Model(**{key: getattr(getattr(self, key), end) for key in ("filters", "kernel", "layers", "dropout")})
+            Model(**{name: getattr(getattr(self, name), end) for name in HYPERPARAMETERS})
         return self
+
+
+HYPERPARAMETERS: dict[str, Shown] = {
+    name: next((shown for shown in field.metadata if isinstance(shown, Shown)), Shown(name))
+    for name, field in Space.model_fields.items()
+}
+"""What is tuned, and how it is shown; the only list of it."""
 
 
 class Pruning(Section):

@@ -22,7 +22,7 @@ from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
-from hpc_massmap.tune.monitor.listing import to_jsonl
+from hpc_massmap.tune.export import to_jsonl
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.trials import claim, finish
 from tests.patience import wait_until, within

@@ -15,6 +15,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.cluster.requeue import handing_over
     from hpc_massmap.cluster.submit import check_site, ranks_of, reattach, submit
+    from hpc_massmap.config import HYPERPARAMETERS
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.errors import InputError
@@ -59,11 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     running = record.running(force)
     if is_trained(step, run.model, force):
         return
-    model = config.model
-    say(
-        f"training {config.name} with F = {model.filters}, K = {model.kernel}, N = {model.layers}, "
-        f"dropout = {model.dropout:.3f} {'of ' + str(run.best) if run.best.exists() else 'of the config'}"
-    )
+    chosen = ", ".join(f"{shown.short} = {getattr(config.model, name):.4g}" for name, shown in HYPERPARAMETERS.items())
+    say(f"training {config.name} with {chosen} {'of ' + str(run.best) if run.best.exists() else 'of the config'}")
     training = FinalTraining(config, run.maps, run.model)
     with handing_over(), progress(f"training on {ranks} ranks", config.train.epochs, "epochs") as bar:
         while running is None or not follow(running, config, run.model, bar):

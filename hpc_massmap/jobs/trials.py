@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import say
     from hpc_massmap.storage import write_text
     from hpc_massmap.tune.documents import sound
+    from hpc_massmap.tune.export import to_jsonl
     from hpc_massmap.tune.monitor import listing
     from hpc_massmap.tune.monitor.reading import StudyReader, run_in
     from hpc_massmap.tune.repair import import_trials, retry_trials
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         say(f"{args.file}: {len(trials)} trials")
     elif args.verb == "export":
         documents = sound(StudyReader(run).read().trials)
-        write_text(args.file, listing.to_jsonl(documents))
+        write_text(args.file, to_jsonl(documents))
         say(f"{args.file}: {len(documents)} trials")
     elif args.verb == "import":
         taken, of = import_trials(run, args.file)

@@ -14,7 +14,7 @@ import torch
 
 from hpc_massmap.arrays import PIXELS
 from hpc_massmap.cluster.site import Site
-from hpc_massmap.config import Config, Split, load_config
+from hpc_massmap.config import HYPERPARAMETERS, Config, IntegerRange, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.model.build import build_model
 from hpc_massmap.run import Run
@@ -99,7 +99,9 @@ def measure(config: Config, device: torch.device | None) -> Rate:
     for _ in range(DRAWS):
         drawn = {
             name: int(stream.integers(bounds.low, bounds.high, endpoint=True))
-            for name, bounds in (("filters", space.filters), ("kernel", space.kernel), ("layers", space.layers))
+            if isinstance(bounds := getattr(space, name), IntegerRange)
+            else float(stream.uniform(bounds.low, bounds.high))
+            for name in HYPERPARAMETERS
         }
         one = config.with_values("model", **drawn)
         seconds.append(_seconds_per_map(one, device) if device else paper_seconds_per_map())

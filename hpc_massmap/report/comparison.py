@@ -24,12 +24,12 @@ from hpc_massmap.metrics.sample import BoolArray
 from hpc_massmap.report import captions, contents, paper, style, together
 from hpc_massmap.report.crosschecks import crossings_table
 from hpc_massmap.report.examples import read_examples
-from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
 from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.run import Run
+from hpc_massmap.tune.documents import best_of
 from hpc_massmap.views import title_of, view_of
 
 ORDER = ["star", "sz", "xray", "multi1", "multi3", "gas2"]  # of the paper's figures and table 4
@@ -304,10 +304,10 @@ def models_table(runs: Comparison) -> Table:
     """What goes into each model, and how far its training came (table 2)."""
     rows: list[list[Cell]] = []
     for run in [*runs.same, *runs.apart]:
-        model, log, best = run.run.config.model, run.training, best_trial(run.trials)
+        model, log, best = run.run.config.model, run.training, best_of(run.trials)
         encoders = 1 if model.encoders == "one" else len(model.views)
         views, targets = (", ".join(title_of(name) for name in names) for names in (model.views, model.targets))
-        loss = best.loss if best else None
+        loss = best.best if best else None
         rows.append([shown_name(run), views, targets, encoders, len(run.trials), loss, len(log.epoch)])
         rows[-1].append(log.validation_loss[log.best])
     columns = ["model", "input maps", "predicts", "encoders", "trials", "best trial's loss", "epochs", "final loss"]

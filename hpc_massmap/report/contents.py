@@ -15,9 +15,10 @@ from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, 
 from hpc_massmap.metrics.spread import NOTE, Spread
 from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report import paper
-from hpc_massmap.report.history import HYPERPARAMETERS, Trial, best_trial, hours_to_loss
+from hpc_massmap.report.history import hours_to_loss
 from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
+from hpc_massmap.tune.documents import FINISHED, TrialRecord, best_of
 from hpc_massmap.views import title_of, view_of
 
 SPREAD = f"Median, and its distances to the 84th and 16th percentile. {NOTE}."
@@ -133,21 +134,21 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
     return Table(f"projections_{target}", title, note, columns, rows)
 
 
-def trials_table(trials: list[Trial]) -> Table:
+def trials_table(trials: list[TrialRecord]) -> Table:
     """Every trial of the tuning."""
-    columns = ["trial", "state", *HYPERPARAMETERS, "loss", "epochs", "ended (h)", "attempts", "worker", "error"]
+    columns = ["trial", "state", *config.HYPERPARAMETERS, "loss", "epochs", "ended (h)", "attempts", "worker", "error"]
     hours = {trial.tid: hour for hour, trial in hours_to_loss(trials)}
     rows: list[list[Cell]] = [
         [
             trial.tid,
-            "pruned" if trial.pruned else trial.state,
-            *(_value(name, trial.values.get(name)) for name in HYPERPARAMETERS),
-            trial.loss,
-            len(trial.history),
+            trial.state,
+            *(trial.values.get(name) for name in config.HYPERPARAMETERS),
+            trial.best if trial.state in FINISHED else None,
+            trial.epochs,
             hours.get(trial.tid),
-            trial.attempts,
+            trial.attempt,
             trial.worker,
-            trial.error,
+            trial.error or "",
         ]
         for trial in trials
     ]
@@ -163,18 +164,14 @@ def importance_table(found: Importance) -> Table:
     return Table("importance", "Importance of the hyperparameters", note, ["hyperparameter", "share"], rows)
 
 
-def _value(name: str, value: float | None) -> Cell:
-    return value if value is None or name == "dropout" else round(value)
-
-
-def space_table(space: config.Space, trials: list[Trial]) -> Table:
+def space_table(space: config.Space, trials: list[TrialRecord]) -> Table:
     """The search space beside the paper's (table 3), with the best trial."""
-    best = best_trial(trials)
+    best = best_of(trials)
     rows: list[list[Cell]] = []
-    for name in HYPERPARAMETERS:
+    for name in config.HYPERPARAMETERS:
         bounds: config.Range = getattr(space, name)
-        found = _value(name, best.values.get(name)) if best else None
-        rows.append([name, paper.SEARCH_SPACE[name], f"{bounds.low:g} to {bounds.high:g}", found])
+        found = best.values.get(name) if best else None
+        rows.append([name, paper.SEARCH_SPACE.get(name), f"{bounds.low:g} to {bounds.high:g}", found])
     rows.append(["evaluations", str(paper.EVALUATIONS), str(len(trials)), None])
     columns = ["hyperparameter", "paper", "this run", f"best (trial {best.tid})" if best else "best"]
     return Table("search_space", "Search space (table 3) and best trial", "", columns, rows)

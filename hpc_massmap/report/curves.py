@@ -10,12 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.report import style
-from hpc_massmap.report.history import TrainingLog, Trial, best_so_far, best_trial, with_loss
+from hpc_massmap.report.history import TrainingLog, best_so_far
+from hpc_massmap.tune.documents import TrialRecord, best_of, finished
 
 LOSS = "validation loss\n(mean absolute error, normalised)"
 
 
-def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
+def trials_figure(trials: list[TrialRecord], startup: int, colour: str) -> Figure:
     """Loss against evaluation, the best so far, and the trials that failed.
 
     Parameters
@@ -25,15 +26,15 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
     with style.applied():
         figure = style.canvas(2.6, width=style.WIDTH * 0.6)
         panel = figure.subplots()
-        done = with_loss(trials)
+        done = finished(trials)
         if done:
             losses = draw_losses(panel, [trial.tid for trial in done], done, colour)
             steps = [*best_so_far(trials), (trials[-1].tid, min(losses))]
             panel.step(*zip(*steps, strict=True), where="post", color=style.TRUTH, lw=1.2, label="best so far")
-        best = best_trial(trials)
-        if best is not None and best.loss is not None:
-            panel.plot(best.tid, best.loss, "*", color=style.TRUTH, ms=10, mew=0, label=f"best: trial {best.tid}")
-        failed = [t.tid for t in trials if t.state == "error"]
+        best = best_of(trials)
+        if best is not None and best.best is not None:
+            panel.plot(best.tid, best.best, "*", color=style.TRUTH, ms=10, mew=0, label=f"best: trial {best.tid}")
+        failed = [t.tid for t in trials if t.state == "failed"]
         if failed:
             panel.plot(
                 failed,
@@ -52,10 +53,10 @@ def trials_figure(trials: list[Trial], startup: int, colour: str) -> Figure:
     return figure
 
 
-def draw_losses(panel: Axes, places: Sequence[float], trials: list[Trial], colour: str) -> FloatArray:
+def draw_losses(panel: Axes, places: Sequence[float], trials: list[TrialRecord], colour: str) -> FloatArray:
     """A point for every trial at its place; returns their losses, (trials,)."""
-    losses = np.array([trial.loss for trial in trials])
-    x, top, pruned = np.asarray(places), ceiling(losses), np.array([trial.pruned for trial in trials])
+    losses = np.array([trial.best for trial in trials])
+    x, top, pruned = np.asarray(places), ceiling(losses), np.array([trial.state == "pruned" for trial in trials])
     within = losses <= top
     point: dict[str, Any] = {"color": colour, "ms": 4, "ls": "none"}
     panel.plot(x[within & ~pruned], losses[within & ~pruned], marker="o", alpha=0.6, mew=0, label="trial", **point)

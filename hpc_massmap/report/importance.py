@@ -12,7 +12,8 @@ from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.report.history import HYPERPARAMETERS, Trial, with_loss
+from hpc_massmap.config import HYPERPARAMETERS
+from hpc_massmap.tune.documents import TrialRecord, finished
 
 FEWEST = 20  # finished trials
 TREES = 64
@@ -38,14 +39,14 @@ class Importance:
     trials: int
 
 
-def importance(trials: list[Trial]) -> Importance | None:
+def importance(trials: list[TrialRecord]) -> Importance | None:
     """The importance of every hyperparameter that was varied; None if too few trials finished."""
-    done = [trial for trial in with_loss(trials) if set(trial.values) >= set(HYPERPARAMETERS)]
+    done = [trial for trial in finished(trials) if set(trial.values) >= set(HYPERPARAMETERS)]
     names = varied(done)
     if len(done) < FEWEST or not names:
         return None
     tried = np.array([[trial.values[name] for name in names] for trial in done])
-    rank = rankdata([trial.loss for trial in done])
+    rank = rankdata([trial.best for trial in done])
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(tried, rank)
     rng = np.random.default_rng(0)
     grids = [_grid(column) for column in tried.T]
@@ -59,7 +60,7 @@ def importance(trials: list[Trial]) -> Importance | None:
     return Importance(ordered, max(0.0, 1 - sum(share.values())), float(forest.oob_score_), len(done))
 
 
-def varied(trials: list[Trial]) -> list[str]:
+def varied(trials: list[TrialRecord]) -> list[str]:
     """The hyperparameters that took more than one value."""
     return [
         name for name in HYPERPARAMETERS if len({trial.values[name] for trial in trials if name in trial.values}) > 1

@@ -14,10 +14,11 @@ from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.metrics.profiles import Profiles, enclosed_mass
 from hpc_massmap.metrics.results import Metrics, read_metrics
-from hpc_massmap.report.history import TrainingLog, Trial, read_training_log, read_trials
+from hpc_massmap.report.history import TrainingLog, read_training_log, read_trials
 from hpc_massmap.report.importance import Importance, importance
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json
+from hpc_massmap.tune.documents import TrialRecord
 
 TRAINING_LOG = "log.csv"
 
@@ -35,7 +36,7 @@ class Inputs:
     run: Run
     predictions: Predictions
     metrics: Metrics
-    trials: list[Trial]
+    trials: list[TrialRecord]
     training: TrainingLog
     records: list[dict[str, Any]]
 

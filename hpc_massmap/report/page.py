@@ -30,7 +30,6 @@ from hpc_massmap.report.comparison import (
 )
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
-from hpc_massmap.report.history import best_trial
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.maps import maps_figure
 from hpc_massmap.report.noise import mmd_table
@@ -38,6 +37,7 @@ from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_html, write_table
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
+from hpc_massmap.tune.documents import best_of
 from hpc_massmap.views import title_of, view_of
 
 INDEX = "index.html"
@@ -107,10 +107,10 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes
 
 def closing_lines(inputs: Inputs) -> Iterator[str]:
     """What a person wants to know when all is done: the best trial and the headline metrics."""
-    best = best_trial(inputs.trials)
+    best = best_of(inputs.trials)
     if best is not None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
-        yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.loss:.4f}"
+        yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.best:.4f}"
     yield from summary.headline(inputs.metrics)
 
 
@@ -168,9 +168,9 @@ def _cards(inputs: Inputs) -> Iterator[Card]:
             yield Card(f"b200, {title_of(target)}", _shown(number), label.replace("<=", "≤"))
         number = contents.measured(summary.pixels(metrics, target, "whole"))
         yield Card(f"pixels, {title_of(target)}", _shown(number), "relative difference, whole map")
-    best = best_trial(inputs.trials)
+    best = best_of(inputs.trials)
     if best is not None:
-        yield Card("best trial", Markup(best.tid), f"of {len(inputs.trials)}, validation loss {best.loss:.4f}")
+        yield Card("best trial", Markup(best.tid), f"of {len(inputs.trials)}, validation loss {best.best:.4f}")
     log = inputs.training
     yield Card("final training", Markup(len(log.epoch)), f"epochs, the best is {log.epoch[log.best]}")
 

@@ -16,18 +16,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hpc_massmap.arrays import FloatArray
+from hpc_massmap.config import HYPERPARAMETERS
 from hpc_massmap.errors import InputError
 from hpc_massmap.report import contents, style
 from hpc_massmap.report.curves import LOSS, ceiling, draw_losses, trials_figure
-from hpc_massmap.report.history import Trial, best_trial, hours_to_loss, read_trials, with_loss
+from hpc_massmap.report.history import hours_to_loss, read_trials
 from hpc_massmap.report.importance import Importance, importance, varied
 from hpc_massmap.report.tables import write_table
+from hpc_massmap.tune.documents import TrialRecord, best_of, finished
 
-NAMES = {"filters": "filters $F$", "kernel": "kernel size $K$", "layers": "levels $N$", "dropout": "dropout"}
 JITTER = 0.12  # of integers, so that lines lie beside each other
 
 
-def time_figure(trials: list[Trial], colour: str) -> Figure | None:
+def _titled(name: str) -> str:
+    shown = HYPERPARAMETERS[name]
+    return f"{shown.title} ${shown.symbol}$" if shown.symbol else shown.title
+
+
+def time_figure(trials: list[TrialRecord], colour: str) -> Figure | None:
     """Loss against the time at which a trial ended; None where the trials do not say when."""
     timed = hours_to_loss(trials)
     if not timed:
@@ -43,14 +49,14 @@ def time_figure(trials: list[Trial], colour: str) -> Figure | None:
     return figure
 
 
-def parallel_figure(trials: list[Trial]) -> Figure | None:
+def parallel_figure(trials: list[TrialRecord]) -> Figure | None:
     """Every finished trial as a line through its hyperparameters to its loss; None if nothing was varied."""
-    done = sorted(with_loss(trials), key=lambda trial: -(trial.loss or 0.0))
+    done = sorted(finished(trials), key=lambda trial: -(trial.best or 0.0))
     names = varied(done)
     done = [trial for trial in done if set(trial.values) >= set(names)]
     if len(done) < 2 or not names:
         return None
-    losses = np.array([trial.loss for trial in done])
+    losses = np.array([trial.best for trial in done])
     scale = Normalize(losses.min(), ceiling(losses), clip=True)
     with style.applied():
         figure = style.canvas(2.8)
@@ -61,11 +67,11 @@ def parallel_figure(trials: list[Trial]) -> Figure | None:
         panel.add_collection(LineCollection(paths[:-1], colors=colours(scale(losses[:-1])), lw=0.9, alpha=0.75))
         panel.add_collection(LineCollection(paths[-1:], colors=[style.COLOURS["xray"]], lw=2, zorder=3))
         panel.set(xlim=(-0.1, len(names)), ylim=(-0.03, 1.03), yticks=[])
-        panel.set_xticks(range(len(names)), [NAMES[name] for name in names])
+        panel.set_xticks(range(len(names)), [_titled(name) for name in names])
         panel.tick_params(axis="x", length=0, pad=6)
         panel.spines[:].set_visible(False)
         _loss_scale(panel, scale, len(names), bool(losses.max() > scale.vmax))
-        best = best_trial(done)
+        best = best_of(done)
         assert best is not None
         panel.plot([], [], color=style.COLOURS["xray"], lw=2, label=f"best: trial {best.tid}")
         figure.legend(loc="outside upper left")
@@ -118,7 +124,7 @@ def _loss_scale(panel: Axes, scale: Normalize, place: int, is_cut: bool) -> None
 
 def importance_figure(found: Importance, colour: str) -> Figure:
     """The share of every hyperparameter, and of what only several explain together."""
-    shares = {NAMES[name]: share for name, share in found.share.items()}
+    shares = {_titled(name): share for name, share in found.share.items()}
     with style.applied():
         figure = style.canvas(1.9, width=style.WIDTH * 0.6)
         panel = figure.subplots()

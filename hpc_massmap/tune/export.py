@@ -11,7 +11,7 @@ from pymongo.errors import WriteError
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
-from hpc_massmap.tune.documents import Document, plain, sound
+from hpc_massmap.tune.documents import Document, date_of, plain, sound
 from hpc_massmap.tune.study import Study
 
 # of a trial's document; whatever else somebody wrote into the file stays there
@@ -20,8 +20,40 @@ KEPT = ("tid", "state", "owner", "version", "attempts", "spec", "misc", "result"
 
 def export(study: Study, path: Path) -> None:
     """Write all trials of a study to a file."""
-    lines = [json.dumps(document, default=_as_text) for document in study.documents()]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, to_jsonl(study.documents()))
+
+
+def to_jsonl(documents: list[Document]) -> str:
+    """The documents as they are, one a line, by number; what `trials.jsonl` is."""
+    ordered = sorted(documents, key=lambda document: document["tid"])
+    return "".join(f"{json.dumps(document, default=as_text)}\n" for document in ordered)
+
+
+def as_text(value: Any) -> str:
+    """What JSON has no kind for: dates in ISO 8601."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def lines_of(path: Path) -> list[tuple[int, Any]]:
+    """Number and content of each line of an export that is not empty; None for one that is not JSON.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return [(number, _parsed(line)) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_export(path: Path) -> list[Document]:
@@ -32,18 +64,10 @@ def read_export(path: Path) -> list[Document]:
     InputError
         If a line is not JSON.
     """
-    try:
-        lines = path.read_text().splitlines() if path.exists() else []
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; restore the file or move it away") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     documents: dict[int, Document] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            document = json.loads(line)
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}: line {number} is not JSON; restore the file or move it away") from None
+    for number, document in lines_of(path) if path.exists() else []:
+        if document is None:
+            raise InputError(f"{path}: line {number} is not JSON; restore the file or move it away")
         for trial in sound([document if isinstance(document, dict) else {}]):
             if trial["tid"] in documents:
                 raise InputError(f"{path}: line {number}: trial {trial['tid']} is there twice; leave one")
@@ -56,7 +80,7 @@ def restore(study: Study, documents: list[Document]) -> int:
     ended = [document for document in sound(documents) if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
     taken = 0
     for document in ended:
-        dates = {name: _date(document.get(name)) for name in ("book_time", "refresh_time")}
+        dates = {name: date_of(document.get(name)) or datetime.now(UTC) for name in ("book_time", "refresh_time")}
         kept = {name: document[name] for name in KEPT if name in document}
         fields = {**kept, **dates, "exp_key": study.key, "fruitless": 0}
         place = {"exp_key": study.key, "tid": document["tid"]}
@@ -66,14 +90,3 @@ def restore(study: Study, documents: list[Document]) -> int:
             raise InputError(f"trial {document['tid']} cannot be restored: {plain(str(error), 100)}") from None
         taken += found.upserted_id is not None
     return taken
-
-
-def _as_text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _date(text: Any) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return datetime.now(UTC)

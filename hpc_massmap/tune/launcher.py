@@ -25,7 +25,7 @@ from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.train.loop import settings_of
 from hpc_massmap.train.recipe import check_shares
-from hpc_massmap.tune.best import best_of, write_best
+from hpc_massmap.tune.best import write_best
 from hpc_massmap.tune.connection import StudyConnection, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
@@ -232,8 +232,8 @@ def _ended(documents: list[Document]) -> int:
 
 def _note(documents: list[Document]) -> str:
     running = [document["tid"] for document in documents if document["state"] == JOB_STATE_RUNNING]
-    best = best_of(documents)
-    loss = f"best {best['result']['loss']:.4f}" if best else "none finished yet"
+    losses = [document["result"]["loss"] for document in documents if document["state"] == JOB_STATE_DONE]
+    loss = f"best {min(losses):.4f}" if losses else "none finished yet"
     failed = sum(document["state"] == JOB_STATE_ERROR for document in documents)
     shown = f"trials {', '.join(map(str, running[:8]))}{' ...' if len(running) > 8 else ''}" if running else "none"
     return f"{loss}{f', {failed} failed' if failed else ''}; running: {shown}"

@@ -6,7 +6,7 @@ import numpy as np
 from hyperopt import hp
 from hyperopt.pyll import scope
 
-from hpc_massmap.config import Config, IntegerRange, Range, Space
+from hpc_massmap.config import HYPERPARAMETERS, Config, IntegerRange, Range, Space
 from hpc_massmap.errors import InputError
 
 Values = dict[str, list[float]]  # hyperopt's misc.vals: a list of one number a parameter
@@ -18,7 +18,7 @@ def hyperopt_space(space: Space) -> dict[str, Any]:
 
 
 def _ranges(space: Space) -> dict[str, Range]:
-    return {name: getattr(space, name) for name in Space.model_fields}
+    return {name: getattr(space, name) for name in HYPERPARAMETERS}
 
 
 def _distribution(name: str, bounds: Range) -> Any:
@@ -31,8 +31,12 @@ def _distribution(name: str, bounds: Range) -> Any:
     return hp.uniform(name, bounds.low, bounds.high)
 
 
-def hyperparameters(values: Values, space: Space) -> dict[str, float | int]:
+def hyperparameters(values: Values, space: Space | None) -> dict[str, float | int]:
     """The model's hyperparameters of a trial's `misc.vals`, which came from a database and are not trusted.
+
+    Parameters
+    ----------
+    space : None: not known; then any number will do, and one that was not varied is hyperopt's 0
 
     Raises
     ------
@@ -40,14 +44,16 @@ def hyperparameters(values: Values, space: Space) -> dict[str, float | int]:
         If a value is missing, of a wrong type or outside the space.
     """
     chosen: dict[str, float | int] = {}
-    for name, bounds in _ranges(space).items():
+    for name in HYPERPARAMETERS:
+        bounds: Range | None = getattr(space, name, None)
         value = values.get(name) if isinstance(values, dict) else None
         if not isinstance(value, list) or len(value) != 1 or type(value[0]) not in (int, float):
             raise InputError(f"trial: misc.vals.{name} = {value!r} is not a list of one number")
-        number = bounds.low if bounds.low == bounds.high else value[0]
-        if not bounds.low <= number <= bounds.high:
+        number = bounds.low if bounds and bounds.low == bounds.high else value[0]
+        if bounds and not bounds.low <= number <= bounds.high:
             raise InputError(f"trial: misc.vals.{name} = {number} is outside {bounds.low} to {bounds.high}")
-        chosen[name] = int(np.rint(number)) if isinstance(bounds, IntegerRange) else float(number)
+        is_whole = Space.model_fields[name].annotation is IntegerRange
+        chosen[name] = int(np.rint(number)) if is_whole else float(number)
     return chosen
 
 

@@ -36,7 +36,7 @@ class Study:
         # not worth a flush of their own: who was seen where is of the moment; the journal is written in order, so that
         # a ticket is on the disk when its trial is, and one that was lost with its server is issued again
         unflushed = WriteConcern(w=1, j=False)
-        self.workers = database["workers"].with_options(write_concern=unflushed)
+        self.workers = database["workers"].with_options(codec_options=tolerant, write_concern=unflushed)
         self.tickets = self.studies.with_options(write_concern=unflushed)
         self.key, self.lease, self.attempts = key, lease, attempts
 

@@ -124,7 +124,7 @@ def trial(tid: int) -> dict[str, Any]:
     state = {2: 3, 6: 1, 7: 0}.get(tid, 2)
     loss = 0.1 + 0.01 * abs(tid - 4)
     vals = {"filters": [8 + tid], "kernel": [3.0], "layers": [2], "dropout": [0.05 * tid]}
-    history = [loss + 0.1 / (epoch + 1) for epoch in range(4)]
+    history = [*(loss + 0.1 / (epoch + 1) for epoch in range(3)), loss]
     done = {"status": "ok", "loss": loss, "history": history}
     other = {"status": "fail" if state == 3 else "new", "history": history[:2]}
     return {
@@ -135,9 +135,10 @@ def trial(tid: int) -> dict[str, Any]:
         "refresh_time": "2025-05-01T10:05:00+00:00",
         "misc": {"tid": tid, "vals": vals if state else {}},
         "result": done if state == 2 else other,
+        "version": 1,
         "attempts": 1,
-        "worker": {"host": "node1", "pid": 7},
-        "error": {"type": "Diverged", "message": f"{SCRIPT}\nline 2", "traceback": "..."} if state == 3 else None,
+        "worker": {"id": "node1:7:cafe", "host": "node1", "pid": 7, "slurm_job": None},
+        "error": {"type": "Diverged", "message": f"line 1\n{SCRIPT}", "traceback": "..."} if state == 3 else None,
     }
 
 

@@ -129,9 +129,9 @@ def test_lines_of_sight_are_compared(inputs: Inputs) -> None:
 
 def test_trials_of_every_state_are_listed(inputs: Inputs) -> None:
     rows = trials_table(inputs.trials).rows
-    assert [row[1] for row in rows] == ["done", "done", "error", "done", "done", "done", "running", "new"]
+    assert [row[1] for row in rows] == ["done", "done", "failed", "done", "done", "done", "running", "waiting"]
     assert rows[7][2:7] == [None] * 5  # no suggestion yet
-    assert rows[2][-1] == "Diverged: <script>alert('x')</script> | 50% of $HOME_DIR line 2"
+    assert rows[2][-1] == "Diverged: <script>alert('x')</script> | 50% of $HOME_DIR"
 
 
 def test_settings_show_what_differs_from_the_default() -> None:

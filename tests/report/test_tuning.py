@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from hpc_massmap.config import IntegerRange, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.report import style, tuning
 from hpc_massmap.report.curves import ceiling, trials_figure
-from hpc_massmap.report.history import Trial, hours_to_loss, read_trials
+from hpc_massmap.report.history import hours_to_loss, read_trials
 from hpc_massmap.report.importance import Importance, importance
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.page import write_report
+from hpc_massmap.tune.documents import TrialRecord
 from tests.report.run_folder import trial as trial_document
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -33,13 +35,20 @@ def loss_of(filters: float, kernel: float, layers: float, dropout: float) -> flo
     return 0.1 + 0.3 / filters + 0.012 * (kernel - 3) ** 2 + 0.01 * (4 - layers) + 0.01 * dropout
 
 
-def trial(tid: int, loss: float | None, values: dict[str, float], pruned: bool = False) -> Trial:
+def trial(tid: int, loss: float | None, values: dict[str, float], pruned: bool = False) -> TrialRecord:
     started = START + timedelta(hours=tid % 4)
     ended = started + timedelta(hours=2) if loss is not None else None
-    return Trial(tid, "done", values, loss, pruned, [], 1, "node", "", started, ended)
+    state = "failed" if loss is None else "pruned" if pruned else "done"
+    return TrialRecord(tid, state, 1, dict(values), 0, None, loss, [], "node", None, started, ended, None)
 
 
-def random_trials(count: int, noise: float = 0.004, seed: int = 1) -> list[Trial]:
+def numbered(tid: int) -> dict[str, Any]:
+    """A document of any number, like one of the first six."""
+    document = trial_document(tid % 6)
+    return {**document, "tid": tid, "misc": {**document["misc"], "tid": tid}}
+
+
+def random_trials(count: int, noise: float = 0.004, seed: int = 1) -> list[TrialRecord]:
     rng = np.random.default_rng(seed)
     tried = [{name: float(rng.choice(np.asarray(values))) for name, values in RANGES.items()} for _ in range(count)]
     return [trial(tid, loss_of(**values) + rng.normal(0, noise), values) for tid, values in enumerate(tried)]
@@ -70,7 +79,7 @@ def test_importance_of_a_known_function() -> None:
 
 
 def test_importance_survives_trials_that_diverged() -> None:
-    trials = [replace(t, loss=50.0 + t.tid) if t.tid % 12 == 0 else t for t in random_trials(120)]
+    trials = [replace(t, best=50.0 + t.tid) if t.tid % 12 == 0 else t for t in random_trials(120)]
     found = importance(trials)
     assert found is not None
     assert next(iter(found.share)) == "kernel"
@@ -79,7 +88,7 @@ def test_importance_survives_trials_that_diverged() -> None:
 
 def test_importance_of_noise_says_that_it_means_nothing() -> None:
     rng = np.random.default_rng(2)
-    found = importance([replace(t, loss=float(rng.normal())) for t in random_trials(60)])
+    found = importance([replace(t, best=float(rng.normal())) for t in random_trials(60)])
     assert found is not None
     assert found.explained < 0.1
 
@@ -103,7 +112,7 @@ def test_parallel_coordinates_go_through_the_values_to_the_loss() -> None:
     assert figure is not None
     lines = lines_of(figure)
     assert len(lines) == 41
-    best = min(trials, key=lambda t: t.loss or 1)
+    best = min(trials, key=lambda t: t.best or 1)
     assert figure.legends[0].get_texts()[0].get_text() == f"best: trial {best.tid}"
     dropouts = [t.values["dropout"] for t in trials]
     height = (best.values["dropout"] - min(dropouts)) / (max(dropouts) - min(dropouts))
@@ -112,7 +121,7 @@ def test_parallel_coordinates_go_through_the_values_to_the_loss() -> None:
     assert path[-1].tolist() == [4, 0]
     assert lines[0][-1].tolist() == [4, 1]  # the diverged trial is drawn where the scale ends
     (scale,) = figure.axes[0].child_axes
-    assert scale.get_ylim() == (best.loss, ceiling(np.array([*(t.loss for t in trials), 80.0])))
+    assert scale.get_ylim() == (best.best, ceiling(np.array([*(t.best for t in trials), 80.0])))
     assert scale.get_ylim()[1] < 1
 
 
@@ -135,7 +144,7 @@ def test_best_over_time_is_by_the_end_of_the_trials() -> None:
 
 def test_a_diverged_trial_does_not_hide_the_others() -> None:
     trials = random_trials(30)
-    losses = np.array([t.loss for t in trials])
+    losses = np.array([t.best for t in trials])
     assert ceiling(losses) == losses.max()
     assert ceiling(np.append(losses, 1e9)) < 2 * losses.max()
     assert ceiling(np.ones(3)) == 1
@@ -146,7 +155,7 @@ def test_a_diverged_trial_does_not_hide_the_others() -> None:
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_an_export_whose_losses_are_no_numbers_is_drawn(tmp_path: Path, loss: float) -> None:
-    documents = [{**trial_document(tid % 6), "tid": tid} for tid in range(30)]
+    documents = [numbered(tid) for tid in range(30)]
     documents[0] = {**documents[0], "result": {"status": "ok", "loss": loss}, "book_time": "2025-05-01T10:00:00"}
     export = tmp_path / "trials.jsonl"
     export.write_text("".join(json.dumps(document) + "\n" for document in documents))
@@ -170,7 +179,7 @@ def test_bars_are_the_shares() -> None:
 
 def test_trials_jsonl_alone_is_enough(tmp_path: Path) -> None:
     export = tmp_path / "trials.jsonl"
-    export.write_text("".join(json.dumps({**trial_document(tid % 6), "tid": tid}) + "\n" for tid in range(30)))
+    export.write_text("".join(json.dumps(numbered(tid)) + "\n" for tid in range(30)))
     written = {path.name for path in tuning.write_tuning_figures(export, tmp_path / "plots", startup=5)}
     names = ("trials", "best_over_time", "parallel_coordinates", "importance")
     assert {f"{name}.{ending}" for name in names for ending in ("png", "pdf")} <= written

@@ -21,10 +21,11 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
-from hpc_massmap.tune.export import export
-from hpc_massmap.tune.monitor.listing import to_json, to_jsonl, trials_as_csv, trials_as_text
+from hpc_massmap.tune.documents import plain
+from hpc_massmap.tune.export import export, to_jsonl
+from hpc_massmap.tune.monitor.listing import to_json, trials_as_csv, trials_as_text
 from hpc_massmap.tune.monitor.reading import StudyReader, read_database
-from hpc_massmap.tune.monitor.screen import BLOCKS, duration, screen, shown, sparkline
+from hpc_massmap.tune.monitor.screen import BLOCKS, duration, screen, sparkline
 from hpc_massmap.tune.monitor.snapshot import DATABASE, Reading, Snapshot, snapshot
 from hpc_massmap.tune.study import Study
 from tests.tune import made_up
@@ -195,9 +196,9 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 def test_shown_text_is_one_short_line() -> None:
-    assert shown("a\n  b\tc", 10) == "a b c"
-    assert shown("a" * 50, 10) == "a" * 9 + "…"
-    assert shown(EVIL, 99) == "?[2J?]0;owned?[red]x[/red] ?gnp ?1m? next"
+    assert plain("a\n  b\tc", 10) == "a b c"
+    assert plain("a" * 50, 10) == "a" * 9 + "…"
+    assert plain(EVIL, 99) == "?[2J?]0;owned?[red]x[/red] ?gnp ?1m? next"
 
 
 def filled(mongo: Mongo, trials: list[Document], workers: list[Document]) -> Study:

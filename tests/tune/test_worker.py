@@ -10,9 +10,10 @@ import pytest
 from hpc_massmap.config import Pruning
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
-from hpc_massmap.tune.best import best_of, with_best, write_best
+from hpc_massmap.tune.best import with_best, write_best
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
+from hpc_massmap.yamlfile import load_yaml
 from tests.patience import within
 from tests.tune.crew import EPOCHS, TRIALS, calm_losses, losses, small_run, working
 
@@ -43,10 +44,8 @@ def test_failing_trials_are_recorded_with_their_tracebacks_and_the_worker_goes_o
     exported = [json.loads(line) for line in run.trials_export.read_text().splitlines()]
     assert [trial["error"] for trial in exported] == [trial["error"] for trial in trials]
     write_best(run.best, trials, run.config)
-    best = best_of(trials)
-    assert best is not None
-    assert best["tid"] == 4
-    assert with_best(run.config, run.best).model.filters == best["misc"]["vals"]["filters"][0]
+    assert load_yaml(run.best)["tid"] == 4
+    assert with_best(run.config, run.best).model.filters == trials[4]["misc"]["vals"]["filters"][0]
 
 
 def test_failures_in_a_row_stop_the_study_before_it_burns_the_allocation(run: Run) -> None:

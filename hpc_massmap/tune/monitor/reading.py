@@ -1,12 +1,8 @@
 """Looks at a study from outside: in its database while that runs, else in its export. Never writes."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from bson.codec_options import DatetimeConversion
-from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
 from hpc_massmap.config import load_config
@@ -14,8 +10,9 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, is_transient
-from hpc_massmap.tune.documents import Document, fault_of
-from hpc_massmap.tune.monitor.snapshot import DATABASE, RECENT, Reading, Snapshot, date_of, last_ended, snapshot
+from hpc_massmap.tune.documents import Document, date_of, fault_of
+from hpc_massmap.tune.export import lines_of
+from hpc_massmap.tune.monitor.snapshot import DATABASE, RECENT, Reading, Snapshot, last_ended, snapshot
 from hpc_massmap.tune.study import Study
 
 PATIENCE = 2.0  # seconds for a server to answer
@@ -65,7 +62,7 @@ class StudyReader:
                     f"{self._run.folder}: neither a database that answers ({error}) nor {export.name}; "
                     "jobs/tune.py starts a study"
                 ) from None
-            return read_export(export, "database not running" if _is_away(error) else str(error))
+            return _of_export(export, "database not running" if _is_away(error) else str(error))
 
     def snapshot(self, recent: int | None = RECENT) -> Snapshot:
         """The study as it is now; raises what `read` does."""
@@ -82,15 +79,15 @@ def read_database(study: Study, recent: int | None) -> Reading:
     """All trials and workers of a study; what is long, only of the trials that it is wanted of."""
     now = study.jobs.database.command("hello")["localTime"].replace(tzinfo=UTC)
     without = ("_id",) if recent is None else ("_id", "owner", "spec", *ARRAYS)
-    trials = list(_tolerant(study.jobs).find({"exp_key": study.key}, dict.fromkeys(without, 0)))
+    trials = list(study.jobs.find({"exp_key": study.key}, dict.fromkeys(without, 0)))
     if recent is not None:
         _add_arrays(study, trials, recent)
     return Reading(
         DATABASE,
         now,
-        _tolerant(study.studies).find_one({"_id": study.key}) or {},
+        study.studies.find_one({"_id": study.key}) or {},
         trials,
-        list(_tolerant(study.workers).find({"exp_key": study.key})),
+        list(study.workers.find({"exp_key": study.key})),
     )
 
 
@@ -99,40 +96,21 @@ def _add_arrays(study: Study, trials: list[Document], recent: int) -> None:
     wanted = [document for document in sound if date_of(document.get("refresh_time"))]
     chosen = [*last_ended(wanted, recent), *(d for d in sound if d["state"] in (0, 1))]
     tids = [document["tid"] for document in chosen]
-    found = _tolerant(study.jobs).find(
-        {"exp_key": study.key, "tid": {"$in": tids}}, {"tid": 1, **dict.fromkeys(ARRAYS, 1)}
-    )
+    found = study.jobs.find({"exp_key": study.key, "tid": {"$in": tids}}, {"tid": 1, **dict.fromkeys(ARRAYS, 1)})
     arrays = {document["tid"]: document.get("result") for document in found}
     for document in chosen:
         more = arrays.get(document["tid"])
         document["result"].update(more if isinstance(more, dict) else {})
 
 
-def _tolerant(collection: "Collection[Document]") -> "Collection[Document]":
-    """Reads dates and texts that Python cannot hold, where pymongo would refuse all documents for one."""
-    options = collection.codec_options.with_options(
-        datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
-    )
-    return collection.with_options(codec_options=options)
-
-
 def _is_away(error: Exception) -> bool:
     return isinstance(error, DatabaseUnreachable) or is_transient(error)
 
 
-def read_export(path: Path, why: str) -> Reading:
+def _of_export(path: Path, why: str) -> Reading:
     """The trials of an export, as they were when it was written, and why they are not those of the database."""
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    lines = [line for line in path.read_text(errors="replace").split("\n") if line.strip()]
-    parsed = [_parsed(line) for line in lines]
-    trials = [document for document in parsed if document is not None]
+    lines = [content for _, content in lines_of(path)]
+    trials = [document for document in lines if isinstance(document, dict)]
     source = f"{why}: from {path.name} of {written.astimezone():%Y-%m-%d %H:%M:%S}"
     return Reading(source, written, {}, trials, [], len(lines) - len(trials))
-
-
-def _parsed(line: str) -> Document | None:
-    try:
-        document: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -14,16 +14,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpc_massmap.tune.monitor.snapshot import DATABASE, Snapshot, TrialNow, WorkerNow
+from hpc_massmap.config import HYPERPARAMETERS
+from hpc_massmap.tune.documents import ENDED, TrialRecord, plain
+from hpc_massmap.tune.monitor.snapshot import DATABASE, Snapshot, WorkerNow
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LONGEST_BAR = 60
 CURVE, LONGEST_CURVE = "by epoch", 24  # title of the sparklines' column; characters
 TINY = 1e-300  # in place of what has no logarithm
 GAP = 2  # spaces between columns
-ENDED = ("done", "pruned", "failed")
 COLOURS = {"running": "green", "training": "green", "failed": "red", "expired": "yellow", "silent": "yellow"}
-SHORT = {"filters": "F", "kernel": "K", "layers": "N", "dropout": "drop"}
+LONGEST_TITLE = 4  # of a hyperparameter
 
 
 class Column(NamedTuple):
@@ -45,24 +46,19 @@ WORKERS = [
     Column("trial", 5),
     Column("seen", 10),
 ]
-TRIALS = [
+BEFORE_VALUES = [
     Column("trial", 5),
     Column("state", 7, 0, True),
     Column("attempt", 7, 4),
     Column("epoch", 5, 1),
     Column("loss", 7, 3),
     Column("best", 7),
-    *(Column(title, width, 1) for title, width in zip(SHORT.values(), (2, 1, 1, 5), strict=True)),
+]
+AFTER_VALUES = [
     Column(CURVE, len(CURVE), 2, True),
     Column("worker", 13, 5, True),
     Column("time", 6, 2),
 ]
-
-
-def shown(value: object, length: int) -> str:
-    """Any text in one line of characters that a terminal shows as they are."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(value)[: 10 * length].split()))
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def duration(seconds: float | None) -> str:
@@ -116,8 +112,11 @@ def _trials(study: Snapshot, rows: int, width: int) -> list[RenderableType]:
     active = [trial for trial in study.trials if trial.state not in ENDED]
     of_ended = min(len(ended), max(rows - len(active), rows // 3))
     active_shown, ended_shown = active[: rows - of_ended], ended[:of_ended]
-    spark = _curve_width(width)
-    parts = _table("trials", TRIALS, [_trial_cells(trial, spark) for trial in active_shown + ended_shown], width)
+    rows_shown = active_shown + ended_shown
+    columns = _trial_columns(rows_shown)
+    spark = _curve_width(columns, width)
+    cells = [_trial_cells(trial, columns, spark) for trial in rows_shown]
+    parts = _table("trials", columns, cells, width)
     return parts + _more({"active": len(active) - len(active_shown), "ended": len(ended) - len(ended_shown)})
 
 
@@ -151,16 +150,27 @@ def _bar(ended: int, of: int, width: int) -> Table:
     return line
 
 
-def _best(trial: TrialNow | None) -> str:
+def _best(trial: TrialRecord | None) -> str:
     if trial is None or trial.best is None:
         return "-"
-    values = ", ".join(f"{title} {_value(trial, name)}" for name, title in {**SHORT, "dropout": "dropout"}.items())
+    values = ", ".join(f"{said.short} {_value(trial, name)}" for name, said in HYPERPARAMETERS.items())
     return f"{trial.best:.5g} of trial {trial.tid}: {values}"
 
 
-def _value(trial: TrialNow, name: str) -> str:
+def _value(trial: TrialRecord, name: str) -> str:
     value = trial.values.get(name)
-    return "-" if value is None else f"{value:.3f}" if name == "dropout" else str(value)
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
+
+
+def _trial_columns(trials: list[TrialRecord]) -> list[Column]:
+    """Those of the hyperparameters as wide as their values."""
+    values = []
+    for name, said in HYPERPARAMETERS.items():
+        title = said.short[:LONGEST_TITLE]
+        values.append(Column(title, max(len(title), *(len(_value(trial, name)) for trial in trials)), 1))
+    return [*BEFORE_VALUES, *values, *AFTER_VALUES]
 
 
 def _worker_cells(worker: WorkerNow) -> list[Text]:
@@ -170,9 +180,9 @@ def _worker_cells(worker: WorkerNow) -> list[Text]:
     return _cells(cells, WORKERS, COLOURS.get(worker.state, ""))
 
 
-def _trial_cells(trial: TrialNow, spark: int) -> list[Text]:
+def _trial_cells(trial: TrialRecord, columns: list[Column], spark: int) -> list[Text]:
     loss, best = ("-" if value is None else f"{value:.5g}" for value in (trial.loss, trial.best))
-    values = [_value(trial, name) for name in SHORT]
+    values = [_value(trial, name) for name in HYPERPARAMETERS]
     curve = sparkline(trial.history, spark)
     time_ = duration(trial.seconds)
     cells = [
@@ -187,12 +197,12 @@ def _trial_cells(trial: TrialNow, spark: int) -> list[Text]:
         trial.worker,
         time_,
     ]
-    return _cells(cells, TRIALS, COLOURS.get(trial.state, ""))
+    return _cells(cells, columns, COLOURS.get(trial.state, ""))
 
 
 def _cells(values: Sequence[object], columns: list[Column], colour: str) -> list[Text]:
     return [
-        Text(shown(value, 99 if column.to_the_left else column.width), colour if column.title == "state" else "")
+        Text(plain(value, 99 if column.to_the_left else column.width), colour if column.title == "state" else "")
         for value, column in zip(values, columns, strict=True)
     ]
 
@@ -222,8 +232,8 @@ def _fitting(columns: list[Column], width: int) -> list[Column]:
     return kept
 
 
-def _curve_width(width: int) -> int:
-    room = width - sum(column.width + GAP for column in _fitting(TRIALS, width))
+def _curve_width(columns: list[Column], width: int) -> int:
+    room = width - sum(column.width + GAP for column in _fitting(columns, width))
     return min(LONGEST_CURVE, len(CURVE) + max(0, room))
 
 
@@ -234,7 +244,7 @@ def _more(hidden: dict[str, int]) -> list[RenderableType]:
 
 def one_line(text: str, width: int, style: str = "") -> Text:
     """Text cut to a line of this width."""
-    return Text(shown(text, width), style, no_wrap=True, overflow="ellipsis")  # of wide characters fewer fit
+    return Text(plain(text, width), style, no_wrap=True, overflow="ellipsis")  # of wide characters fewer fit
 
 
 def _allot(height: int, wanted: list[int]) -> list[int]:

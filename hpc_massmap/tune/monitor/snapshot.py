@@ -5,22 +5,32 @@ wrong shape is counted and left out, and so is a worker.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
-from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING
+from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpc_massmap.config import Space
-from hpc_massmap.errors import InputError
-from hpc_massmap.tune.documents import Document, fault_of
-from hpc_massmap.tune.space import hyperparameters
+from hpc_massmap.tune.documents import (
+    ENDED,
+    FINISHED,
+    LONGEST_TRAINING,
+    Document,
+    TrialRecord,
+    believable,
+    best_of,
+    date_of,
+    fault_of,
+    finished,
+    label_of,
+    record_of,
+)
 from hpc_massmap.tune.study import SECONDS_UNSEEN
 
 DATABASE = "database"  # as the source of what is shown
 RECENT = 50  # finished trials whose mean duration tells what the next will take
-LONGEST = 1e8  # seconds that a trial may take to be believed
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -66,33 +76,6 @@ class WorkerNow:
 
 
 @dataclass(frozen=True)
-class TrialNow:
-    """A trial.
-
-    Attributes
-    ----------
-    state : `running`; `expired`: its worker was silent for longer than the lease; `waiting`: given back, for anybody;
-        `done`, `pruned`, `failed`
-    values : hyperparameters; empty before a suggestion, or if they are outside the search space
-    loss, best : validation loss of the last epoch and of the best one
-    seconds : since its first start for one that runs, else of training
-    """
-
-    tid: int
-    state: str
-    attempt: int
-    values: dict[str, float | int]
-    epochs: int
-    loss: float | None
-    best: float | None
-    history: list[float]
-    worker: str
-    seconds: float | None
-    ended: datetime | None
-    error: str | None
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """A study at one moment; trials: those that run, then those that wait, then the ended, the latest first.
 
@@ -113,20 +96,20 @@ class Snapshot:
     running: int
     waiting: int
     left: int
-    best: TrialNow | None
+    best: TrialRecord | None
     per_hour: float | None
     seconds_left: float | None
     stopped: str | None
     left_out: int
     workers: list[WorkerNow]
-    trials: list[TrialNow]
+    trials: list[TrialRecord]
 
     @property
     def live_workers(self) -> list[WorkerNow]:
         return [worker for worker in self.workers if worker.is_live]
 
     @property
-    def failures(self) -> list[TrialNow]:
+    def failures(self) -> list[TrialRecord]:
         return [trial for trial in self.trials if trial.state == "failed"]
 
 
@@ -153,16 +136,15 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
     """
     workers = sorted(_workers(reading), key=lambda worker: (0.0 if worker.is_live else 1 + worker.seen, worker.label))
     sound = [document for document in reading.trials if fault_of(document) is None]
-    alive_since = reading.now - timedelta(seconds=min(lease, LONGEST))
+    alive_since = reading.now - timedelta(seconds=min(lease, LONGEST_TRAINING))
     if (date_of(reading.study.get("opened")) or LONG_AGO) > alive_since:
         alive_since = LONG_AGO  # the database was away: every trial has a whole lease again
-    trials = sorted((_trial(document, reading.now, space, alive_since) for document in sound), key=_order)
+    trials = sorted((_now(document, reading.now, space, alive_since) for document in sound), key=_order)
     asked = reading.study.get("evaluations")
     evaluations = asked if type(asked) is int else evaluations
     count = _counter(trials)
-    ended, open_ = count("done", "pruned", "failed"), count("running", "expired", "waiting")
-    finished = [trial for trial in trials if trial.state in ("done", "pruned") and trial.best is not None]
-    per_hour = _rate(finished, sum(worker.is_live for worker in workers))
+    ended, open_ = count(*ENDED), count("running", "expired", "waiting")
+    per_hour = _rate(finished(trials), sum(worker.is_live for worker in workers))
     remaining = max(0, evaluations - ended)
     stopped = reading.study.get("stopped")
     return Snapshot(
@@ -170,13 +152,13 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
         source=reading.source,
         time=reading.now,
         evaluations=evaluations,
-        done=count("done", "pruned"),
+        done=count(*FINISHED),
         pruned=count("pruned"),
         failed=count("failed"),
         running=count("running"),
         waiting=count("waiting", "expired"),
         left=max(0, evaluations - ended - open_),
-        best=min(finished, key=lambda trial: (trial.best, trial.tid), default=None),
+        best=best_of(trials),
         per_hour=per_hour,
         seconds_left=3600 * remaining / per_hour if per_hour else None,
         stopped=None if stopped is None else str(stopped),
@@ -184,18 +166,6 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
         workers=workers,
         trials=trials,
     )
-
-
-def date_of(value: Any) -> datetime | None:
-    """A date of a document or of its export; None if it is none."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def last_ended(documents: list[Document], count: int) -> list[Document]:
@@ -216,7 +186,7 @@ def _workers(reading: Reading) -> list[WorkerNow]:
         found.append(
             WorkerNow(
                 id=worker.id,
-                label=_label(worker.id, worker.host),
+                label=label_of(worker.id, worker.host),
                 host=worker.host,
                 slurm_job=worker.slurm_job,
                 ranks=worker.ranks,
@@ -229,70 +199,30 @@ def _workers(reading: Reading) -> list[WorkerNow]:
     return found
 
 
-def _label(identity: str, host: str) -> str:
-    return f"{host.split('.')[0]}:{identity.rpartition(':')[2][:4]}"
+def _now(document: Document, now: datetime, space: Space, alive_since: datetime) -> TrialRecord:
+    """A trial at this moment: how long one that runs does so, and whether its worker was heard of."""
+    trial = record_of(document, space)
+    if trial.state in ENDED:
+        return trial
+    age = (now - trial.started).total_seconds() if trial.started else 0.0
+    heard = date_of(document.get("refresh_time")) or LONG_AGO
+    state = "expired" if trial.state == "running" and heard < alive_since else trial.state
+    return replace(trial, state=state, seconds=age if believable(age) else None)
 
 
-def _trial(document: Document, now: datetime, space: Space, alive_since: datetime) -> TrialNow:
-    result, worker, error = document["result"], document.get("worker"), document.get("error")
-    history = [float(loss) for loss in result.get("history", [])]
-    started, touched = (date_of(document.get(key)) for key in ("book_time", "refresh_time"))
-    state = _state(document, touched or LONG_AGO, alive_since)
-    has_ended = state in ("done", "pruned", "failed")
-    wall = ((touched if has_ended and touched else now) - started).total_seconds() if started else 0.0
-    trained = sum(result.get("seconds", [])) if has_ended else 0.0
-    return TrialNow(
-        tid=document["tid"],
-        state=state,
-        attempt=document["attempts"],
-        values=_values(document["misc"]["vals"], space),
-        epochs=len(history),
-        loss=history[-1] if history else None,
-        best=float(result["loss"]) if result.get("loss") is not None else min(history, default=None),
-        history=history,
-        worker=_label(worker["id"], worker["host"]) if worker else "",
-        seconds=next((seconds for seconds in (trained, wall) if 1e-3 < seconds < LONGEST), None),
-        ended=touched if has_ended else None,
-        error=_last_line(error) if error and state == "failed" else None,
-    )
-
-
-def _state(document: Document, touched: datetime, alive_since: datetime) -> str:
-    state = document["state"]
-    if state == JOB_STATE_NEW:
-        return "waiting"
-    if state == JOB_STATE_RUNNING:
-        return "running" if touched >= alive_since else "expired"
-    if state == JOB_STATE_ERROR:
-        return "failed"
-    return "pruned" if document["result"].get("pruned") else "done"
-
-
-def _values(values: dict[str, list[float]], space: Space) -> dict[str, float | int]:
-    try:
-        return hyperparameters(values, space)
-    except InputError:
-        return {}
-
-
-def _last_line(error: dict[str, str]) -> str:
-    lines = [line for line in error["message"].splitlines() if line.strip()]
-    return f"{error['type']}: {lines[-1].strip()}" if lines else error["type"]
-
-
-def _order(trial: TrialNow) -> tuple[int, float, int]:
+def _order(trial: TrialRecord) -> tuple[int, float, int]:
     place = {"running": 0, "expired": 1, "waiting": 2}.get(trial.state, 3)
     since = (trial.ended or LONG_AGO) - LONG_AGO
     return place, -since.total_seconds() if place == 3 else 0.0, trial.tid
 
 
-def _counter(trials: list[TrialNow]) -> Callable[..., int]:
+def _counter(trials: list[TrialRecord]) -> Callable[..., int]:
     return lambda *states: sum(trial.state in states for trial in trials)
 
 
-def _rate(finished: list[TrialNow], live_workers: int) -> float | None:
-    """Trials an hour; `finished`: the latest first."""
-    durations = [trial.seconds for trial in finished[:RECENT] if trial.seconds]
+def _rate(ended: list[TrialRecord], live_workers: int) -> float | None:
+    """Trials an hour; `ended`: those that finished, the latest first."""
+    durations = [trial.seconds for trial in ended[:RECENT] if trial.seconds]
     if not durations or not live_workers:
         return None
     return 3600 * live_workers * len(durations) / sum(durations)

@@ -32,8 +32,8 @@ EXIT_REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, the same job can go o
 def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | None = None) -> None:
     """Train the model of `config` into `folder`; run by every rank.
 
-    When the first rank is given notice, it writes a checkpoint after the step it is in and raises `Pause`; the others
-    are ended with the job.
+    When the first rank is given notice, it writes a checkpoint after the step, or the batch of the validation, that it
+    is in and raises `Pause`; the others are ended with the job.
 
     Raises
     ------
@@ -49,10 +49,13 @@ def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | N
 def _heeding(callbacks: Callbacks, notice: Notice | None) -> Callbacks:
     def on_step(epoch: int, step: int, steps: int) -> None:
         callbacks.on_step(epoch, step, steps)
+        heed()
+
+    def heed() -> None:
         if notice is not None and notice.given is not None:
             raise Pause
 
-    return Callbacks(on_step, callbacks.on_epoch)
+    return Callbacks(on_step, callbacks.on_epoch, heed)
 
 
 class FinalTraining:

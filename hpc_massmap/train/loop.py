@@ -3,7 +3,8 @@
 import csv
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
 
 
 class Pause(Exception):
-    """Raised by a callback after a step: the training writes a checkpoint of that step and ends."""
+    """Raised by a callback: the training writes a checkpoint of the step it has done and ends."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Called after each step (epoch, step, steps) and each epoch (history); either may raise to end the training."""
+    """Called after each step (epoch, step, steps), each epoch (history) and each batch of a validation.
+
+    Each may raise to end the training; with `Pause`, but for `on_epoch`, a checkpoint is written first.
+    """
 
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     on_epoch: Callable[[list[Epoch]], None] = lambda history: None
+    on_validation: Callable[[], None] = lambda: None
 
 
 def fit(
@@ -97,20 +102,29 @@ def fit(
             callbacks.on_epoch(history)
     written = time.monotonic()
 
-    def on_step(epoch: int, step: int, steps: int) -> None:
-        nonlocal written
+    @contextmanager
+    def saved_at_a_pause() -> Iterator[None]:
         try:
-            callbacks.on_step(epoch, step, steps)
+            yield
         except Pause:
             if ranks.is_first:
                 _save_last(folder, trainer, history, identity, trainer.epoch_progress())
             raise
+
+    def on_validation() -> None:
+        with saved_at_a_pause():
+            callbacks.on_validation()
+
+    def on_step(epoch: int, step: int, steps: int) -> None:
+        nonlocal written
+        with saved_at_a_pause():
+            callbacks.on_step(epoch, step, steps)
         if ranks.is_first and step < steps and time.monotonic() - written > config.train.checkpoint_seconds:
             _save_last(folder, trainer, history, identity, trainer.epoch_progress())
             written = time.monotonic()
 
     while not is_over(history, config.train):
-        one = partial(trainer.epoch, len(history), on_step, progress)
+        one = partial(trainer.epoch, len(history), on_step, progress, on_validation)
         history.append(within_memory(config, ranks, one))
         progress = None
         if ranks.is_first:

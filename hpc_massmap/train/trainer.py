@@ -52,15 +52,25 @@ class Trainer:
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 
     def epoch(
-        self, epoch: int, on_step: Callable[[int, int, int], None], progress: EpochProgress | None = None
+        self,
+        epoch: int,
+        on_step: Callable[[int, int, int], None],
+        progress: EpochProgress | None = None,
+        on_validation: Callable[[], None] = lambda: None,
     ) -> Epoch:
-        """Train and validate once; with `progress` only what is left of an epoch."""
+        """Train and validate once; with `progress` only what is left of an epoch.
+
+        Parameters
+        ----------
+        on_step : called after each step with the epoch, from 0, the step, from 1, and how many there are
+        on_validation : called after each batch of the validation
+        """
         train = self.config.train
         progress = progress or EpochProgress(0, 0.0, 0, 0.0)
         start = time.perf_counter() - progress.seconds
         train_loss, n_maps = self._train(epoch, on_step, progress, start)
         training_seconds = time.perf_counter() - start
-        validation_loss = self._validate()
+        validation_loss = self._validate(on_validation)
         if not np.isfinite([train_loss, validation_loss]).all():
             raise Diverged(
                 f"the loss became {train_loss} (training), {validation_loss} (validation) in epoch {epoch + 1}; "
@@ -82,6 +92,7 @@ class Trainer:
         self.learner.parallel.train()
         steps = self.training.steps(train.maps_per_epoch)
         total, n_maps = torch.tensor(progress.loss_sum, dtype=torch.float64, device=ranks.device), progress.maps
+        self._at = progress.steps, total, n_maps, start
         batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, progress.steps)
         for step, batch in enumerate(prefetched(batches, ranks.device), start=progress.steps):
             # dropout: its own stream for every step and rank, none to be stored
@@ -100,7 +111,7 @@ class Trainer:
         return EpochProgress(steps, float(total), maps, time.perf_counter() - start)
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def _validate(self, on_batch: Callable[[], None]) -> float:
         model = self.learner.validated
         if self.ranks.world > 1 and self.config.train.batch_norm == "per_rank":
             # BatchNorm's running statistics are each rank's own: validate the first's, which is saved
@@ -111,5 +122,6 @@ class Trainer:
         for batch in prefetched(self.validation.in_order(), self.ranks.device):
             total += self.learner.loss(model, batch).double() * len(batch.views)
             count += len(batch.views)
+            on_batch()
         loss_sum, n_maps = self.ranks.sum(float(total), count)
         return loss_sum / n_maps

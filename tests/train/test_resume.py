@@ -107,6 +107,31 @@ def test_a_pause_writes_the_step_it_is_in(map_path: Path, config: Config, calm: 
     assert_equal(result(tmp_path / "paused"), calm)
 
 
+def test_a_pause_in_the_validation_repeats_no_step(
+    map_path: Path, config: Config, calm: dict[str, Any], tmp_path: Path
+) -> None:
+    """Twice: a validation may take longer than Slurm waits, also when it is begun again."""
+    rarely = config.with_values("train", epochs=6, checkpoint_seconds=1e6)
+    steps_done: list[tuple[int, int]] = []
+
+    def note(epoch: int, step: int, steps: int) -> None:
+        steps_done.append((epoch, step))
+
+    def pause() -> None:
+        if steps_done[-1][0] == 2:
+            raise Pause
+
+    for _ in range(2):
+        with pytest.raises(Pause):
+            train(map_path, rarely, tmp_path / "paused", Callbacks(note, on_validation=pause))
+        progress = load_checkpoint(tmp_path / "paused" / LAST)["begun"]
+        assert progress["steps"] == steps_done[-1][1]
+        assert progress["maps"] > 0
+    train(map_path, config, tmp_path / "paused", Callbacks(note))
+    assert len(steps_done) == len(set(steps_done))
+    assert_equal(result(tmp_path / "paused"), calm)
+
+
 JOB = """
 import sys
 from pathlib import Path

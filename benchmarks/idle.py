@@ -83,14 +83,14 @@ def timed_training(task: Task, tell: Tell) -> list[Epoch]:
         rows = split_maps(maps, config.split)
         callbacks = Callbacks(on_step=on_step, on_epoch=tell)
         history = fit(maps, rows, config, ranks, task.folder, callbacks, task.normalisation).history
-    with (task.folder.parent.parent / "times.jsonl").open("a") as times:
+    with (task.folder.parent.parent / "times.jsonl").open("a", encoding="utf-8") as times:
         times.write(json.dumps([started[0], time.time()]) + "\n")
     return history
 
 
 def idle_seconds(run: Run) -> list[float]:
     """From the end of each training to the first step of the next."""
-    times = [json.loads(line) for line in (run.trials / "times.jsonl").read_text().splitlines()]
+    times = [json.loads(line) for line in (run.trials / "times.jsonl").read_text(encoding="utf-8").splitlines()]
     return [after[0] - before[1] for before, after in pairwise(times)]
 
 

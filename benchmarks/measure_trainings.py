@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     rows = split_maps(maps, base.split)
     few = np.linspace(0, len(rows.validation) - 1, VALIDATION_MAPS).round().astype(int)
     rows = Rows(rows.train, rows.validation[few], rows.test)
-    trainings: list[dict[str, Any]] = json.loads(args.output.read_text())["trainings"] if args.output.exists() else []
+    trainings: list[dict[str, Any]] = (
+        json.loads(args.output.read_text(encoding="utf-8"))["trainings"] if args.output.exists() else []
+    )
     start = time.perf_counter()
     for values in itertools.islice(points(Space(), seed=0), len(trainings), None):
         if time.perf_counter() - start > args.seconds:

@@ -187,7 +187,7 @@ def write_test_set(folder: Path, n_halos: int) -> int:
             yield {"mass": np.stack([cluster(rng) for _ in range(PROJECTIONS)])}
 
     write_map_file(folder / "maps.h5", ["mass"], table, rotations, stacks(), {"h": 0.7})
-    (folder / "config.yaml").write_text(CONFIG.format(folder=folder))
+    (folder / "config.yaml").write_text(CONFIG.format(folder=folder), encoding="utf-8")
     maps, path = open_maps(folder / "maps.h5"), folder / "runs" / "made_up" / "predictions.h5"
     rows = rng.permutation(len(maps))
     write_predictions(path, maps, rows[:0], {"mass": np.zeros((0, PIXELS, PIXELS))})

@@ -51,7 +51,11 @@ def main() -> None:
     args = parser.parse_args()
     base = load_config(args.config, args.overrides)
     maps = open_maps(base.maps.file)
-    known = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
+    known = (
+        [json.loads(line) for line in args.results.read_text(encoding="utf-8").splitlines()]
+        if args.results.exists()
+        else []
+    )
     done = {(result["variant"], result["seed"]): result for result in known}
     for seed, variant in product(range(args.seeds), args.variants):
         if (variant, seed) not in done:
@@ -59,7 +63,7 @@ def main() -> None:
                 "variant": variant,
                 "seed": seed,
             }
-            with args.results.open("a") as results:
+            with args.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(done[variant, seed]) + "\n")
     print(table(base.evaluate.mass_intervals, args.variants, list(done.values())))
 

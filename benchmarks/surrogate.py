@@ -50,7 +50,7 @@ class Surrogate:
     """Losses and durations of the U-Net anywhere in the space."""
 
     def __init__(self, path: Path = TRAININGS) -> None:
-        trainings = json.loads(path.read_text())["trainings"]
+        trainings = json.loads(path.read_text(encoding="utf-8"))["trainings"]
         losses = np.array([training["losses"] for training in trainings])
         floors, amplitudes, self.power = power_laws(losses)
         self.amplitude, self.scatter = float(np.median(amplitudes)), float(np.log(amplitudes).std())

@@ -78,8 +78,8 @@ def write_reference(app: Sphinx) -> None:
         )
     for name, text in pages.items():
         page = folder / f"{name}.rst"
-        if not page.exists() or page.read_text() != text:
-            page.write_text(text)
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
 
 
 def _titled(title: str, line: str) -> str:
@@ -156,7 +156,7 @@ def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _comments(model: type[BaseModel]) -> dict[str, str]:
     """What stands behind each key in the source."""
-    source = Path(inspect.getfile(model)).read_text()
+    source = Path(inspect.getfile(model)).read_text(encoding="utf-8")
     lines = source.splitlines()
     classes = [
         node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model.__name__

@@ -1,6 +1,7 @@
 """The command line that every job shares: a config, overrides, --site, --force, and one-line errors."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -102,8 +103,13 @@ def site_of(args: argparse.Namespace) -> "Site | None":
 def run_job(main: Callable[[], None]) -> None:
     """Run a job's main; an error of the user's, or of their disk, becomes one line and exit code 2.
 
+    What the locale's encoding does not have is printed as its code.
+
     A TERM, which Slurm sends before it kills, ends the job as an exception would: what it started is shut down.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     end_at_term()
     try:
         main()

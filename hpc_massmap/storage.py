@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from hpc_massmap.errors import InputError
 
+FOR_ALL, SECRET = 0o666, 0o600
 UNFINISHED = ".tmp"  # ends the name of a file that is being written
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -27,8 +28,12 @@ BROKEN = (
 
 
 @contextmanager
-def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
+def replacing(target: Path, mode: int = FOR_ALL) -> Iterator[Path]:
     """Give a temporary path beside `target`; when the block ends well it becomes `target`, else it is removed.
+
+    Parameters
+    ----------
+    mode : who may read and write it, of which the umask takes away
 
     Raises
     ------
@@ -42,11 +47,10 @@ def replacing(target: Path, mode: int = 0o644) -> Iterator[Path]:
             if target.exists() and not (target.is_file() or target.is_dir()):
                 raise InputError(f"{target}: a device or a pipe, which a file would replace; name a file")
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=UNFINISHED)
-            os.close(handle)
-            temporary = Path(name)
+            path = target.with_name(f".{target.name}.{secrets.token_hex(6)}{UNFINISHED}")
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+            temporary = path
             yield temporary
-            temporary.chmod(mode)
             _sync(temporary)
             temporary.replace(target)
             _sync(target.parent)
@@ -92,13 +96,13 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(target: Path, text: str, mode: int = 0o644) -> None:
+def write_text(target: Path, text: str, mode: int = FOR_ALL) -> None:
     """Replace the file `target` by `text`, whole or not at all."""
     with replacing(target, mode) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(target: Path, value: Any, mode: int = 0o644) -> None:
+def write_json(target: Path, value: Any, mode: int = FOR_ALL) -> None:
     """Replace the file `target` by `value` as JSON; a NaN is refused, since JSON has none."""
     write_text(target, json.dumps(value, indent=2, default=str, allow_nan=False) + "\n", mode)
 
@@ -112,7 +116,7 @@ def read_json(path: Path) -> Any:
         If it is missing, cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:

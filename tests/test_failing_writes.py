@@ -10,7 +10,6 @@ import re
 import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,8 +46,7 @@ KINDS: dict[str, tuple[Write, Read]] = {
     "part": (lambda path: write_part(path, "key", [MAPS]), lambda path: digests_of_part(path, "key")),
 }
 STEPS: dict[str, tuple[Any, str]] = {
-    "create": (tempfile, "mkstemp"),
-    "mode": (Path, "chmod"),
+    "create": (os, "open"),
     "fsync": (os, "fsync"),
     "rename": (Path, "replace"),
 }

@@ -74,7 +74,11 @@ def _python(site: Site, logs: Path) -> str:
 
 def _about_its_end(logs: Path, in_container: bool) -> list[str]:
     """Lines of the batch script before its work: the job is requeued where the work could not see to it."""
-    before = [REQUEUE.read_text().rstrip(), "trap requeue_if_preempted TERM", "trap 'requeue_after $?' EXIT"]
+    before = [
+        REQUEUE.read_text(encoding="utf-8").rstrip(),
+        "trap requeue_if_preempted TERM",
+        "trap 'requeue_after $?' EXIT",
+    ]
     if in_container:
         wish = f"{shlex.quote(str(logs.absolute()))}/${{SLURM_JOB_ID}}_{WISH}"
         before[2:] = [f"wish={wish}", 'rm -f "$wish"', "trap 'requeue_after $?; requeue_if_wished \"$wish\"' EXIT"]

@@ -136,7 +136,7 @@ class _Found(submitit.LocalJob[Any]):
 
 def _is_controller(pid: str, logs: Path) -> bool:
     try:
-        words = Path(f"/proc/{int(pid)}/cmdline").read_text().split("\0")
+        words = Path(f"/proc/{int(pid)}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except (OSError, ValueError):
         return False
     return "submitit.local._local" in words and str(logs) in words

@@ -40,7 +40,7 @@ def run_here(stages: list[Stage], logs: Path, on_stage: Callable[[str, str], Non
 
 
 def _run(jobs: list[list[str]], log: Path) -> int:
-    with log.open("a") as output:
+    with log.open("a", encoding="utf-8") as output:
         for job in jobs:
             running = subprocess.Popen([sys.executable, *job], stdout=output, stderr=subprocess.STDOUT)
             try:

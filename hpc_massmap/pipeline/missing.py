@@ -16,5 +16,5 @@ def last_words(log: Path) -> str:
     """The last line of a stage's log, in which it or Slurm says how it ended, and where the rest is."""
     if not log.exists():
         return f"it has not begun ({log})"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return f"{lines[-1] if lines else 'it said nothing'}; all of it is in {log}"

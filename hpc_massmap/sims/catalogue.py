@@ -211,7 +211,7 @@ def _read_files(files: list[Path]) -> tuple[list[str], list[str]]:
 def _lines_of(path: Path) -> list[str]:
     """Those with anything in them, each with its end."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such halo catalogue") from None
     except (OSError, UnicodeDecodeError):

@@ -30,7 +30,7 @@ def start_watchdog(run: Run, launcher: int) -> None:
     """Guard the database of a run on behalf of a launcher, a process of this machine."""
     write_json(run.database / OWNER, {"pid": launcher, "started": _started(launcher)})
     command = [sys.executable, "-m", "hpc_massmap.tune.watchdog", str(run.folder.resolve())]
-    with (run.database / "watchdog.log").open("a") as log:
+    with (run.database / "watchdog.log").open("a", encoding="utf-8") as log:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -69,7 +69,7 @@ def _launcher_lives(path: Path) -> bool:
 def _started(pid: object) -> str | None:
     """When a process was started, which tells it from a later one of the same number; None if there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]

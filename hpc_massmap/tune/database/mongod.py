@@ -48,7 +48,7 @@ def serves(pid: int, data: Path) -> bool:
 def pid_of(data: Path) -> int | None:
     """The mongod of these data by its own word: that of an image may be a child of what we started."""
     with suppress(OSError, ValueError):
-        pid = int((data / "mongod.lock").read_text())
+        pid = int((data / "mongod.lock").read_text(encoding="utf-8"))
         return pid if serves(pid, data) else None
     return None
 
@@ -119,7 +119,9 @@ def _left(group: int, data: Path) -> bool:
 def last_words(data: Path) -> str:
     """The last error in mongod's log, which has a JSON document a line."""
     reason = "it gives no reason"
-    for line in (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []:
+    for line in (
+        (data / "log").read_text(encoding="utf-8", errors="replace").splitlines() if (data / "log").exists() else []
+    ):
         with suppress(ValueError, AttributeError):
             entry = json.loads(line)
             if entry.get("s") in ("E", "F"):

@@ -207,9 +207,9 @@ def _prepare(command: list[str], data: Path, folder: Path) -> None:
     credentials, latest = folder / "credentials.json", folder / LATEST
     password = login(credentials)[1] if credentials.exists() else secrets.token_urlsafe(32)
     _make_private(data)
-    name = (data / HAS_USER).read_text() if (data / HAS_USER).exists() else None
+    name = (data / HAS_USER).read_text(encoding="utf-8") if (data / HAS_USER).exists() else None
     # others were served since: on this node's disk, which the run left and came back to, trials are as of long ago
-    renew = name is None or (latest.exists() and latest.read_text() != name)
+    renew = name is None or (latest.exists() and latest.read_text(encoding="utf-8") != name)
     if pid := pid_of(data):  # of a start that was killed, or about to end: it would keep the data from the next
         terminate(pid, data)
     if renew:

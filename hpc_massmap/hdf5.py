@@ -161,7 +161,7 @@ def _member(group: h5py.Group, name: str) -> Any:
 
 
 def values_of(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
-    """Numbers or texts of a dataset, all of them or some rows."""
+    """Numbers or texts of a dataset, all of them or some rows; any shape."""
     with _library(TypeError):
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
         return np.asarray(dataset.asstr()[rows] if is_text else dataset[rows])

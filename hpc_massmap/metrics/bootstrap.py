@@ -69,7 +69,7 @@ def _weights(n: int) -> IntArray:
 
 
 def half_width(standard_error: FloatArray, n_regions: int, level: float = ONE_SIGMA) -> FloatArray:
-    """How far an interval of this level goes to each side of a median, by Student's t; NaN of one region or none."""
+    """How far an interval goes to each side of a median, by Student's t, any shape; NaN of one region or none."""
     if n_regions < 2:
         return np.full_like(standard_error, np.nan)
     return np.asarray(standard_error * stdtrit(n_regions - 1, (1 + level) / 2))

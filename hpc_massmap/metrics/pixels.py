@@ -302,7 +302,7 @@ class Pixels(Metric):
         return Spread(*map(np.asarray, (of.median, of.p16, of.p84, of.count, error, regions)))
 
     def spread_of(self, sample: Sample, aperture: str, chosen: BoolArray) -> Spread:
-        """Of the pixels of some of the maps, as good as the histograms of the maps."""
+        """Of the pixels of some of the maps, (n_maps,) of bool, as good as the histograms of the maps."""
         of = self.apertures[aperture]
         counts = of.counts[chosen]
         together = counts.sum(axis=0, dtype=np.int64)

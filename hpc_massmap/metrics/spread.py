@@ -54,7 +54,7 @@ def error_text(error: float, regions: int, digits: int = 3) -> str:
 
 
 def median_error(standard_error: FloatArray, n_regions: int) -> FloatArray:
-    """The error that a median is shown with: half the 68 % interval, NaN of too few regions."""
+    """The error that a median is shown with, any shape: half the 68 % interval, NaN of too few regions."""
     return half_width(standard_error, n_regions if n_regions >= FEWEST_REGIONS else 0)
 
 

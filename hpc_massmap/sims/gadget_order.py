@@ -33,7 +33,7 @@ def order_of(
     counts : particles of each type in this file
     flags : what the header says is there, by the names of `FLAGS`
     sample : place of a record -> its first values
-    masses : of the first gas particles
+    masses : (n,), of the first gas particles
 
     Returns
     -------

@@ -1,4 +1,5 @@
 # make demo   the whole chain on real input, to a report page (about six minutes on two cores)
+# make check  lint, types and the tests that take neither minutes nor a cluster (about a minute on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
 # make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
@@ -15,7 +16,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 MPIRUN := $(BIN)/mpirun --oversubscribe
 DEMO := configs/demo.yaml
 
-.PHONY: demo test paper-small bench docs clean
+.PHONY: demo lint check test paper-small bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -33,12 +34,18 @@ demo: .venv/installed
 	@$(MPIRUN) -n 2 $(BIN)/python jobs/evaluate.py $(DEMO)
 	@$(BIN)/python jobs/report.py $(DEMO)
 
-test: .venv/installed
+lint: .venv/installed
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+
+check: lint
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not cluster" -q
+
+test: lint
 	@tests/install.sh
-	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25
+	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25 --cov --cov-report= --junit-xml=build/junit.xml
+	@echo "coverage: $$($(BIN)/coverage report --format=total) % of the lines, by the tests' own processes alone"
 
 paper-small: .venv/installed
 	@$(BIN)/python jobs/mock.py configs/mock.yaml

@@ -13,7 +13,24 @@ ROOT = Path(__file__).parents[1]
 ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
+# what `make check` leaves out, besides what is marked so itself
+SLOW = (
+    *("train/test_l", "train/test_memory", "train/test_options", "train/test_r", "pipeline", "tune", "fuzz"),
+    *("dataset/test_check", "maps/test_job", "metrics/test_evaluate", "report/test_browser", "sims/test_mock_files"),
+    *("test_commands", "test_failing_writes", "test_full_disk", "test_jobs", "test_monitor", "test_mpi"),
+    *("test_packaging", "test_predict", "test_generality", "test_balance"),
+)
+QUICK = ("train/test_losses", "tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
+SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report"}
 TIMEOUT = 300  # seconds that an idle machine needs for no test, unless the test is marked with more
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        uses = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if uses or (place.startswith(SLOW) and not place.startswith(QUICK)):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-timeout's

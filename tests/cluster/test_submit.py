@@ -1,5 +1,6 @@
 """Jobs of this machine and of a Slurm that is only a few scripts: who is there, who has ended, and why."""
 
+import collections
 import os
 import signal
 import stat
@@ -257,3 +258,16 @@ def test_gpus_that_have_names_are_not_taken_for_none(tmp_path: Path, monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,1")
     with pytest.raises(InputError, match="GPU-8932f937-d72c,1: give the GPUs by their numbers"):
         executor_of("x", tmp_path, 1, None)
+
+
+def test_a_job_that_slurm_never_starts_is_released_so_often_and_then_left_to_people(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "_released", collections.Counter())
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_CALLS", -1.0)
+    held = f"{slurm.NOT_LAUNCHED}|{slurm.MARK}"
+    program(programs, "squeue", f"echo '7|0|{held}'; echo '8|N/A|{slurm.NOT_LAUNCHED}|another'; echo '9|N/A|None|x'")
+    program(programs, "scontrol", 'echo "$@" >> "$0.said"')
+    for _ in range(slurm.RELEASES + 3):
+        assert slurm.in_queue() == {"7_0", "8", "9"}
+    assert (programs / "scontrol.said").read_text() == "release 7_0\n" * slurm.RELEASES

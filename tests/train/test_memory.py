@@ -17,6 +17,7 @@ from hpc_massmap.train.loop import fit
 from hpc_massmap.train.memory import OutOfMemory, is_out_of_memory, peak_memory, within_memory
 from hpc_massmap.train.ranks import CPU, Ranks
 from hpc_massmap.yamlfile import dump_yaml
+from tests.patience import within
 from tests.train.test_ranks import start
 
 
@@ -94,7 +95,7 @@ def test_of_several_ranks_one_tries_its_share_without_the_others(config: Config,
     config = config.with_values("train", batch_size=7, batch_norm="synchronised", ema=0.9)
     path.write_text(dump_yaml(config.model_dump(mode="json")))
     ranks = start(2, [sys.executable, "-c", ALONE, str(path)])
-    assert [rank.wait(timeout=100) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=within(100)) for rank in ranks] == [0, 0]
 
 
 def test_a_model_that_never_fits_is_told_so(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

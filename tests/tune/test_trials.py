@@ -12,6 +12,7 @@ import pytest
 from bson import DatetimeMS, ObjectId
 from pymongo.database import Database as MongoDatabase
 
+from hpc_massmap.cluster.preemption import COME_BACK, Notice
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune import trials
@@ -21,6 +22,7 @@ from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
 from hpc_massmap.tune.trials import LeaseLost, Trial
+from hpc_massmap.tune.worker import Leader
 from tests.patience import within
 
 Mongo = MongoDatabase[dict[str, Any]]
@@ -354,3 +356,29 @@ def test_suggestions_follow_seed_and_history_alone(make: MakeStudy) -> None:
     late = [document["result"]["loss"] for document in study.documents()[15:]]
     early = [document["result"]["loss"] for document in study.documents()[:10]]
     assert sorted(late)[5] < sorted(early)[5]  # TPE has learnt where the loss is low
+
+
+def test_the_longest_epoch_is_that_of_any_trial(make: MakeStudy) -> None:
+    study = make(evaluations=4)
+    assert study.longest_epoch() == 0.0
+    claimed(study)
+    assert study.longest_epoch() == 0.0
+    trials.progress(study, claimed(study), [0.5, 0.4, 0.3], [1.0, 5.5, 2.0])
+    trials.finish(study, claimed(study), [0.5], [3.0])
+    assert study.longest_epoch() == 5.5
+
+
+@pytest.mark.parametrize(("left", "comes_back"), [(5.0, True), (6.0, False)])
+def test_no_trial_is_taken_when_the_job_ends_within_the_longest_epoch(
+    make: MakeStudy, monkeypatch: pytest.MonkeyPatch, left: float, comes_back: bool
+) -> None:
+    study = make(evaluations=2)
+    trials.progress(study, claimed(study), [0.5, 0.4], [5.5, 1.0])
+    leader = Leader.__new__(Leader)  # without a database of its own
+    leader.notice = Notice(0.0)
+    monkeypatch.setattr(leader.notice, "seconds_left", lambda: left)
+    leader.notice.ends = 0.0
+    leader.connection = lambda ask: ask(study)  # type: ignore[assignment]
+    leader.worker = ME
+    trial = leader._next_trial()
+    assert (trial is None, leader.notice.given == COME_BACK) == (comes_back, comes_back)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
+SITE_HELP = "a file of configs/sites/: submit to this Slurm cluster; auto: its own, or what this job itself has"
 STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how often, by whom
 
 
@@ -59,7 +60,7 @@ def add_verb(verbs: Any, name: str, what: str, example: str) -> argparse.Argumen
 
 def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add --site and --dry-run to a job that submits others."""
-    arguments.add_argument("--site", type=Path, help="a file of configs/sites/: submit to this Slurm cluster")
+    arguments.add_argument("--site", type=Path, help=SITE_HELP)
     arguments.add_argument("--dry-run", action="store_true", help="show what would be submitted, and check it")
     return arguments
 
@@ -76,15 +77,21 @@ def forced(args: argparse.Namespace) -> bool:
 
 def config_of(args: argparse.Namespace) -> "Config":
     """The checked config of a parsed command line; a site's database takes the place of the config's."""
+    from hpc_massmap.cluster.proposal import is_derived
     from hpc_massmap.cluster.site import refuse_site
     from hpc_massmap.config import load_config
 
     refuse_site(args.config)
     config = load_config(args.config, args.overrides)
     site = site_of(args)
-    if site and site.database:
+    if site and site.database and not (is_derived(args.site) and _says_something_of(config.database)):
         config = config.model_copy(update={"database": _of_site(site.database, config.database.folder)})
     return config
+
+
+def _says_something_of(database: "Database") -> bool:
+    """Whether a config describes a database of its own, besides the folder that runs share."""
+    return bool(database.model_fields_set - {"folder"})
 
 
 def _of_site(database: "Database", shared: "Path | None") -> "Database":
@@ -94,10 +101,15 @@ def _of_site(database: "Database", shared: "Path | None") -> "Database":
 
 
 def site_of(args: argparse.Namespace) -> "Site | None":
-    """The checked site of a parsed command line, or None for this machine."""
-    from hpc_massmap.cluster.site import load_site
+    """The checked site of a parsed command line, or None for this machine; looked for once."""
+    from hpc_massmap.cluster.proposal import site_at
 
-    return load_site(args.site) if getattr(args, "site", None) else None
+    if not getattr(args, "site", None):
+        return None
+    if "found_site" not in args:
+        args.found_site = site_at(args.site)
+    found: Site = args.found_site
+    return found
 
 
 def run_job(main: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the final model of a config by the ranks that SITE describes, then predict the test set. Before its time is up
 # this job is requeued; the training goes on by itself meanwhile.
-#   SITE=configs/sites/gpu.yaml sbatch slurm/train.sh [CONFIG [key=value ...]]
+#   [SITE=configs/sites/gpu.yaml] sbatch slurm/train.sh [CONFIG [key=value ...]]
 #SBATCH --job-name=train
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4G
@@ -11,5 +11,5 @@
 #SBATCH --signal=B:USR1@120
 . "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
 [ $# -gt 0 ] || set -- configs/multi3.yaml
-job train "$@" --site "${SITE:?names a file of configs/sites/}"
+job train "$@" --site "${SITE:-auto}"
 job predict "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tune a config: this job holds the database and submits the workers that SITE describes. Before its time is up it shuts
 # the database down and is requeued; workers wait for it.
-#   SITE=configs/sites/gpu.yaml sbatch slurm/tune.sh CONFIG [key=value ...] [--workers N]
+#   [SITE=configs/sites/gpu.yaml] sbatch slurm/tune.sh CONFIG [key=value ...] [--workers N]
 #SBATCH --job-name=tune
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4G
@@ -10,4 +10,4 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
 . "${SLURM_SUBMIT_DIR:-.}/slurm/job.sh"
-job tune "$@" --site "${SITE:?names a file of configs/sites/}"
+job tune "$@" --site "${SITE:-auto}"

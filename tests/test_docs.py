@@ -68,7 +68,7 @@ def anchors(page: Path) -> list[str]:
 def test_files_and_options_in_the_text_exist(page: Path) -> None:
     folders = "apptainer|benchmarks|configs|docs|environments|examples|hpc_massmap|jobs|slurm|tests"
     for path in re.findall(rf"(?<![\w/.<])((?:{folders})/\w[\w./]*\w)", page.read_text()):
-        assert Path(path).exists() or Path(path).stem == "mine", path
+        assert Path(path).exists() or Path(path).stem in ("mine", "local"), path
     for words in inline(page):
         for option in re.findall(r"^--[a-z-]+", words):
             assert option in CODE, option

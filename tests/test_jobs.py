@@ -18,7 +18,7 @@ from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("[!_]*.py"))
-OTHERS = ("cooling_table", "database", "maps", "monitor", "trials")  # those take a file or the folder of a run
+OTHERS = ("cooling_table", "database", "maps", "monitor", "site", "trials")  # those take no config
 STEPS = [path for path in JOBS if path.stem not in OTHERS]
 CONFIG = """
 name: small

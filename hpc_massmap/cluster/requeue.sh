@@ -26,7 +26,13 @@ requeue_if_preempted() {
 requeue_after() {
     case $1 in
         0) ;;
-        138 | 140) requeue "told to end before it listened" ;;
+        138 | 140)
+            if is_preempted || [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
+                requeue "told to end before it listened"
+            else
+                echo "job $job_of_slurm: told to end before it listened, again and again; give it more time" >&2
+            fi
+            ;;
         *) requeue_if_preempted ;;
     esac
 }

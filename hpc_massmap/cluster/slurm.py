@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hpc_massmap.cluster.environment import environment
 from hpc_massmap.cluster.site import Site
@@ -51,23 +51,24 @@ def check_site(site: Site, tasks: int, script: str) -> None:
     InputError
         One line: no such partition, a time above its limit, more than its nodes have, or Slurm's own reason.
     """
-    partitions = _partitions()
-    name = site.partition or next((n for n, p in partitions.items() if p.get("Default") == "YES"), None)
+    known = partitions()
+    name = site.partition or next((n for n, p in known.items() if p.get("Default") == "YES"), None)
     if name is None:
-        raise InputError(f"site: partition: missing, and this cluster has no default; it has {', '.join(partitions)}")
-    if name not in partitions:
-        raise InputError(f"site: partition = {name}: no such partition; this cluster has {', '.join(partitions)}")
-    limit = seconds_of(partitions[name].get("MaxTime", "UNLIMITED"))
+        raise InputError(f"site: partition: missing, and this cluster has no default; it has {', '.join(known)}")
+    if name not in known:
+        raise InputError(f"site: partition = {name}: no such partition; this cluster has {', '.join(known)}")
+    limit = seconds_of(known[name].get("MaxTime", "UNLIMITED"))
     if limit is not None and 60 * site.minutes > limit:
         raise InputError(f"site: minutes = {site.minutes}: partition {name} allows {limit // 60:.0f}")
-    all_up = _check_nodes(site, tasks, name) and partitions[name].get("State") == "UP"
+    all_up = _check_nodes(site, tasks, name) and known[name].get("State") == "UP"
     tested = _ask("sbatch", "--test-only", script=script)
     if tested.returncode and (all_up or NO_SUCH_NODES not in tested.stderr):  # nodes that are down come back
         raise InputError(f"site: Slurm refuses such a job in partition {name}: {reason(tested.stderr)}")
 
 
-def _partitions() -> dict[str, dict[str, str]]:
-    fields = map(_fields, _answer("scontrol", "show", "partition", "--oneliner").splitlines())
+def partitions() -> dict[str, dict[str, str]]:
+    """The partitions by name, each with what `scontrol` says of it."""
+    fields = map(_fields, ask("scontrol", "show", "partition", "--oneliner").splitlines())
     return {partition["PartitionName"]: partition for partition in fields if "PartitionName" in partition}
 
 
@@ -75,15 +76,34 @@ def _fields(row: str) -> dict[str, str]:
     return dict(word.partition("=")[::2] for word in row.split())
 
 
+class Nodes(NamedTuple):
+    """Nodes of one kind and state."""
+
+    number: int
+    cpus: int
+    memory_gb: float
+    gpus: int
+    state: str
+    disk_gb: float
+
+
+def nodes_of(partition: str) -> list[Nodes]:
+    """The nodes of a partition by kind and state; none on a cluster that shows them to nobody."""
+    columns = "%D|%c|%m|%G|%t|%d"
+    rows = ask("sinfo", "--noheader", "--exact", f"--partition={partition}", f"--format={columns}").splitlines()
+    return [
+        Nodes(int(count), int(cpus), int(memory) / 1024, gpus_of(gres), state, int(disk) / 1024)
+        for count, cpus, memory, gres, state, disk in (row.split("|") for row in rows)
+    ]
+
+
 def _check_nodes(site: Site, tasks: int, partition: str) -> bool:
     """Refuse more nodes than the partition has, or larger ones; whether all of them are up."""
-    columns = "%D|%c|%m|%G|%t"
-    rows = _answer("sinfo", "--noheader", "--exact", f"--partition={partition}", f"--format={columns}").splitlines()
-    kinds = [row.split("|") for row in rows]
+    kinds = nodes_of(partition)
     if not kinds:
         return False  # a cluster that shows its nodes to nobody
-    nodes, cpus = sum(int(kind[0]) for kind in kinds), max(int(kind[1]) for kind in kinds)
-    memory, gpus = max(int(kind[2]) / 1024 for kind in kinds), max(gpus_of(kind[3]) for kind in kinds)
+    nodes, cpus = sum(kind.number for kind in kinds), max(kind.cpus for kind in kinds)
+    memory, gpus = max(kind.memory_gb for kind in kinds), max(kind.gpus for kind in kinds)
     each = f"{tasks} on a node" if tasks > 1 else "on a node"
     for key, asked, needed, there in (
         ("nodes", site.nodes, site.nodes, nodes),
@@ -94,7 +114,7 @@ def _check_nodes(site: Site, tasks: int, partition: str) -> bool:
         if needed > there:
             has = f"partition {partition} has" if key == "nodes" else f"the largest node of partition {partition} has"
             raise InputError(f"site: {key} = {asked}: {has} {there:.4g}")
-    return all(kind[4].startswith(UP) for kind in kinds)
+    return all(kind.state.startswith(UP) for kind in kinds)
 
 
 def gpus_of(resources: str) -> int:
@@ -127,7 +147,7 @@ def in_queue() -> set[str]:
     when, jobs = _seen
     if jobs is None or time.monotonic() - when > SECONDS_BETWEEN_CALLS:
         try:
-            rows = _answer("squeue", "--me", "--noheader", "--array", "--format=%F|%K|%r|%k").splitlines()
+            rows = ask("squeue", "--me", "--noheader", "--array", "--format=%F|%K|%r|%k").splitlines()
         except InputError:
             if jobs is None:
                 raise
@@ -157,7 +177,7 @@ def expect(jobs: list[str]) -> None:
 def fields_of(job: str) -> dict[str, str]:
     """What the controller knows of a job, by its own names; empty of one that ended long ago."""
     try:
-        return _fields(_answer("scontrol", "show", "job", "--oneliner", job).partition("\n")[0])
+        return _fields(ask("scontrol", "show", "job", "--oneliner", job).partition("\n")[0])
     except InputError:
         return {}
 
@@ -171,7 +191,7 @@ def end_of(job: str) -> str | None:
     state, code, why = known.get("JobState"), known.get("ExitCode", "?"), known.get("Reason", "None")
     if state is None:
         try:
-            rows = _answer("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,Reason").splitlines()
+            rows = ask("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,ExitCode,Reason").splitlines()
         except InputError:
             return None
         state, code, why = [*(rows or ["||"])[-1].split("|"), "", ""][:3]
@@ -225,7 +245,7 @@ def reason(said: str) -> str:
     return (causes or others or lines or ["no reason given"])[-1]
 
 
-def _answer(*command: str) -> str:
+def ask(*command: str) -> str:
     """What a command of Slurm prints; an InputError if it fails for good."""
     done = _ask(*command)
     if done.returncode:

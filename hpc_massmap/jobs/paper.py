@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import sys
 
+    from hpc_massmap.cluster.proposal import file_of, is_derived
     from hpc_massmap.cluster.slurm import require
     from hpc_massmap.errors import InputError
     from hpc_massmap.pipeline.estimate import estimate
@@ -66,7 +67,11 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
         return
     require()
-    for name, (job, told) in submit(wanted, last, folder, args.site, asked).items():
+    if is_derived(args.site):  # what this job was given is all that is known of the cluster
+        own = [f"{key}={value}" for key in ("partition", "account", "qos") if (value := getattr(site, key))]
+        asked |= {name: [*own, *asked.get(name, [])] for name in {Path(s.script[0]).stem for s in [*wanted, last]}}
+    site_file = file_of(args.site, site, folder)
+    for name, (job, told) in submit(wanted, last, folder, site_file, asked).items():
         say(f"{name}: {told}{f' as job {job}' if job else ''}")
     say(f"logs: {folder / 'logs'}")
 

@@ -23,9 +23,12 @@ IN_ORDER = [
         "python jobs/train.py configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run",
         "#SBATCH --job-name=train_mul",
     ),
-    (f"{SITE} sbatch slurm/tune_multi3.sh", "2/2 trials"),
+    ("sbatch slurm/tune_multi3.sh", "2/2 trials"),
+    ("sbatch --partition=long --gpus=1 slurm/tune_multi3.sh", "tune: already done"),
+    ("python jobs/site.py", "wrote configs/sites/local.yaml"),
+    (f"{SITE} sbatch slurm/tune_multi3.sh", "tune: already done"),
     ("python jobs/tune.py configs/multi3.yaml --site configs/sites/gpu.yaml --workers 16", "tune: already done"),
-    (f"{SITE} sbatch slurm/train.sh configs/multi3.yaml", "predicting on 1 ranks"),
+    ("sbatch slurm/train.sh configs/multi3.yaml", "predicting on 1 ranks"),
     ("python jobs/train.py configs/multi3.yaml --site configs/sites/gpu.yaml", "train: already done"),
     (
         "srun --nodes=2 --ntasks-per-node=4 --gpus-per-task=1 python jobs/train.py configs/multi3.yaml",
@@ -36,7 +39,7 @@ IN_ORDER = [
 # what submits more than a test should wait for
 ONLY_SUBMITTED = [
     f"{SITE} sbatch slurm/tune_multi3.sh tune.evaluations=200",
-    f"{SITE} sbatch slurm/reproduce_paper.sh configs/paper.yaml",
+    "sbatch slurm/reproduce_paper.sh configs/paper.yaml",
     "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml --models star multi3 "
     "--ask make_maps:ntasks=16",
 ]

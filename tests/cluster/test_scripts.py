@@ -95,8 +95,13 @@ def reproduce(slurm: Cluster, house: Path, *words: str) -> str:
     return printed
 
 
-def test_a_script_without_a_site_says_so(slurm: Cluster, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    job = slurm.run("sbatch", "--parsable", f"--output={log}", "--time=2", "slurm/tune_star.sh").strip()
-    slurm.wait_for(job, "FAILED")
-    assert "SITE: names a file of configs/sites/" in log.read_text()
+def test_without_a_site_the_job_itself_is_one(slurm: Cluster, tmp_path: Path) -> None:
+    house, log = build_house(tmp_path), tmp_path / "log"
+    asks = (f"--output={log}", "--time=9", "--partition=low", "--gpus=2")
+    job = slurm.run("sbatch", "--parsable", *asks, "slurm/tune_star.sh", cwd=house).strip()
+    slurm.wait_for(job, "FAILED", seconds=120)
+    told, refused = log.read_text().splitlines()
+    assert told.startswith("site: no configs/sites/local.yaml; derived from this job: partition low, ")
+    for field in ("gpus_per_task 2", "cpus_per_task 4", "minutes 1440", "signal_seconds 30", "qos normal"):
+        assert f", {field}" in told
+    assert "no such map file; make it with jobs/make_maps.py CONFIG, or sbatch slurm/make_maps.sh CONFIG" in refused

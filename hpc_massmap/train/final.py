@@ -23,6 +23,7 @@ from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write_json
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import Callbacks, Pause, fit
+from hpc_massmap.train.meeting import ToldToLeave
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 
 SECONDS_TO_LEAVE = 5.0  # for the ranks of a job that was just ended
@@ -40,7 +41,14 @@ def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | N
     InputError
         If another training writes into the folder, one whose launcher was killed for instance; or the loss diverges.
     """
-    with join_ranks(config.train.threads) as ranks, _sole_writer(folder) if ranks.is_first else nullcontext():
+
+    def leaves() -> bool:
+        return notice is not None and notice.given is not None
+
+    with (
+        join_ranks(config.train.threads, leaves=leaves) as ranks,
+        _sole_writer(folder) if ranks.is_first else nullcontext(),
+    ):
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
         callbacks = _heeding(logs(folder, config.train, ranks.device), notice) if ranks.is_first else Callbacks()
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)
@@ -73,7 +81,7 @@ class FinalTraining:
         signal.signal(signal.SIGUSR1, signal.getsignal(COME_BACK))  # what `#SBATCH --signal` mostly names
         try:
             train_rank(self.config, self.maps_path, self.folder, notice)
-        except Pause:
+        except (Pause, ToldToLeave):
             if notice.given != LEAVE:
                 notice.come_back()
             sys.exit(EXIT_REQUEUE)

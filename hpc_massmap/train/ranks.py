@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from hpc_massmap.cluster.executor import FIRST_PORT, PORTS
 from hpc_massmap.errors import InputError
+from hpc_massmap.train.meeting import meet, own_rank
 
 CPU = torch.device("cpu")
 T = TypeVar("T")
@@ -66,14 +66,22 @@ class Ranks:
 
 
 @contextmanager
-def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:
+def join_ranks(threads: int, meeting: str | None = None, leaves: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
     """Join the other ranks as torchrun and submitit describe them (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*).
 
     Parameters
     ----------
     meeting : where a store already listens at MASTER_*, the name under which these ranks find each other there
+    leaves : whether this rank was told to end, while it waits for the others
+
+    Raises
+    ------
+    InputError
+        If one of them does not come within minutes.
+    ToldToLeave
+        If this rank was told to end meanwhile.
     """
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = own_rank()
     torch.set_num_threads(threads)
     device = CPU
     if torch.cuda.is_available():
@@ -84,9 +92,7 @@ def join_ranks(threads: int, meeting: str | None = None) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(device=device)
         return
-    store = None
-    if meeting is not None:
-        store = PrefixStore(meeting, TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, False))
+    store = meet(rank, world, leaves, meeting)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     yield Ranks(rank, world, device)
@@ -108,7 +114,7 @@ def rank_of_launcher() -> int | None:
     Raises
     ------
     InputError
-        If srun runs on several nodes whose first is not known.
+        If srun runs on several nodes whose first is not known, or RANK and WORLD_SIZE are no such numbers.
     """
     world = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if "WORLD_SIZE" not in os.environ and world > 1:
@@ -120,7 +126,7 @@ def rank_of_launcher() -> int | None:
         os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + (job + 101 * step) % PORTS))
         if "MASTER_ADDR" not in os.environ:
             os.environ["MASTER_ADDR"] = _first_node()
-    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+    return own_rank()[0] if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
 
 
 def _first_node() -> str:

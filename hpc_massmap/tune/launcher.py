@@ -8,6 +8,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from hyperopt import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING
@@ -61,7 +62,7 @@ class _Plan:
 
     def worker_jobs(self) -> WorkerJobs:
         """The jobs of workers that are there, from this launcher's or an earlier one's submissions."""
-        worker = Worker(self.run, self.site.signal_seconds if self.site else 0)
+        worker = Worker(self.run, self.site.signal_seconds if self.site else 0, secret=token_hex())
         return WorkerJobs(
             self.logs / "workers.json",
             lambda n: submit(worker, name=self.name, logs=self.logs, copies=n, ranks=self.ranks, site=self.site),

@@ -20,6 +20,7 @@ from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
 from hpc_massmap.run import Run
+from hpc_massmap.train.meeting import ToldToLeave
 from hpc_massmap.tune import trials
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
 from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection, join_study, seconds_between_beats
@@ -41,11 +42,11 @@ SECONDS_BETWEEN_LOOKS = 0.2
 class Worker:
     """What each rank of a worker's job runs; submitit may requeue it, and it goes on."""
 
-    def __init__(self, run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> None:
-        self.run, self.signal_seconds, self.train = run, signal_seconds, train
+    def __init__(self, run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task, secret: str = "") -> None:
+        self.run, self.signal_seconds, self.train, self.secret = run, signal_seconds, train, secret
 
     def __call__(self) -> int:
-        return work(self.run, self.signal_seconds, self.train)
+        return work(self.run, self.signal_seconds, self.train, self.secret)
 
     def checkpoint(self) -> Any:
         """Submitit's protocol; what there is to save is saved, trials are in the database."""
@@ -54,7 +55,7 @@ class Worker:
         return DelayedSubmission(self)
 
 
-def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -> int:
+def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task, secret: str = "") -> int:
     """Work until the study is over or this job must end; returns how many trials this worker finished.
 
     Raises
@@ -62,7 +63,13 @@ def work(run: Run, signal_seconds: float = 0.0, train: TrainTask = train_task) -
     InputError
         If maps or database cannot be used, or the database stays silent for `tune.wait` seconds.
     """
-    notice, rank_store = Notice(signal_seconds), RankStore()
+    notice = Notice(signal_seconds)
+    try:
+        rank_store = RankStore(lambda: notice.given is not None, secret)
+    except ToldToLeave:
+        if notice.given == COME_BACK:
+            notice.come_back()
+        return 0
     start_forking()
     normalisation = _normalisation(run, rank_store.is_first)
     await_forking()
@@ -111,6 +118,8 @@ class Leader:
         try:
             while not self.notice.given and (trial := self._next_trial()) is not None:
                 finished += self._attempt(trial)
+                if lost := self.rank_store.lost():
+                    raise InputError(f"rank {lost[0]} of this worker's {self.rank_store.size} is lost; its job ends")
             comes_back = self.notice.given == COME_BACK and not self.connection(Study.is_over)
             self._see("ended", None)
         except DatabaseSilent as silence:
@@ -211,7 +220,8 @@ class Leader:
                 needs = typical - (time.monotonic() - seen)  # till the next checkpoint
                 if not 0 < needs < self.notice.seconds_left():
                     return {"kind": "leave"}
-            if any(report["kind"] in ("failed", "lost") for report in self.rank_store.reports(f"{key}/end")):
+            reports = self.rank_store.reports(f"{key}/end")
+            if self.rank_store.lost() or any(report["kind"] in ("failed", "lost") for report in reports):
                 return None
             if time.monotonic() - beaten > self.beat_every:
                 beaten = time.monotonic()

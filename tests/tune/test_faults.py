@@ -89,6 +89,21 @@ def test_a_training_process_that_is_killed_is_replaced_by_the_same_worker(run: R
     assert attempts(open_study(run))[0] == 2
 
 
+def test_a_rank_that_is_killed_gives_its_trial_back_at_once(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", ranks=2, evaluations=1, lease=600.0)  # no lease runs out
+    with database(run.config.database, run.database):
+        study = open_study(run)
+        study.create(1, {})
+        with working(run, ranks=2) as (first, second):
+            wait_for_training(study, first)
+            kill(second)
+            assert first.wait(40) == 1
+        with working(run, ranks=2) as heirs:
+            assert [heir.wait(200) for heir in heirs] == [0, 0]
+        assert attempts(study) == [2]
+    assert len(losses(run)) == 1
+
+
 def test_a_database_that_is_killed_mid_write_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
     run = small_run(tmp_path, lease=within(5))
     with database(run.config.database, run.database):

@@ -22,7 +22,7 @@ STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how oft
 
 
 def plain_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
-    """A parser of nothing yet, whose help is a job's docstring and examples."""
+    """A parser without arguments yet, whose help is a job's docstring and examples."""
     return argparse.ArgumentParser(
         description=description,
         epilog="\n".join(f"example: {example}" for example in examples),

@@ -15,7 +15,7 @@ KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")  # where the controller 
 
 
 def variables() -> dict[str, str]:
-    """What this process' environment holds that a command of Slurm would heed."""
+    """Variables of this process' environment that a command of Slurm would heed."""
     return {
         name: value for name, value in os.environ.items() if name.startswith(SUBMITTING + ASKING) and name not in KEPT
     }
@@ -38,7 +38,7 @@ def unheeded() -> str | None:
 
 @contextmanager
 def scheduler_forgotten() -> Iterator[None]:
-    """Within, what is submitted asks for what its batch script says, and no more."""
+    """A block without the scheduler's variables: jobs submitted in it ask for what their batch scripts say alone."""
     own = variables()
     for name in own:
         del os.environ[name]

@@ -22,7 +22,7 @@ class TimeIsUp(BaseException):
 
 @contextmanager
 def handing_over() -> Iterator[None]:
-    """Within, USR1 ends what runs as an exception would; when all is shut down the job is requeued and ends.
+    """A block that USR1 ends as an exception would; when all is shut down the job is requeued and ends.
 
     Raises
     ------

@@ -226,7 +226,7 @@ def requeue(job: str) -> None:
 
 
 def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:
-    """What an attempt gives, made again while its error says that Slurm's controller is away."""
+    """Make an attempt, again while its error says that Slurm's controller is away; returns what it returns."""
     for pause in PAUSES:
         try:
             return attempt()

@@ -92,7 +92,7 @@ class Batches:
                 yield self._batch(order[part], None if symmetries is None else symmetries[part])
 
     def steps(self, maps_per_epoch: int | None) -> int:
-        """Batches of a training epoch."""
+        """How many batches a training epoch has."""
         n_maps = min(len(self.rows), maps_per_epoch or len(self.rows))
         full, rest = divmod(n_maps, self.batch_size)
         return full + (rest >= self.world and rest > 0)

@@ -113,7 +113,7 @@ def read_sources(paths: list[Path], simulations: list[str], assumed: Assumed) ->
 
 
 def factors_of(assumed: Assumed) -> dict[str, float]:
-    """What takes the pixels of each dataset to the units of `UNITS`."""
+    """Factors that take the pixels of each dataset to the units of `UNITS`."""
     density = _factor("--density-unit", assumed.density_unit, "Msun / (littleh kpc2)", assumed.h)
     xray = _factor("--xray-unit", assumed.xray_unit, UNITS["xray"], assumed.h)
     return {"sz": 1.0, "xray": xray, "star": density, "mass": density, GAS: density}

@@ -32,7 +32,7 @@ def on_device(batches: Batches, device: torch.device, precision: str) -> Batches
 
 
 def bytes_of(batches: Batches, precision: str) -> int:
-    """What all maps of these batches take."""
+    """Bytes that all maps of these batches take on the device."""
     of_views, of_targets = (
         _dtype(precision).itemsize * len(batches.views),
         torch.float32.itemsize * len(batches.targets),

@@ -1,1 +1,1 @@
-"""The U-Net family (section 3.1)."""
+"""Networks from maps of the views to maps of the targets: the U-Nets of section 3.1."""

@@ -34,7 +34,7 @@ BYTES = 4  # of a pixel or a weight in a file
 
 @dataclass(frozen=True)
 class Rate:
-    """What a model's networks cost here."""
+    """Mean time and size of networks drawn from a model's search space."""
 
     seconds_per_map: float
     weights: float
@@ -110,7 +110,7 @@ def measure(config: Config, device: torch.device | None) -> Rate:
 
 
 def paper_seconds_per_map() -> float:
-    """Of one of its trainings, on four fifths of its maps (section 3.2)."""
+    """Seconds a map of one of the paper's trainings, on four fifths of its maps (section 3.2)."""
     return PAPER_EPOCH / (Split().train * HALOS * LINES_OF_SIGHT)
 
 

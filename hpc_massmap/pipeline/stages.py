@@ -21,7 +21,7 @@ MAIN = "multi3"  # whose report shows the others beside it
 
 @dataclass(frozen=True)
 class Stage:
-    """One piece of the work.
+    """One job of the whole paper, and those that it needs.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ ANY_H = 0.7  # only to ask whether h would help
 
 
 def unit_of(text: str) -> u.UnitBase:
-    """A unit as astropy reads it, but that `h` is h: nothing in a map is per hour."""
+    """A unit as astropy reads it, but with `h` as the Hubble parameter: nothing in a map is per hour."""
     with u.add_enabled_units([cu.littleh]):
         unit = u.Unit(re.sub(r"\bh\b", "littleh", text))
     if not isinstance(unit, u.UnitBase):
@@ -21,7 +21,7 @@ def unit_of(text: str) -> u.UnitBase:
 
 
 def factor_to(path: Path, text: str, wanted: str, h: float | None, pixel: u.Quantity | None) -> float:
-    """What turns a unit into the training maps'; of a total in each pixel too, if a pixel's size is known.
+    """Factor from a unit to the training maps'; of a total in each pixel too, if a pixel's size is known.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Scale:
 
 
 def understood(path: Path) -> AbstractContextManager[None]:
-    """Around all that takes numbers from a Header, where anything can stand."""
+    """A block that takes numbers from a Header: whatever cannot be understood becomes one line."""
     return in_one_line(f"{path}: its Header cannot be understood; is it damaged?")
 
 

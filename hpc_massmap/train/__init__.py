@@ -1,1 +1,1 @@
-"""Training: the loop, its ranks and its checkpoints (section 3.2)."""
+"""Training (section 3.2): one step (learner), epochs (trainer), the whole (loop), its job (final)."""

@@ -98,7 +98,7 @@ class FinalTraining:
 
 
 def is_trained(step: Step, folder: Path, force: bool) -> bool:
-    """What `step.is_finished` says of the training into `folder`, of which nothing is discarded under who trains there.
+    """Whether the training into `folder` is finished; `force` discards nothing while another process trains there.
 
     Raises
     ------

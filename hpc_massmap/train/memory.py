@@ -33,7 +33,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; torch has no class of its own for one on the CPU."""
+    """Whether an error is of a failed allocation; torch has no class of its own for one on the CPU."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 

@@ -14,6 +14,7 @@ from hpc_massmap.errors import EXIT_BAD_INPUT, InputError, line_of
 if TYPE_CHECKING:
     from hpc_massmap.cluster.site import Site
     from hpc_massmap.config import Config, Database
+    from hpc_massmap.run import Run
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
@@ -63,6 +64,22 @@ def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
     arguments.add_argument("--site", type=Path, help=SITE_HELP)
     arguments.add_argument("--dry-run", action="store_true", help="show what would be submitted, and check it")
     return arguments
+
+
+def with_elsewhere(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add --of to a job that goes on with what jobs/predict.py --maps predicted."""
+    what = "what the run's model says of another map file: the --out of jobs/predict.py"
+    arguments.add_argument("--of", type=Path, metavar="FOLDER", help=what)
+    return arguments
+
+
+def run_of(args: argparse.Namespace) -> "Run":
+    """The run of a parsed command line, or what its model says elsewhere; nothing is written."""
+    from hpc_massmap.elsewhere import elsewhere
+    from hpc_massmap.run import Run
+
+    config = config_of(args)
+    return elsewhere(config, args.of) if args.of else Run.of(config)
 
 
 def parse(arguments: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

@@ -27,17 +27,37 @@ PACKAGES = ("hpc_massmap", "torch", "numpy", "scipy", "h5py", "hyperopt", "pymon
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run and the config it is used with."""
+    """The folder of a run and the config it is used with.
+
+    Attributes
+    ----------
+    trained : the run whose model this one uses, if it has none of its own
+    """
 
     config: Config
     folder: Path
+    trained: Path | None = None
 
     @classmethod
     def open(cls, config: Config) -> "Run":
         """Make the folder if need be and keep the resolved config in it."""
-        run = cls(config, config.runs / config.name)
-        write_text(run.folder / "config.yaml", dump_yaml(config.model_dump(mode="json")))
+        run = cls.of(config)
+        run.keep_config()
         return run
+
+    @classmethod
+    def of(cls, config: Config) -> "Run":
+        """The run of a config, of which nothing is written yet."""
+        return cls(config, config.runs / config.name)
+
+    def keep_config(self) -> None:
+        """Keep the resolved config in the folder, once what it asks for was found to be possible."""
+        write_text(self.folder / "config.yaml", dump_yaml(self.config.model_dump(mode="json")))
+
+    @property
+    def home(self) -> Path:
+        """Where the model and its tuning are."""
+        return self.trained or self.folder
 
     @property
     def maps(self) -> Path:
@@ -54,7 +74,7 @@ class Run:
 
     @property
     def trials_export(self) -> Path:
-        return self.folder / "trials.jsonl"
+        return self.home / "trials.jsonl"
 
     @property
     def study(self) -> Path:
@@ -68,7 +88,7 @@ class Run:
 
     @property
     def model(self) -> Path:
-        return self.folder / "model"
+        return self.home / "model"
 
     @property
     def logs(self) -> Path:
@@ -88,7 +108,7 @@ class Run:
 
     def is_recorded(self, *steps: str) -> bool:
         """Whether these steps have been finished, with whatever settings."""
-        return all((self.folder / "provenance" / f"{step}.json").exists() for step in steps)
+        return all((self.home / "provenance" / f"{step}.json").exists() for step in steps)
 
     def step(self, name: str, settings: dict[str, Any], inputs: dict[str, str], outputs: list[Path]) -> "Step":
         """One step of this run; `settings` and `inputs` are all that its outputs depend on."""

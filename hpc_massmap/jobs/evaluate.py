@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Compare the predicted maps of a run with the true ones: pixels, profiles, power spectra and MMD (section 4)."""
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import parse, parser, run_job, run_of, with_elsewhere
 
 EXAMPLE = "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__, EXAMPLE), argv)
+    args = parse(with_elsewhere(parser(__doc__, EXAMPLE)), argv)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.metrics.driver import evaluate
@@ -17,16 +17,16 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.metrics.summary import headline
     from hpc_massmap.mpi import communicator, on_first, share, together
     from hpc_massmap.progress import progress, say
-    from hpc_massmap.run import Run
 
     with communicator() as comm:
-        run = on_first(comm, lambda: Run.open(config_of(args)))
+        run = on_first(comm, lambda: run_of(args))
         inputs = {"predictions": on_first(comm, lambda: digest_of_file(run.predictions))}
         step = run.step("evaluate", run.config.part("evaluate"), inputs, [run.metrics])
         if on_first(comm, lambda: step.is_finished(args.force)):
             return
         with together(comm):
             predictions = read_predictions(run.predictions, open_maps(run.maps))
+        on_first(comm, run.keep_config)
         first = comm.rank == 0
         own = share(len(predictions), comm)
         total = (own.stop - own.start) * len(predictions.targets)

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Predict target maps with a run's final model, in physical units: of the test set, or of maps of your own."""
+"""Predict target maps with a run's final model, in physical units.
+
+Of the run's test set; of another map file; or of maps of your own, as FITS files.
+"""
 
 from argparse import Namespace
 from pathlib import Path
@@ -14,16 +17,22 @@ if TYPE_CHECKING:
     from hpc_massmap.train.trained import TrainedModel
 
 EXAMPLE = """mpirun -n 4 python jobs/predict.py configs/multi3.yaml
-example: python jobs/predict.py configs/multi3.yaml --maps observed --out predicted"""
+example: python jobs/predict.py configs/multi3.yaml --maps observed --out predicted
+example: python jobs/predict.py configs/multi3.yaml --maps other/maps.h5 --out elsewhere"""
 
 
 def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__, EXAMPLE)
-    arguments.add_argument("--maps", type=Path, metavar="FOLDER", help="maps of your own: NAME_VIEW.fits or .npy")
-    arguments.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go: NAME_TARGET.fits")
+    arguments.add_argument("--maps", type=Path, metavar="PATH", help="another map file, or a folder of NAME_VIEW.fits")
+    arguments.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go")
+    what = "of another map file these halos only, by their numbers in jobs/maps.py show"
+    arguments.add_argument("--halos", type=int, nargs="+", metavar="N", help=what)
     args = parse(arguments, argv)
     if (args.maps is None) != (args.out is None):
         arguments.error("--maps and --out go together")
+    of_a_map_file = args.maps is not None and (args.maps.is_file() or args.maps.suffix in (".h5", ".hdf5"))
+    if args.halos is not None and not of_a_map_file:
+        arguments.error("--halos are of another map file; give it as --maps")
 
     from hpc_massmap.mpi import communicator, on_first, together
     from hpc_massmap.progress import say
@@ -31,12 +40,14 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.train.trained import load_model
 
     with communicator() as comm:
-        run = on_first(comm, lambda: Run.open(config_of(args)))
+        run = on_first(comm, lambda: Run.of(config_of(args)))
         with together(comm):
             model = load_model(run.model)
         if comm.rank == 0 and not run.is_recorded("train"):
             say(f"{run.model}: its training is not recorded as finished; this is its best model so far")
-        if args.maps:
+        if of_a_map_file:
+            predict_map_file(args, run, model, comm)
+        elif args.maps:
             predict_own_maps(args, model, comm)
         else:
             predict_test_set(args, run, model, comm)
@@ -52,6 +63,7 @@ def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     with together(comm):
         maps = open_maps(run.maps, [*model.description.views, *model.description.targets])
         split = split_maps(maps, model.split)  # the model's own split: what it was trained on is never its test
+    on_first(comm, run.keep_config)
     step = run.step("predict", {}, {"maps": maps.digest, "model": model.digest}, [run.predictions])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
@@ -59,6 +71,37 @@ def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "
         predict_rows(run.predictions, model, maps, split, run.config.name, comm, on_maps=bar.advance)
     if comm.rank == 0:
         step.finish()
+
+
+def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    from hpc_massmap.dataset.mapfile import open_maps
+    from hpc_massmap.elsewhere import keep_elsewhere, make_elsewhere
+    from hpc_massmap.mpi import on_first, together
+    from hpc_massmap.predict.others import check_is_new, check_units, rows_of
+    from hpc_massmap.predict.rows import predict_rows
+    from hpc_massmap.progress import progress, say
+
+    there = on_first(comm, lambda: make_elsewhere(run.config, args.out, args.maps))
+    with together(comm):
+        maps = open_maps(there.maps, [*model.description.views, *model.description.targets])
+        rows = rows_of(maps, args.halos)
+        check_units(model, maps)
+    if run.maps.exists():
+        note = on_first(comm, lambda: check_is_new(model, open_maps(run.maps), maps, rows))
+    else:
+        note = f"{run.maps}: not there, so nobody can tell whether these halos trained the model"
+    if note and comm.rank == 0:
+        say(note)
+    inputs = {"maps": maps.digest, "model": model.digest}
+    step = there.step("predict", {"halos": args.halos}, inputs, [there.predictions])
+    if on_first(comm, lambda: step.is_finished(args.force)):
+        return
+    on_first(comm, lambda: keep_elsewhere(there, note))
+    with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
+        predict_rows(there.predictions, model, maps, rows, run.config.name, comm, on_maps=bar.advance)
+    if comm.rank == 0:
+        step.finish()
+        say(f"{there.predictions}: {len(rows.test)} maps; go on with jobs/evaluate.py and report.py --of {args.out}")
 
 
 def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracomm") -> None:

@@ -7,13 +7,13 @@ retrained on some halos in a panel each (fig. A4).
 
 from pathlib import Path
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import parse, parser, run_job, run_of, with_elsewhere
 
 EXAMPLE = "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/xray.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = parser(__doc__, EXAMPLE)
+    arguments = with_elsewhere(parser(__doc__, EXAMPLE))
     arguments.add_argument(
         *("--with", "-w"),
         dest="others",
@@ -27,21 +27,22 @@ def main(argv: list[str] | None = None) -> None:
     note = "a line for the page, as what is missing and why; can be given again"
     arguments.add_argument("--note", dest="notes", action="append", default=[], metavar="TEXT", help=note)
     args = parse(arguments, argv)
-    config = config_of(args)
 
+    from hpc_massmap.elsewhere import notes_of
     from hpc_massmap.progress import say
     from hpc_massmap.report.comparison import digests_of, run_at
     from hpc_massmap.report.inputs import input_digests, read_inputs
     from hpc_massmap.report.page import INDEX, closing_lines, write_report
-    from hpc_massmap.run import Run
 
-    run, others = Run.open(config), [run_at(path) for path in args.others]
-    settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": args.notes}
+    run, others = run_of(args), [run_at(path) for path in args.others]
+    config, notes = run.config, [*notes_of(run), *args.notes]
+    settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": notes}
     step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
     inputs = read_inputs(run)
+    run.keep_config()
     if not step.is_finished(args.force):
         say("drawing figures and writing tables")
-        write_report(inputs, run.report, others, args.notes)
+        write_report(inputs, run.report, others, notes)
         step.finish()
     for line in closing_lines(inputs):
         say(line)

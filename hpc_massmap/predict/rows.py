@@ -44,7 +44,7 @@ def predict_rows(
 
     Parameters
     ----------
-    split : the model's; what trained and validated is kept in the file too
+    split : the model's; what trained and validated is kept in the file too, if it was of this map file
     name : of the run, kept in the file
     on_maps : told on the first rank how many maps were added
     """
@@ -74,14 +74,15 @@ def predict_rows(
 def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str) -> Iterator[Write]:
     with new_hdf5(path, libver="latest") as file:  # only tables of the latest format carry checksums
         file.create_dataset("index/row", data=split.test, fletcher32=True)
-        file.create_dataset("index/train", data=split.train, fletcher32=True)
-        file.create_dataset("index/validation", data=split.validation, fletcher32=True)
+        if len(split.train):
+            file.create_dataset("index/train", data=split.train, fletcher32=True)
+            file.create_dataset("index/validation", data=split.validation, fletcher32=True)
         file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})
         file.attrs["views"] = model.description.views
         datasets, checksums = [], np.zeros((len(model.description.targets), len(split.test)), np.uint32)
         for target in model.description.targets:
             dataset = file.create_dataset(f"predictions/{target}", (len(split.test), PIXELS, PIXELS), np.float32)
-            dataset.attrs["unit"] = maps.units[target]
+            dataset.attrs["unit"] = model.normalisation.unit[target]
             datasets.append(dataset)
 
         def write(start: int, predicted: Maps) -> None:

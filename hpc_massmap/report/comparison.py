@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpc_massmap.config import load_config
+from hpc_massmap.elsewhere import RECORD, elsewhere_at
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import crossings, simulations_of
@@ -61,7 +62,9 @@ class Comparison:
 
 
 def run_at(path: Path) -> Run:
-    """The run of a config file, or of a folder of runs/."""
+    """The run of a config file, of a folder of runs/, or what a model says of another map file."""
+    if (path / RECORD).exists():
+        return elsewhere_at(path)
     if path.is_dir():
         return Run(load_config(path / "config.yaml"), path)
     config = load_config(path)

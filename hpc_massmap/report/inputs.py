@@ -116,6 +116,9 @@ def _belong_together(metrics: Metrics, predictions: Predictions) -> bool:
 
 
 def _records(run: Run) -> list[dict[str, Any]]:
-    records = [read_json(path) for path in (run.folder / "provenance").glob("*.json")]
+    """Of the steps that these numbers come from: those of the model, and those that were done with it here."""
+    here = list((run.folder / "provenance").glob("*.json"))
+    of_model = [run.home / "provenance" / f"{step}.json" for step in ("make_maps", "tune", "train")]
+    records = [read_json(path) for path in {*here, *(path for path in of_model if path.exists())}]
     steps = [record for record in records if isinstance(record, dict) and record.get("step") != "report"]
     return sorted(steps, key=lambda record: (str(record.get("finished")), str(record.get("step"))))

@@ -94,7 +94,7 @@ def untrue(found: Documented) -> list[str]:
     for section in ("Parameters", "Attributes"):
         names = listed(said.get(section, []))
         wrong += [f"{section}: there is no {name}" for name in names if name not in real_names(found, section)]
-    wrong += [f"Raises: there is no {name}" for name in said.get("Raises", []) if name not in ERRORS]
+    wrong += [f"Raises: there is no {name}" for name in listed(said.get("Raises", [])) if name not in ERRORS]
     return wrong + [f"{section}: empty" for section, lines in said.items() if not lines]
 
 

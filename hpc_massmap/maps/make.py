@@ -16,17 +16,22 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.grid import pixel_area
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
+from hpc_massmap.maps.reach import check_reach, reach_of
 from hpc_massmap.maps.smoothing import neighbour_radius
 from hpc_massmap.maps.sz import integrated_compton_y
 from hpc_massmap.maps.xray import xray_luminosity
+from hpc_massmap.sims.consistency import check_gas
 from hpc_massmap.sims.particles import Particles, Snapshot
+from hpc_massmap.sims.periodic import image_spheres, with_images
 from hpc_massmap.sims.selection import Halo
-from hpc_massmap.sims.snapshot import read_snapshot
+from hpc_massmap.sims.snapshot import boundary_masses, read_header, read_snapshot
 from hpc_massmap.views import units_of
 
 FEWEST_PARTICLES = 10  # inside R200
 LARGEST_RADIUS = 1e6  # R200: of a kernel, which is then the same everywhere; far beyond, its numbers have no place
 LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut
+
+BEYOND = 1.5  # of the reach of a map: where the neighbours are that its kernels are made of
 
 Stacks = dict[str, FloatArray]
 NO_TABLES: Mapping[str, CoolingTable] = MappingProxyType({})
@@ -108,12 +113,7 @@ def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, C
 def _near(particles: Particles, halo: Halo) -> Any:
     """Indices of the particles that some rotation brings into the cube of half-side R200."""
     distance2 = np.sum((particles.positions - halo.centre) ** 2, axis=1)
-    return np.flatnonzero(distance2 <= _reach([halo]) ** 2)
-
-
-def _reach(halos: list[Halo]) -> FloatArray:
-    """How far from the centre a particle can be inside a cube of half-side R200, (n,) kpc."""
-    return np.asarray(np.sqrt(3) * np.array([halo.r200 for halo in halos]))
+    return np.flatnonzero(distance2 <= reach_of([halo]) ** 2)
 
 
 def _radii(particles: Particles, near: Any, config: Maps) -> FloatArray:
@@ -154,7 +154,15 @@ def _check_radii(snapshot: Snapshot, halo: Halo, layers: list[Layer]) -> None:
 
 def region_maps(halos: list[Halo], config: Maps, views: FloatArray, tables: Mapping[str, CoolingTable]) -> list[Stacks]:
     """The maps of halos of one region at one time, which is read once; parameters and errors as of `halo_maps`."""
+    path = halos[0].source.snapshot_file
+    centres, radii = np.array([halo.centre for halo in halos]), reach_of(halos)
+    spheres = image_spheres(centres, radii, read_header(path).box)
     # a kernel's radius by its neighbours needs those beyond the halo: such a sample is coarse, and small
-    near = None if config.adaptive_smoothing else (np.array([halo.centre for halo in halos]), _reach(halos))
-    snapshot = read_snapshot(halos[0].source.snapshot_file, near)
+    near = None if config.adaptive_smoothing else spheres
+    snapshot = read_snapshot(path, near, metallicity=bool(tables))
+    low_resolution = boundary_masses(path, centres, radii)
+    snapshot = with_images(snapshot, centres, radii * (BEYOND if config.adaptive_smoothing else 1))
+    for halo, mass in zip(halos, low_resolution, strict=True):
+        check_reach(snapshot, halo, mass)
+        check_gas(snapshot, halo.centre, halo.m200, halo.r200)
     return [halo_maps(snapshot, halo, config, views, tables) for halo in halos]

@@ -15,13 +15,18 @@ from scipy.optimize import brentq
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims.particles import Header
+from hpc_massmap.sims.particles import Header, Snapshot
 
 OVERDENSITY = 200.0
 TOLERANCE = 0.02  # of the mean density inside R200
 FEWEST = 0.8  # of 200 critical densities: inside the radius of a halo of some 50 particles
 LARGEST_R500 = (OVERDENSITY / 500) ** (1 / 3)  # R200, of any halo with M500 <= M200
 LEAST_R500 = 0.2  # R200: no cluster has 2 % of its mass inside R500
+FEWEST_GAS = 20  # particles
+IN_KERNEL = (3.0, 3000.0)  # particles in a kernel, in the median; of half its radius an eighth
+IN_DEPTH = (0.01, 8.0)  # G M200/R200: mean specific energy of the gas in a halo; a temperature in K is 48 times that
+HOT = 4e4  # (km/s)^2, above 10^6 K whether ionised or not
+LEAST_IONISED, MOST_ELECTRONS = 0.8, 1.6
 _RHO_C = (3 * (100 * u.km / u.s / u.Mpc) ** 2 / (8 * np.pi * const.G)).to_value(u.Msun / u.kpc**3)  # h^2, at z = 0
 
 
@@ -115,6 +120,47 @@ def check_cosmology(path: Path, header: Header) -> None:
         raise InputError(f"{path}: Omega0 = {header.omega_m:g} cannot be: it is the density of all matter, as 0.307")
     if not -0.01 <= header.omega_lambda < 1.5:
         raise InputError(f"{path}: OmegaLambda = {header.omega_lambda:g} cannot be, as 0.693")
+
+
+def check_gas(snapshot: Snapshot, centre: FloatArray, m200: float, r200: float) -> None:
+    """Look at the gas of a halo: what a wrong unit or a block in another's place makes of it.
+
+    The kernels hold some ten to a thousand particles by their density, the energy is about that of the halo's depth,
+    and hot gas is ionised.
+
+    Parameters
+    ----------
+    centre : (3,), physical kpc
+    m200, r200 : Msun/h and physical kpc
+
+    Raises
+    ------
+    InputError
+        If the gas cannot be that of a halo.
+    """
+    inside = np.flatnonzero(np.sum((snapshot.gas.positions - centre) ** 2, axis=1) <= r200**2)
+    if len(inside) < FEWEST_GAS:
+        return
+    gas, h = snapshot.gas.at(inside), snapshot.header.h
+    number = float(np.median(4 / 3 * np.pi * gas.smoothing_length**3 * gas.density / (gas.masses / h)))
+    if not IN_KERNEL[0] < number < IN_KERNEL[1]:
+        raise InputError(
+            f"{snapshot.path}: smoothing length, density and mass of gas do not belong together: a kernel holds "
+            f"{number:.2g} particles in the median; check their units, and whether each block is what its name says"
+        )
+    depth = (const.G * m200 / h * u.Msun / (r200 * u.kpc)).to_value(u.km**2 / u.s**2)
+    energy = float(np.average(gas.internal_energy, weights=gas.masses)) / depth
+    if not IN_DEPTH[0] < energy < IN_DEPTH[1]:
+        raise InputError(
+            f"{snapshot.path}: the internal energy of gas is {energy:.2g} G M200/R200 on average, where a halo's is "
+            "about 0.5; it must be in (km/s)^2, and neither a temperature nor comoving"
+        )
+    hot, electrons = gas.internal_energy > HOT, gas.electron_abundance
+    if (hot.any() and electrons[hot].mean() < LEAST_IONISED) or electrons.max() > MOST_ELECTRONS:
+        raise InputError(
+            f"{snapshot.path}: gas has {electrons.min():.3g} to {electrons.max():.3g} electrons per hydrogen nucleus, "
+            "where that above 10^6 K has 1.16; is the block what its name says?"
+        )
 
 
 def _lambda(omega_m: float, omega_lambda: float | None) -> float:

@@ -3,7 +3,7 @@
 GADGET's smoothing length is the radius at which the kernel reaches zero, and so is ours.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electro
 GAMMA = 5 / 3
 
 GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
+BOUNDARY = (2, 3)  # of low resolution, about the region of a zoom-in run
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Gas(Particles):
 
     def at(self, rows: IntArray) -> "Gas":
         """Some of the gas, by its rows, (m,)."""
-        of_all = {field.name: getattr(self, field.name) for field in fields(self)}
+        of_all = {of.name: getattr(self, of.name) for of in fields(self)}
         some: dict[str, Any] = {name: None if values is None else values[rows] for name, values in of_all.items()}
         return Gas(**some)
 
@@ -119,7 +120,12 @@ class Stars(Particles):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All particles of one region at one time."""
+    """All particles of one region at one time.
+
+    Attributes
+    ----------
+    extent : (2, 3), the least and the greatest coordinate of all particles, kept or not; physical kpc
+    """
 
     path: Path
     header: Header
@@ -127,3 +133,4 @@ class Snapshot:
     dark_matter: Particles
     stars: Stars
     black_holes: Particles
+    extent: FloatArray = field(default_factory=lambda: np.array([[-np.inf] * 3, [np.inf] * 3]))

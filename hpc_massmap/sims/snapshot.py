@@ -12,7 +12,7 @@ internal energy              (km/s)^2, physical already
 electron abundance           electrons per hydrogen nucleus
 
 or from whatever units of length, mass and velocity the file names. Boundary particles of zoom-in runs (types 2 and 3)
-are not read: the sample has none inside its halos.
+are not in a snapshot: the sample has none near its halos, and `boundary_masses` tells where that is not so.
 
 Gas without a stored smoothing length, as Arepo's, gets the radius whose sphere holds the mass of 64 particles at its
 density, 4 (3 m / 4 pi rho)^(1/3): GADGET's own definition, where the kernel reaches zero.
@@ -22,7 +22,7 @@ to 81 bytes of a gas particle.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, heade
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BLACK_HOLES,
+    BOUNDARY,
     DARK_MATTER,
     FULLY_IONISED,
     GAS,
@@ -115,11 +116,39 @@ def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool 
         header = header_of(files[0])
         check_same_snapshot(files, header)
         scale = scale_of(files[0], header)
-        gas = _gas(files, header, scale, spheres, metallicity)
-        dark_matter, stars, black_holes = (
-            _Reader(files, kind, scale, spheres) for kind in (DARK_MATTER, STARS, BLACK_HOLES)
+        readers = [_Reader(files, kind, scale, spheres) for kind in (GAS, DARK_MATTER, STARS, BLACK_HOLES)]
+        gas, dark_matter, stars, black_holes = readers
+        extent = np.array([_least(reader.low for reader in readers), -_least(-reader.high for reader in readers)])
+        return Snapshot(
+            path,
+            header,
+            _gas(files, header, gas, metallicity, scale),
+            dark_matter.particles(),
+            _stars(stars),
+            black_holes.particles(),
+            extent,
         )
-        return Snapshot(path, header, gas, dark_matter.particles(), _stars(stars), black_holes.particles())
+
+
+def boundary_masses(path: Path, centres: FloatArray, radii: FloatArray) -> FloatArray:
+    """Mass of low-resolution particles in each of some spheres, (k,) Msun/h; parameters as of `read_snapshot`."""
+    masses = np.zeros(len(radii))
+    with ExitStack() as stack:
+        files = [stack.enter_context(_opened(each)) for each in snapshot_files(path)]
+        scale = scale_of(files[0], header_of(files[0]))
+        for kind in BOUNDARY:
+            own = [file for file in files if file.counts[kind] and file.has(kind, "Coordinates")]
+            if not any(file.has(kind, "Masses") or file.header["MassTable"][kind] > 0 for file in own):
+                continue  # Arepo's tracers have none
+            particles = _Reader(own, kind, scale, (centres, radii)).particles()
+            for n, (centre, radius) in enumerate(zip(centres, radii, strict=True)):
+                inside = np.sum((particles.positions - centre) ** 2, axis=1) <= radius**2
+                masses[n] += particles.masses[inside].sum()
+    return masses
+
+
+def _least(of_each: Iterable[FloatArray]) -> FloatArray:
+    return np.asarray(np.min(list(of_each), axis=0))
 
 
 @contextmanager
@@ -146,8 +175,7 @@ def _open(path: Path) -> File:
     raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
 
 
-def _gas(files: list[File], header: Header, scale: Scale, spheres: Spheres | None, metallicity: bool) -> Gas:
-    reader = _Reader(files, GAS, scale, spheres)
+def _gas(files: list[File], header: Header, reader: "_Reader", metallicity: bool, scale: Scale) -> Gas:
     _say_what_is_missing(files, reader)
     cool = reader.has("ElectronAbundance")
     masses = reader.masses()
@@ -205,11 +233,14 @@ class _Reader:
         self._files = [file for file in files if file.counts[kind]]
         self._kind, self._scale = kind, scale
         self._parts: list[Part] = []
+        self.low, self.high = np.full(3, np.inf), np.full(3, -np.inf)
         pieces: list[FloatArray] = [np.zeros((0, 3))]
         for file in self._files:
             for start in range(0, file.counts[kind], CHUNK):
                 rows = slice(start, min(start + CHUNK, file.counts[kind]))
                 positions = self._checked(file, "Coordinates", rows, slice(None), False) * scale.length
+                self.low = np.minimum(self.low, positions.min(axis=0))
+                self.high = np.maximum(self.high, positions.max(axis=0))
                 kept: Any = slice(None) if spheres is None else np.flatnonzero(_inside(positions, *spheres))
                 pieces.append(positions if spheres is None else positions[kept])
                 self._parts.append(Part(file, rows, kept, len(pieces[-1])))

@@ -14,6 +14,7 @@ import submitit
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
+from hpc_massmap.cluster.pickles import refusal_of_others
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.cluster.slurm import MARK
 from hpc_massmap.errors import InputError
@@ -75,13 +76,14 @@ def _python(site: Site, logs: Path) -> str:
 def _about_its_end(logs: Path, in_container: bool) -> list[str]:
     """Lines of the batch script before its work: the job is requeued where the work could not see to it."""
     before = [
+        refusal_of_others(logs),
         REQUEUE.read_text(encoding="utf-8").rstrip(),
         "trap requeue_if_preempted TERM",
         "trap 'requeue_after $?' EXIT",
     ]
     if in_container:
         wish = f"{shlex.quote(str(logs.absolute()))}/${{SLURM_JOB_ID}}_{WISH}"
-        before[2:] = [f"wish={wish}", 'rm -f "$wish"', "trap 'requeue_after $?; requeue_if_wished \"$wish\"' EXIT"]
+        before[3:] = [f"wish={wish}", 'rm -f "$wish"', "trap 'requeue_after $?; requeue_if_wished \"$wish\"' EXIT"]
     return before
 
 

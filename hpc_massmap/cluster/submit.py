@@ -15,6 +15,7 @@ from submitit.helpers import DelayedSubmission
 from hpc_massmap.cluster import slurm
 from hpc_massmap.cluster.environment import scheduler_forgotten, unheeded
 from hpc_massmap.cluster.executor import executor_of, prepare_rank
+from hpc_massmap.cluster.pickles import make_private, outcome
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say
@@ -56,6 +57,7 @@ def submit(
     InputError
         If Slurm is not here, does not answer, or refuses the jobs.
     """
+    make_private(logs)
     run = _Requeued(function) if hasattr(function, "checkpoint") else _Ranked(function)
 
     def attempt() -> list[Job]:
@@ -167,8 +169,8 @@ def failure(job: Job) -> str | None:
     for rank in job._sub_jobs or [job]:
         if not rank.paths.result_pickle.exists():
             silent = silent or rank.paths.stderr  # perhaps because another rank failed: look for that
-        elif error := rank.exception():
-            return f"job {job.job_id}: {_last_line_of_trace(str(error))}; its log is {rank.paths.stderr}"
+        elif error := _error_of(rank.paths.result_pickle):
+            return f"job {job.job_id}: {error}; its log is {rank.paths.stderr}"
     if silent is None:
         return None
     told = f"its log is {silent}" if silent.exists() else "it never started"
@@ -185,11 +187,14 @@ def was_taken(job: Job) -> bool:
     return isinstance(job, submitit.SlurmJob) and not all(map(Path.exists, results)) and slurm.was_taken(job.job_id)
 
 
-def _last_line_of_trace(error: str) -> str:
-    """The words of the exception, out of what submitit says around its trace."""
-    trace = error.split("\n----------------------")[1:2] or [error]
-    lines = trace[0].strip("-\n ").splitlines()
-    return lines[-1] if lines else "no reason given"
+def _error_of(result: Path) -> str | None:
+    """The words of the exception that ended a rank; None if it ended well."""
+    try:
+        how, trace = outcome(result)
+    except InputError as refused:
+        return str(refused)
+    lines = str(trace).strip().splitlines()
+    return (lines or ["no reason given"])[-1] if how == "error" else None
 
 
 def dismiss(jobs: list[Job], seconds: float) -> None:

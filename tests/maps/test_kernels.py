@@ -62,10 +62,16 @@ def test_the_kth_neighbour_by_sorting_all_distances() -> None:
     particles, which = Particles(positions, np.ones(60)), np.array([3, 59])
     distances = np.sort(np.linalg.norm(positions[which, None] - positions, axis=2), axis=1)
     np.testing.assert_allclose(neighbour_radius(particles, which, 32), distances[:, 32])
-    few = Particles(positions[:5], np.ones(5))
-    farthest = np.linalg.norm(positions[:5] - positions[0], axis=1).max()
-    assert neighbour_radius(few, np.array([0]), 32)[0] == pytest.approx(farthest)
-    assert neighbour_radius(Particles(positions[:1], np.ones(1)), np.array([0]), 32)[0] == 0
+    enough = Particles(positions[:33], np.ones(33))
+    farthest = np.linalg.norm(positions[:33] - positions[0], axis=1).max()
+    assert neighbour_radius(enough, np.array([0]), 32)[0] == pytest.approx(farthest)
+
+
+@pytest.mark.parametrize("count", [1, 2, 32])
+def test_particles_without_so_many_neighbours_go_to_the_nearest_pixel(count: int) -> None:
+    """Not into a flat disc as wide as the snapshot."""
+    few = Particles(np.random.default_rng(0).normal(size=(count, 3)), np.ones(count))
+    np.testing.assert_array_equal(neighbour_radius(few, np.arange(count), 32), np.zeros(count))
 
 
 @pytest.mark.parametrize("name", list(KERNELS))

@@ -23,6 +23,7 @@ from hpc_massmap.storage import write_text
 LOCAL_MINUTES = 60 * 24 * 365  # submitit gives a local job two minutes by default
 REQUEUES = 10_000  # by time limits, of one job
 FIRST_PORT, PORTS = 10_000, 20_000  # where ranks meet: below the ports that Linux hands out by itself
+OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 WISH = "requeue"  # the end of the file's name
 REQUEUE = Path(__file__).with_name("requeue.sh")
 
@@ -98,6 +99,8 @@ def prepare_rank() -> None:
     if isinstance(job, SlurmJobEnvironment) and os.environ.get("APPTAINER_CONTAINER"):
         setattr(SlurmJobEnvironment, "_requeue", _leave_wish)  # noqa: B010 (mypy: a method is for ever)
     if job.num_tasks == 1:
+        for name in OF_RANKS:  # left over in the shell of the launcher: they tell of ranks that nobody starts
+            os.environ.pop(name, None)
         return
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     # the ids of jobs on one machine differ, and a port that was taken is left behind by a restart

@@ -22,6 +22,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.progress import Bar
 from hpc_massmap.storage import read_json
 from hpc_massmap.train.final import follow
+from hpc_massmap.train.meeting import own_rank
 from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
@@ -206,6 +207,15 @@ def test_jobs_on_one_machine_meet_at_ports_of_their_own(monkeypatch: pytest.Monk
     assert len(set(ports)) == len(ports)
     assert all(1024 < port < 32768 for port in ports)
     assert os.environ["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_ranks_left_over_in_a_shell_are_not_those_of_a_job_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_over = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631"}
+    monkeypatch.setattr(os, "environ", {**os.environ, **left_over, "SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "7"})
+    os.environ.pop("SLURM_NTASKS", None)
+    prepare_rank()
+    assert own_rank() == (0, 1)
+    assert not left_over.keys() & os.environ.keys()
 
 
 def test_a_launcher_that_was_killed_finds_its_training_again(tmp_path: Path) -> None:

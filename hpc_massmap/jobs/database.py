@@ -2,8 +2,8 @@
 """Keep the trials database of a run open, to look into it with MongoDB's own tools. Ctrl-C closes it."""
 
 import argparse
-import os
 import signal
+from contextlib import ExitStack
 
 from hpc_massmap.cli import run_job, run_parser
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.progress import say
     from hpc_massmap.tune.database.connect import connect, ensure, stop
     from hpc_massmap.tune.monitor.reading import run_in
-    from hpc_massmap.tune.watchdog import start_watchdog
+    from hpc_massmap.tune.watchdog import holders, start_watchdog
 
     run = run_in(args.run)
     settings = run.config.database
@@ -26,14 +26,17 @@ def main(argv: list[str] | None = None) -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)  # its terminal is gone: as Ctrl-C
     started = ensure(settings, run.database)
     try:
-        if started:
-            start_watchdog(run, os.getpid())  # it ends what we cannot any more, if we are killed
-        opened = connect(settings, run.database)
-        host, port = opened.client.address or ("?", "?")
-        trials = opened["jobs"].estimated_document_count()
-        say(f"{opened.name} at {host}:{port}: {trials} trials; docs/tuning.md says how to look into it")
-        say("Ctrl-C closes it" if started else "it serves a launcher or workers, which close it; Ctrl-C only leaves")
-        signal.pause()
+        with ExitStack() as held:
+            if started:
+                held.enter_context(holders(run).hold("the database is held open by another", 0))
+                start_watchdog(run)  # it ends what we cannot any more, if we are killed
+            opened = connect(settings, run.database)
+            host, port = opened.client.address or ("?", "?")
+            trials = opened["jobs"].estimated_document_count()
+            say(f"{opened.name} at {host}:{port}: {trials} trials; docs/tuning.md says how to look into it")
+            others = "it serves a launcher or workers, which close it; Ctrl-C only leaves"
+            say("Ctrl-C closes it" if started else others)
+            signal.pause()
     except KeyboardInterrupt:
         return
     finally:

@@ -4,7 +4,6 @@ Nothing depends on it while workers work: they go on without a launcher, and one
 same jobs.
 """
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,9 @@ from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ens
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.machine import fault_of_machine, outlast
+from hpc_massmap.tune.ownership import Ownership
 from hpc_massmap.tune.study import Study
-from hpc_massmap.tune.watchdog import start_watchdog
+from hpc_massmap.tune.watchdog import launchers, start_watchdog
 from hpc_massmap.tune.worker import Worker
 from hpc_massmap.tune.worker_jobs import Losses, WorkerJobs
 
@@ -60,13 +60,14 @@ class _Plan:
     def logs(self) -> Path:
         return self.run.logs / "tune"
 
-    def worker_jobs(self) -> WorkerJobs:
+    def worker_jobs(self, ownership: Ownership) -> WorkerJobs:
         """The jobs of workers that are there, from this launcher's or an earlier one's submissions."""
         worker = Worker(self.run, self.site.signal_seconds if self.site else 0, secret=token_hex())
         return WorkerJobs(
             self.logs / "workers.json",
             lambda n: submit(worker, name=self.name, logs=self.logs, copies=n, ranks=self.ranks, site=self.site),
             lambda names: reattach(names, self.logs, self.ranks, self.site),
+            ownership.check,
         )
 
 
@@ -82,26 +83,33 @@ def launch_study(config: Config, site: Site | None, force: bool = False, dry_run
     Raises
     ------
     InputError
-        If maps, site or database cannot be used, the trials there are of other settings, or the study stopped.
+        If maps, site or database cannot be used, the trials there are of other settings, or the study stopped; or if
+        another launcher is at work, wherever it is.
     """
     plan = _plan(config, site)
     if dry_run:
         print(plan.jobs)
         return
+    ownership = launchers(plan.run)
+    with ownership.hold(f"{plan.run.folder}: the launcher of its study", 0):
+        _launch(plan, ownership, force)
+
+
+def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
+    config, settings = plan.run.config, plan.settings
     run = Run.open(config)
-    worker_jobs = plan.worker_jobs()
+    worker_jobs = plan.worker_jobs(ownership)
     if force:
         worker_jobs.cancel()
         if config.database.folder is None:
             stop(run.database)
     if plan.step.is_finished(force):
         return
-    settings = plan.settings
     if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
         raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
     say(plan.maps)
     with handing_over(), database(config.database, run.database):
-        connection = _connection(run)
+        connection = _connection(run, ownership)
         if force:
             connection(Study.discard)
         _prepare_study(run, connection, settings)
@@ -136,19 +144,20 @@ def _plan(config: Config, site: Site | None) -> _Plan:
     return _Plan(run, {**settings, "maps": maps.digest}, step, site, ranks, describe_maps(maps), jobs)
 
 
-def _connection(run: Run) -> StudyConnection:
+def _connection(run: Run, ownership: Ownership) -> StudyConnection:
     """A connection that starts the server anew when it has gone.
 
     A server that runs share may end with the launcher that started it, at any moment; then it is ours to start.
     """
     config = run.config.database
     if config.kind != "external":
-        start_watchdog(run, os.getpid())
+        start_watchdog(run)
 
     def reopen() -> Study:
+        ownership.check()
         try:
             if ensure(config, run.database):
-                start_watchdog(run, os.getpid())
+                start_watchdog(run)
         except (InputError, OSError) as error:  # its data may still be held by one that is about to end
             raise DatabaseUnreachable(str(error)) from None
         return open_study(run)

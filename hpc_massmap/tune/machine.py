@@ -19,6 +19,7 @@ from hpc_massmap.train.loop import LAST
 from hpc_massmap.train.memory import OutOfMemory
 from hpc_massmap.train.trainer import Diverged
 from hpc_massmap.tune.database.connect import DatabaseUnreachable
+from hpc_massmap.tune.ownership import OwnershipLost
 
 PAUSES = (1.0, 30.0)  # seconds before files are tried again: the first, the longest
 LEAST_TO_WRITE = 2**20  # bytes
@@ -34,7 +35,7 @@ def fault_of_machine(error: BaseException) -> str | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, DatabaseUnreachable | OutOfMemory | Diverged):
+        if isinstance(cause, DatabaseUnreachable | OutOfMemory | Diverged | OwnershipLost):
             return None
         if isinstance(cause, InputError) or _is_refused(cause):
             return line_of(error) or first_line(error)

@@ -24,22 +24,29 @@ class WorkerJobs:
     record : the file that names them
     submit : submits that many
     reattach : the jobs of these names, as another launcher submitted them
+    check : raises if the workers are not ours any more
     """
 
     def __init__(
-        self, record: Path, submit: Callable[[int], list[Job]], reattach: Callable[[list[str]], list[Job]]
+        self,
+        record: Path,
+        submit: Callable[[int], list[Job]],
+        reattach: Callable[[list[str]], list[Job]],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._record, self._submit = record, submit
+        self._record, self._submit, self._check = record, submit, check
         names = read_json(record)["jobs"] if record.exists() else []
         self.jobs = [job for job in reattach(names) if not ended(job)] if names else []
 
     def add(self, workers: int) -> None:
         """Submit more workers."""
+        self._check()
         self.jobs += self._submit(workers)
         self._write()
 
     def forget_ended(self) -> list[str]:
         """Forget the jobs that have ended; why they did, a line each."""
+        self._check()
         over = [job for job in self.jobs if ended(job)]
         if not over:
             return []
@@ -55,6 +62,7 @@ class WorkerJobs:
 
     def dismiss(self) -> None:
         """After the study: whoever works sees its end and leaves, whoever still queues is not needed any more."""
+        self._check()
         dismiss(self.jobs, SECONDS_TO_LEAVE)
         self.jobs = []
         self._write()

@@ -10,11 +10,11 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pymongo
 import pytest
-from filelock import FileLock
 from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
@@ -23,6 +23,7 @@ from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database import mongod, server
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database, ensure, stop
 from hpc_massmap.tune.database.server import program
+from hpc_massmap.tune.ownership import Ownership
 from tests.patience import wait_until, within
 
 EMBEDDED = Database()
@@ -154,19 +155,19 @@ def test_a_shared_server_is_shut_down_by_who_started_it(tmp_path: Path) -> None:
         stop(tmp_path)
 
 
-def test_a_lock_that_is_held_hides_nothing_of_what_ends_a_launcher(
+def test_another_that_starts_the_next_hides_nothing_of_what_ends_a_launcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = FileLock(tmp_path / "lock")
+    other = ExitStack()
 
     def is_interrupted() -> None:
-        other.acquire()
+        other.enter_context(Ownership(tmp_path / "starting").hold("the other", 0))
         monkeypatch.setattr(databases, "LOCK_SECONDS", 0.2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), database(Database(folder=tmp_path), tmp_path):
         is_interrupted()
-    other.release()
+    other.close()
     assert "the database is left running" in capsys.readouterr().out
     stop(tmp_path)
 

@@ -181,13 +181,13 @@ def test_the_watchdog_ends_a_database_when_no_study_needs_it(tmp_path: Path, mon
     run, worker = small_run(tmp_path, evaluations=1), {"id": "h:2:b"}
     looks = iter(range(9))
 
-    def its_launcher_lives(_: Path) -> bool:
+    def its_launcher_lives(_: object) -> bool:
         if next(looks) == 3:
             other.see(worker, "ended", None)
         return False
 
     monkeypatch.setattr(watchdog, "SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(watchdog, "_launcher_lives", its_launcher_lives)
+    monkeypatch.setattr(watchdog, "_is_owned", its_launcher_lives)
     with database(run.config.database, run.database):
         study = open_study(run)
         other = Study(study.jobs.database, "another", study.lease, study.attempts)
@@ -203,13 +203,6 @@ def test_the_watchdog_ends_a_database_when_no_study_needs_it(tmp_path: Path, mon
         watchdog.watch(run)
         assert not (run.database / "endpoint.json").exists()
         assert losses(run) == (0.5,)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "started": 1}', "\x00", '{"pid": 1}'])
-def test_a_launcher_whose_record_is_damaged_is_taken_for_gone(content: str, tmp_path: Path) -> None:
-    (tmp_path / "launcher.json").write_text(content)
-    assert not watchdog._launcher_lives(tmp_path / "launcher.json")
-    assert not watchdog._launcher_lives(tmp_path / "none.json")
 
 
 class GoneJob:

@@ -55,7 +55,7 @@ def test_a_full_disk_and_a_map_file_that_is_away_cost_no_trial(trials_disk: Disk
             run.maps.rename(tmp_path / "away.h5")
             wait_for_state(study, "waiting")
             (tmp_path / "away.h5").rename(run.maps)
-            assert worker.wait(within(120)) == 0
+            assert worker.wait(within(60)) == 0
         assert study.stopped() is None
     assert losses(run) == calm_losses()
 
@@ -71,13 +71,13 @@ def test_a_map_file_that_stays_away_pauses_the_study_and_the_same_command_goes_o
     wait_until((run.database / "endpoint.json").exists, "the database", 60)
     wait_until(lambda: any(d["result"].get("history") for d in open_study(run).documents("result.history")), "an epoch")
     run.maps.rename(tmp_path / "away.h5")
-    _, said = launcher.communicate(timeout=within(100))
+    _, said = launcher.communicate(timeout=within(60))
     assert launcher.returncode == 2, said
     assert said.splitlines()[-1].startswith(f"error: the study was stopped: {run.maps}: no such map file")
     assert said.splitlines()[-1].endswith("mend the cause and run the same command again")
     (tmp_path / "away.h5").rename(run.maps)
     launcher = tune(run)
-    output, said = launcher.communicate(timeout=within(100))
+    output, said = launcher.communicate(timeout=within(60))
     assert launcher.returncode == 0, said
     assert "failed" not in output
     assert losses(run) == calm_losses()

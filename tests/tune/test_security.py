@@ -14,7 +14,6 @@ from typing import Any
 
 import pymongo
 import pytest
-from filelock import FileLock
 from pymongo.errors import PyMongoError
 
 from hpc_massmap.config import Database, load_config
@@ -27,6 +26,7 @@ from hpc_massmap.tune.database import certificates, mongod, server
 from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database
 from hpc_massmap.tune.export import export
+from hpc_massmap.tune.ownership import Ownership
 from tests.patience import wait_until, within
 from tests.tune.crew import small_run
 
@@ -225,7 +225,8 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
             databases.ensure(EMBEDDED, tmp_path)
         os.rename(tmp_path / "hidden.json", tmp_path / "endpoint.json")
     monkeypatch.setattr(databases, "LOCK_SECONDS", 0.2)
-    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match=r"lock: held for 0 s by another launcher"):
+    other, who = Ownership(tmp_path / "starting"), rf"what starts or ends the database is process {os.getpid()} on "
+    with other.hold("the other", 0), pytest.raises(InputError, match=who):
         databases.ensure(EMBEDDED, tmp_path)
 
 

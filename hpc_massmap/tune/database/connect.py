@@ -1,17 +1,16 @@
 """The trials database of a run: a mongod of ours (server.py), or somebody's server; always with authentication.
 
-It is started under a lock, publishes its endpoint when it answers, and whoever comes later joins it.
+It is started by one process at a time, publishes its endpoint when it answers, and whoever comes later joins it.
 """
 
 import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
@@ -22,6 +21,7 @@ from hpc_massmap.progress import say
 from hpc_massmap.tune.database.certificates import AUTHORITY
 from hpc_massmap.tune.database.mongod import START_SECONDS, terminate
 from hpc_massmap.tune.database.server import NAME, Endpoint, login, publish, published, start, stop
+from hpc_massmap.tune.ownership import Ownership, OwnershipLost
 
 LOCK_SECONDS = 2 * START_SECONDS
 SECONDS_TO_REFUSE = 1.0
@@ -48,10 +48,15 @@ def database(config: Database, folder: Path) -> Iterator[MongoDatabase[dict[str,
         yield connect(config, folder)
         return
     opened, _ = _serve(config, folder)
+    is_ours = True
     try:
         yield opened
+    except OwnershipLost:  # whoever has taken over goes on with it
+        is_ours = False
+        raise
     finally:
-        _leave(config, folder)
+        if is_ours:
+            _leave(config, folder)
 
 
 def _leave(config: Database, folder: Path) -> None:
@@ -60,7 +65,7 @@ def _leave(config: Database, folder: Path) -> None:
         stop(folder)
         return
     try:
-        with _locked(folder):  # nobody starts the next one while this one has the data
+        with _starting(folder):  # nobody starts the next one while this one has the data
             endpoint = published(folder)
             if endpoint is not None and endpoint.starter == os.getpid():
                 stop(folder)
@@ -81,11 +86,15 @@ def ensure(config: Database, folder: Path) -> bool:
 def _serve(config: Database, folder: Path) -> tuple[MongoDatabase[dict[str, Any]], bool]:
     """Join the server of a folder, or start it; the database, and whether it was started."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(folder):
-        try:
-            return connect(config, folder), False
-        except DatabaseUnreachable:
-            endpoint = start(config, folder)
+    before = published(folder)
+    with suppress(DatabaseUnreachable):
+        return connect(config, folder), False
+    with _starting(folder):
+        if published(folder) != before:  # another was faster
+            with suppress(DatabaseUnreachable):
+                return connect(config, folder), False
+        _refuse_elsewhere(folder)
+        endpoint = start(config, folder)
         try:  # before anybody knows where it answers: no trial is abandoned while its worker could not speak
             opened = _join(config, folder, endpoint, 10.0)
             opened["studies"].update_many({}, [{"$set": {"opened": "$$NOW"}}])
@@ -97,26 +106,31 @@ def _serve(config: Database, folder: Path) -> tuple[MongoDatabase[dict[str, Any]
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Within, nobody else starts or ends the server of a folder.
+def _starting(folder: Path) -> Iterator[None]:
+    """Within, nobody else starts or ends the server of a folder, from whatever machine.
 
     Raises
     ------
     InputError
-        If another process holds the lock for too long.
+        If another process does for too long.
     """
-    lock = FileLock(folder / "lock", timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{folder / 'lock'}: held for {LOCK_SECONDS:.0f} s by another launcher that starts the database; if it is "
-            "dead, with its node, remove the file"
-        ) from None
-    try:
+    with Ownership(folder / "starting").hold(f"{folder}: what starts or ends the database", LOCK_SECONDS):
         yield
-    finally:
-        lock.release()
+
+
+def _refuse_elsewhere(folder: Path) -> None:
+    """Raise an InputError if a server runs where we cannot reach it: a second one would not know of its trials."""
+    endpoint, watchdog = published(folder), watchdogs(folder).moves()
+    if endpoint is not None and watchdog is not None and not watchdog.is_here:
+        raise InputError(
+            f"{folder}: its database runs on {endpoint.node} and is silent here ({endpoint.host}:{endpoint.port}); "
+            "use that machine, or stop the launcher there and set database.bind to 0.0.0.0"
+        )
+
+
+def watchdogs(folder: Path) -> Ownership:
+    """What is owned by the process that looks after the server of a folder, on its machine, for as long as it runs."""
+    return Ownership(folder / "watchdogs")
 
 
 def is_transient(error: Exception) -> bool:

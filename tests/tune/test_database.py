@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,12 +20,16 @@ from pymongo.errors import OperationFailure
 
 from hpc_massmap.config import Database
 from hpc_massmap.errors import InputError
+from hpc_massmap.tune import trials
+from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database import connect as databases
 from hpc_massmap.tune.database import mongod, server
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, connect, database, ensure, stop
 from hpc_massmap.tune.database.server import program
+from hpc_massmap.tune.export import export, read_export, restore
 from hpc_massmap.tune.ownership import Ownership
 from tests.patience import wait_until, within
+from tests.tune.crew import small_run
 
 EMBEDDED = Database()
 
@@ -233,3 +238,47 @@ def test_a_data_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(tmp_path / "target")
     with pytest.raises(InputError, match="a link, or somebody else's"):
         server._make_private(tmp_path / "data")
+
+
+def damage_turtle(data: Path) -> None:
+    (data / "WiredTiger.turtle").write_bytes(b"garbage")
+
+
+def damage_collections(data: Path) -> None:
+    for path in data.glob("collection-*.wt"):
+        os.truncate(path, 4096)
+
+
+@pytest.mark.parametrize("damage", [damage_turtle, damage_collections])
+def test_damaged_files_are_told_with_what_to_do_and_doing_it_brings_the_trials_back(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    run = small_run(tmp_path, evaluations=1)
+    with database(run.config.database, run.database):
+        study = open_study(run)
+        study.create(1, {})
+        trial = trials.claim(study, {"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}, "me")
+        assert trial is not None
+        trial = trials.suggest(study, trial, {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]})
+        trials.finish(study, trial, [0.5], [1.0])
+        export(study, run.trials_export)
+    data = (run.database / "data").resolve()
+    damage(data)
+    says = rf"^mongod does not start: its files are damaged \(.*\): move {data} away and run the same command again"
+    with pytest.raises(InputError, match=says), database(run.config.database, run.database):
+        pass
+    data.rename(tmp_path / "away")
+    with database(run.config.database, run.database):
+        study = open_study(run)
+        study.create(1, {})
+        assert restore(study, read_export(run.trials_export)) == 1
+        assert trials.claim(study, {"id": "h:1:a", "host": "h", "pid": 1, "slurm_job": None}, "me") is None
+        assert study.is_over()
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    """What WiredTiger says then is as alarming, and the files are whole."""
+    entry = {"s": "E", "c": "WT", "msg": "WiredTiger error message", "attr": {"error": 28, "message": {"msg": "write"}}}
+    full = {"s": "F", "c": "WT", "msg": "panic", "attr": {"error": "No space left on device"}}
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in (entry, full)))
+    assert mongod.why_not_started(tmp_path) == f"panic No space left on device; its log is {tmp_path / 'log'}"

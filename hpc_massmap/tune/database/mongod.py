@@ -3,19 +3,26 @@
 Processes are told apart by the data folder on their command line, never by a number alone, which may be another's.
 """
 
+import errno
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hpc_massmap.errors import InputError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+IS_STARTING = 4615611  # the number of the entry with which mongod's log of a start begins
+ABORTS = "aborting after fassert"  # an entry after the one with the reason
+# what keeps mongod from its files without their being damaged
+NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENOMEM)
 OPTIONS = (
     "--noscripting",  # none of our calls has JavaScript in it
     "--wiredTigerCacheSizeGB=0.25",
@@ -116,15 +123,37 @@ def _left(group: int, data: Path) -> bool:
     return False
 
 
-def last_words(data: Path) -> str:
-    """The last error in mongod's log, which has a JSON document a line."""
-    reason = "it gives no reason"
-    for line in (
-        (data / "log").read_text(encoding="utf-8", errors="replace").splitlines() if (data / "log").exists() else []
-    ):
-        with suppress(ValueError, AttributeError):
+def why_not_started(data: Path) -> str:
+    """What mongod's log says of its last start, with what to do if its files are damaged."""
+    errors = _errors(data)
+    log = f"its log is {data / 'log'}"
+    of_files = next((entry for entry in errors if entry.get("c") in ("WT", "STORAGE")), None)
+    if of_files is None or any(os.strerror(number) in str(errors) for number in NO_DAMAGE):
+        return f"{_words(errors[-1]) if errors else 'it gives no reason'}; {log}"
+    return (
+        f"its files are damaged ({_words(of_files)}): move {data} away and run the same command again, which takes the "
+        f"ended trials from trials.jsonl; {log}"
+    )
+
+
+def _errors(data: Path) -> list[dict[str, Any]]:
+    """The errors in mongod's log since it was last started; it has a JSON document a line."""
+    errors: list[dict[str, Any]] = []
+    for line in (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []:
+        with suppress(ValueError):
             entry = json.loads(line)
-            if entry.get("s") in ("E", "F"):
-                detail = entry.get("attr", {}).get("error", "")
-                reason = f"{entry['msg']} {detail if isinstance(detail, str) else detail.get('errmsg', '')}".strip()
-    return reason
+            if isinstance(entry, dict) and entry.get("id") == IS_STARTING:
+                errors = []
+            elif isinstance(entry, dict) and entry.get("s") in ("E", "F") and ABORTS not in str(entry.get("msg")):
+                errors.append(entry)
+    return errors
+
+
+def _words(entry: dict[str, Any]) -> str:
+    """An entry's message, and the error in it; WiredTiger wraps its own."""
+    attributes = entry.get("attr")
+    detail: Any = attributes.get("error", "") if isinstance(attributes, dict) else ""
+    inner = attributes.get("message") if isinstance(attributes, dict) else None
+    if isinstance(inner, dict) and "msg" in inner:
+        return re.sub(r"^__\w+:\d+:", "", str(inner["msg"]))  # without where in its code
+    return f"{entry.get('msg')} {detail.get('errmsg', '') if isinstance(detail, dict) else detail}".strip()

@@ -4,6 +4,7 @@ It never listens while it is open: its user is created over a socket in a privat
 on the network, with authentication. A real Apptainer image was not run where this was written; its command was.
 """
 
+import errno
 import hashlib
 import ipaddress
 import os
@@ -31,11 +32,11 @@ from hpc_massmap.tune.database.mongod import (
     START_SECONDS,
     end,
     free_port,
-    last_words,
     launch,
     pid_of,
     terminate,
     wait_for_port,
+    why_not_started,
 )
 
 NAME = "massmap"
@@ -120,9 +121,9 @@ def start(config: Database, folder: Path) -> Endpoint:
         process = launch(command, data, where)
         if pid := wait_for_port(process, data, config.bind, port):
             return Endpoint(host, port, pid, socket.gethostname(), str(data), os.getpid())
-        if "Address already in use" not in (reason := last_words(data)):
+        if os.strerror(errno.EADDRINUSE) not in (reason := why_not_started(data)):
             break
-    raise InputError(f"mongod does not start: {reason}; its log is {data / 'log'}")
+    raise InputError(f"mongod does not start: {reason}")
 
 
 def address(bind: str) -> str:
@@ -253,7 +254,7 @@ def _set_user(command: list[str], data: Path, password: str) -> None:
                         verb = "updateUser" if client[NAME].command("usersInfo", USER)["users"] else "createUser"
                         client[NAME].command(verb, USER, pwd=password, roles=[{"role": "readWrite", "db": NAME}])
                         return
-            raise InputError(f"mongod does not start: {last_words(data)}; its log is {data / 'log'}")
+            raise InputError(f"mongod does not start: {why_not_started(data)}")
         finally:
             end(process, data)
 

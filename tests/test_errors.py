@@ -11,7 +11,17 @@ from hpc_massmap.errors import EXIT_BAD_INPUT, EXIT_TERMINATED
 from hpc_massmap.train.final import EXIT_REQUEUE
 
 PAGE = Path("docs/errors.md")
-ERRORS = ("InputError", "in_one_line", "DatabaseUnreachable", "Diverged", "OutOfMemory", "SharedError", "Silent")
+ERRORS = (
+    "InputError",
+    "in_one_line",
+    "DatabaseUnreachable",
+    "Diverged",
+    "OutOfMemory",
+    "SharedError",
+    "Silent",
+    "Owned",
+    "OwnershipLost",
+)
 SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/cluster/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
 SHORTEST = 5  # letters by which a message is recognised

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with ExitStack() as held:
             if started:
-                held.enter_context(holders(run).hold("the database is held open by another", 0))
+                held.enter_context(holders(run).hold(f"{run.database}: jobs/database.py", 0))
                 start_watchdog(run)  # it ends what we cannot any more, if we are killed
             opened = connect(settings, run.database)
             host, port = opened.client.address or ("?", "?")

@@ -194,8 +194,10 @@ def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, 
             epochs = now
             losses.forget()
         _replace_ended(tune.workers, worker_jobs, losses)
-        if (reason := losses.hopeless()) and not connection(Study.workers_at_work):
-            raise InputError(reason)
+        if (reason := losses.too_many()) and not connection(Study.workers_at_work):
+            raise InputError(f"too many workers end; {reason}")
+        if (reason := losses.refused_for_long()) and not connection(Study.workers_at_work):
+            raise InputError(f"workers that ended cannot be replaced; {reason}")
         time.sleep(SECONDS_BETWEEN_LOOKS)
     _look(connection, bar)
     outlast(worker_jobs.dismiss, tune.wait, say)
@@ -220,7 +222,7 @@ def _replace_ended(workers: int, worker_jobs: WorkerJobs, losses: Losses) -> Non
         missing = workers - len(worker_jobs.jobs)
         if missing > 0 and losses.may_replace():
             # while others do well, one tries now and then whether it has been mended
-            worker_jobs.add(1 if losses.hopeless() else missing)
+            worker_jobs.add(1 if losses.too_many() else missing)
             losses.replaced()
     except Exception as error:
         fault = fault_of_machine(error)

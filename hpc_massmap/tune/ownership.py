@@ -140,7 +140,7 @@ class Ownership:
             if not owner.is_here and number not in first:
                 say(f"{what} was {owner}; {SECONDS_STILL:.0f} s tell whether it is still there")
             if self._is_seen_alive(owner, first) and time.monotonic() - start >= patience:
-                raise Owned(f"{what} is {owner}")
+                raise Owned(f"{what} is at work already: {owner}")
             time.sleep(SECONDS_BETWEEN_LOOKS)
         self._held, self._stop = number + 1, threading.Event()
         self._prune()

@@ -115,11 +115,14 @@ class Losses:
     def may_replace(self) -> bool:
         return time.monotonic() >= self._replace_at
 
-    def hopeless(self) -> str | None:
-        """What to tell if it is no use to go on."""
-        if self._refused_since is not None and time.monotonic() - self._refused_since > self._wait:
-            return f"workers that ended cannot be replaced; {self._last}"
-        return f"too many workers end; {self._last}" if max(self._ends.values(), default=0) > self._limit else None
+    def too_many(self) -> str | None:
+        """The last reason, if so many have ended for one cause that the next would too."""
+        return self._last if max(self._ends.values(), default=0) > self._limit else None
+
+    def refused_for_long(self) -> str | None:
+        """The reason, if no job could be submitted for as long as we are willing to wait."""
+        is_long = self._refused_since is not None and time.monotonic() - self._refused_since > self._wait
+        return self._last if is_long else None
 
     def _pause(self) -> None:
         self._replace_at = time.monotonic() + min(PAUSES[0] * 2**self._rounds, PAUSES[1])

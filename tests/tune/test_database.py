@@ -110,11 +110,13 @@ def _start_and_get(folder: Path, where: str, number: int) -> None:
     """Start a server and get a signal in the middle of it, where this function is called."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     module, _, name = where.rpartition(".")
-    setattr(importlib.import_module(f"hpc_massmap.tune.{module}"), name, lambda *_: os.kill(os.getpid(), number))
+    setattr(
+        importlib.import_module(f"hpc_massmap.tune.database.{module}"), name, lambda *_: os.kill(os.getpid(), number)
+    )
     ensure(EMBEDDED, folder)
 
 
-@pytest.mark.parametrize("where", ["mongod.pid_of", "database.publish"])  # as it listens, and when it does
+@pytest.mark.parametrize("where", ["mongod.pid_of", "connect.publish"])  # as it listens, and when it does
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_launcher_that_ends_as_its_server_starts_keeps_its_data_from_nobody(
     where: str, number: int, tmp_path: Path
@@ -281,4 +283,4 @@ def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
     entry = {"s": "E", "c": "WT", "msg": "WiredTiger error message", "attr": {"error": 28, "message": {"msg": "write"}}}
     full = {"s": "F", "c": "WT", "msg": "panic", "attr": {"error": "No space left on device"}}
     (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in (entry, full)))
-    assert mongod.why_not_started(tmp_path) == f"panic No space left on device; its log is {tmp_path / 'log'}"
+    assert mongod.why_not_started(tmp_path) == ("panic No space left on device", False)

@@ -283,13 +283,13 @@ def test_causes_are_counted_apart_and_pauses_grow_until_an_epoch_is_done(monkeyp
             now[0] += 1.0
         waited.append(now[0] - start)
         if number == 3:
-            assert losses.hopeless() is None  # twice for want of memory, twice for the disk
+            assert losses.too_many() is None  # twice for want of memory, twice for the disk
     assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256]
-    assert losses.hopeless()
+    assert losses.too_many()
     losses.forget()
     assert losses.may_replace()
-    assert losses.hopeless() is None
+    assert losses.too_many() is None
     losses.refuse("no space left")
-    assert losses.hopeless() is None
+    assert losses.refused_for_long() is None
     now[0] += 61
-    assert losses.hopeless() == "workers that ended cannot be replaced; no space left"
+    assert losses.refused_for_long() == "no space left"

@@ -92,7 +92,7 @@ def test_an_owner_of_this_machine_is_named_at_once_and_its_death_is_known_at_onc
     assert process.stdout is not None
     process.stdout.readline()
     with (
-        pytest.raises(Owned, match=rf"^the owner is process {process.pid} on "),
+        pytest.raises(Owned, match=rf"^the owner is at work already: process {process.pid} on "),
         Ownership(tmp_path).hold("the owner", 0),
     ):
         pass
@@ -110,7 +110,7 @@ def test_an_owner_of_another_host_is_alive_as_long_as_its_counter_moves(
     monkeypatch.setattr(ownership, "SECONDS_STILL", 8.0)
     with held_on("login2", tmp_path) as process:
         with (
-            pytest.raises(Owned, match=r"^the owner is process \d+ on login2$"),
+            pytest.raises(Owned, match=r"^the owner is at work already: process \d+ on login2$"),
             Ownership(tmp_path).hold("the owner", 0),
         ):
             pass
@@ -170,7 +170,9 @@ def test_the_same_command_on_a_second_login_node_starts_nothing(tmp_path: Path) 
             assert read_json(run.logs / "tune" / "workers.json") == jobs
             return done.stderr.splitlines()[-1]
 
-        assert second().startswith(f"error: {run.folder}: the launcher of its study is process {first.pid} on ")
+        assert second().startswith(
+            f"error: {run.folder}: the launcher of its study is at work already: process {first.pid} on "
+        )
         first.kill()
         first.wait()
         assert second().startswith(f"error: {run.database}: its database runs on {endpoint['node']} and is silent")

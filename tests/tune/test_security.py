@@ -225,7 +225,10 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
             databases.ensure(EMBEDDED, tmp_path)
         os.rename(tmp_path / "hidden.json", tmp_path / "endpoint.json")
     monkeypatch.setattr(databases, "LOCK_SECONDS", 0.2)
-    other, who = Ownership(tmp_path / "starting"), rf"what starts or ends the database is process {os.getpid()} on "
+    other, who = (
+        Ownership(tmp_path / "starting"),
+        rf"what starts or ends the database is at work already: process {os.getpid()} on ",
+    )
     with other.hold("the other", 0), pytest.raises(InputError, match=who):
         databases.ensure(EMBEDDED, tmp_path)
 

@@ -123,17 +123,13 @@ def _left(group: int, data: Path) -> bool:
     return False
 
 
-def why_not_started(data: Path) -> str:
-    """What mongod's log says of its last start, with what to do if its files are damaged."""
+def why_not_started(data: Path) -> tuple[str, bool]:
+    """What mongod's log says of its last start, and whether that is of damaged files."""
     errors = _errors(data)
-    log = f"its log is {data / 'log'}"
     of_files = next((entry for entry in errors if entry.get("c") in ("WT", "STORAGE")), None)
     if of_files is None or any(os.strerror(number) in str(errors) for number in NO_DAMAGE):
-        return f"{_words(errors[-1]) if errors else 'it gives no reason'}; {log}"
-    return (
-        f"its files are damaged ({_words(of_files)}): move {data} away and run the same command again, which takes the "
-        f"ended trials from trials.jsonl; {log}"
-    )
+        return _words(errors[-1]) if errors else "it gives no reason", False
+    return _words(of_files), True
 
 
 def _errors(data: Path) -> list[dict[str, Any]]:

@@ -121,9 +121,21 @@ def start(config: Database, folder: Path) -> Endpoint:
         process = launch(command, data, where)
         if pid := wait_for_port(process, data, config.bind, port):
             return Endpoint(host, port, pid, socket.gethostname(), str(data), os.getpid())
-        if os.strerror(errno.EADDRINUSE) not in (reason := why_not_started(data)):
+        if os.strerror(errno.EADDRINUSE) not in why_not_started(data)[0]:
             break
-    raise InputError(f"mongod does not start: {reason}")
+    raise _refusal(data)
+
+
+def _refusal(data: Path) -> InputError:
+    """Why mongod does not start, and what to do."""
+    reason, is_damage = why_not_started(data)
+    log = data / "log"
+    if is_damage:
+        return InputError(
+            f"mongod does not start: its files are damaged ({reason}): move {data} away and run the same command again,"
+            f" which takes the ended trials from trials.jsonl; its log is {log}"
+        )
+    return InputError(f"mongod does not start: {reason}; its log is {log}")
 
 
 def address(bind: str) -> str:
@@ -254,7 +266,7 @@ def _set_user(command: list[str], data: Path, password: str) -> None:
                         verb = "updateUser" if client[NAME].command("usersInfo", USER)["users"] else "createUser"
                         client[NAME].command(verb, USER, pwd=password, roles=[{"role": "readWrite", "db": NAME}])
                         return
-            raise InputError(f"mongod does not start: {why_not_started(data)}")
+            raise _refusal(data)
         finally:
             end(process, data)
 

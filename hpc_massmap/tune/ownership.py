@@ -150,10 +150,10 @@ class Ownership:
     def _claim(self, number: int, owner: Owner) -> bool:
         """Have the next term, unless another was faster."""
         counter, name = self._file(number, f"{owner.token}.beat"), self._file(number, "json")
-        counter.write_text(f"{0:020d}")
+        counter.write_text(f"{0:020d}", encoding="utf-8")
         text = json.dumps(asdict(owner))
         own = self._folder / f".{owner.token}"
-        own.write_text(text)
+        own.write_text(text, encoding="utf-8")
         try:
             os.link(own, name)
         except FileExistsError:
@@ -161,7 +161,7 @@ class Ownership:
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            with suppress(FileExistsError), name.open("x") as file:
+            with suppress(FileExistsError), name.open("x", encoding="utf-8") as file:
                 file.write(text)
         finally:
             own.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ class Ownership:
     def _counter(self, number: int) -> str:
         owner = self._owner(number)
         with suppress(OSError):
-            return self._file(number, f"{owner.token}.beat").read_text() if owner else ""
+            return self._file(number, f"{owner.token}.beat").read_text(encoding="utf-8") if owner else ""
         return ""
 
     def _latest(self) -> int:
@@ -189,7 +189,7 @@ class Ownership:
         """The owner of a term; one that has not been written yet, or is damaged, is nobody that is known."""
         path = self._file(number, "json")
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text(encoding="utf-8"))
             return Owner(str(found["host"]), str(found["machine"]), int(found["pid"]), found["started"], found["token"])
         except FileNotFoundError:
             return None
@@ -225,7 +225,7 @@ def started(pid: object) -> str | None:
     In the kernel's ticks, not as a time: that would change with the clock.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]
@@ -233,6 +233,6 @@ def started(pid: object) -> str | None:
 
 def _machine() -> str:
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
     return platform.node()

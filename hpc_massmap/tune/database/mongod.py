@@ -135,7 +135,9 @@ def why_not_started(data: Path) -> tuple[str, bool]:
 def _errors(data: Path) -> list[dict[str, Any]]:
     """The errors in mongod's log since it was last started; it has a JSON document a line."""
     errors: list[dict[str, Any]] = []
-    for line in (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []:
+    for line in (
+        (data / "log").read_text(encoding="utf-8", errors="replace").splitlines() if (data / "log").exists() else []
+    ):
         with suppress(ValueError):
             entry = json.loads(line)
             if isinstance(entry, dict) and entry.get("id") == IS_STARTING:

@@ -88,7 +88,14 @@ ELSEWHERE = {
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "python jobs/cooling_table.py FILE",
 }
-BY_HAND = {"make demo", "make check", "make test", "make paper-small", "make docs"}  # minutes each; and benchmarks
+BY_HAND = {
+    "make demo",
+    "make demo-two",
+    "make check",
+    "make test",
+    "make paper-small",
+    "make docs",
+}  # minutes each; and benchmarks
 
 
 def for_predictions(house: Path) -> None:

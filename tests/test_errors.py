@@ -24,6 +24,12 @@ ERRORS = (
 )
 SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/cluster/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
+PUT_TOGETHER = (  # of several parts, or of a shell's script, or only said: sims, cluster, tune, predict
+    *("is not a number", "Unable to contact slurm controller", "the largest node of partition"),
+    *("told to end before it listened; it is requeued", "away; another goes on with what it has"),
+    *("ended without a result: Slurm says", "of this shell: not heeded, the site file says what is asked of Slurm"),
+    *("too many workers end", "workers that ended cannot be replaced", "several images, of which any may be the map"),
+)
 SHORTEST = 5  # letters by which a message is recognised
 
 
@@ -105,8 +111,7 @@ def test_every_line_is_explained() -> None:
 
 def test_every_explained_line_exists() -> None:
     code = [words for words in messages().values() if words]
-    # put together of several parts: sims/catalogue.py, slurm.py
-    code += [["is not a number"], ["Unable to contact slurm controller"], ["the largest node of partition"]]
+    code += [[words] for words in PUT_TOGETHER]
     stale = [quote for quote in quotes() if not any(exists(quote, words) for words in code)]
     assert stale == []
 

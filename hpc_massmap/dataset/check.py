@@ -13,9 +13,21 @@ from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.grid import pixel_area, squared_radii
+from hpc_massmap.sims.consistency import (
+    FEWEST,
+    OVERDENSITY,
+    check_cosmology,
+    check_r500,
+    overdensity,
+    what_it_may_be,
+)
+from hpc_massmap.sims.consistency import TOLERANCE as DENSITY_TOLERANCE
+from hpc_massmap.sims.particles import Header
 from hpc_massmap.views import UNITS
 
 MAPS_PER_BLOCK = 512  # 13 MB of one map
+FEW = 10  # halos of one time, of which the densest has enough particles to have its R200 where it should be
+ONE_VIEW = 0.05  # of a projected mass: what few particles at the edge take from one view, the others being right
 TOLERANCE = 0.01  # of a projected mass: smoothing over the edge, and a circle made of pixels, move less
 WIDE_KERNELS = 0.25  # the same for stars with adaptive smoothing: a few dozen have kernels as wide as R200
 USUAL_MASS = 1.5  # M200: a median projected mass above it is a wrong unit; NFW halos have 1.05 to 1.15
@@ -66,7 +78,9 @@ def check_maps(maps: MapFile, on_maps: Callable[[int], None] = lambda count: Non
     faults = _bad_pixels(maps, totals)
     if not faults:
         faults += _digest(maps)
-    faults += [*_table(maps), *_masses(maps, ratio), *_views(maps, totals)]
+    density, of_cosmology = _densities(maps)
+    faults += [*of_cosmology, *_table(maps), *_of_radii(maps, density), *_masses(maps, ratio, density)]
+    faults += _views(maps, totals)
     return Checked(maps, ratio, faults)
 
 
@@ -122,7 +136,6 @@ def _table(maps: MapFile) -> list[str]:
     halos, faults = maps.halos, []
     baryons = np.nan_to_num(halos["f_gas"]) + np.nan_to_num(halos["f_star"])  # NaN where a file does not say
     wrong = {
-        "R500 is not less than R200": halos["r500"] >= halos["r200"],
         "the redshift is negative or NaN": ~(halos["redshift"] >= 0),
         "f_gas or f_star is negative": (halos["f_gas"] < 0) | (halos["f_star"] < 0),
         f"f_gas + f_star is more than {MOST_BARYONS:g}": baryons > MOST_BARYONS,
@@ -137,10 +150,66 @@ def _table(maps: MapFile) -> list[str]:
     return faults
 
 
-def _masses(maps: MapFile, ratio: FloatArray) -> list[str]:
+def _densities(maps: MapFile) -> tuple[FloatArray, list[str]]:
+    """Mean density inside R200 in 200 critical ones, (n_halos,), NaN where unknown; and why none is known."""
+    halos, unknown = maps.halos, np.full(len(maps.halos["m200"]), np.nan)
+    try:
+        h, omega_m = (float(maps.attributes[name]) for name in ("h", "omega_m"))
+    except (KeyError, TypeError, ValueError):
+        return unknown, ["does not say its h and omega_m, so that M200 and R200 cannot be held against each other"]
+    try:
+        check_cosmology(maps.path, Header(0.0, 1.0, h, omega_m, 1 - omega_m))
+    except InputError as error:
+        return unknown, [str(error).removeprefix(f"{maps.path}: ")]
+    known = halos["redshift"] >= 0
+    m200, r200, redshift = (halos[name][known] for name in ("m200", "r200", "redshift"))
+    unknown[known] = overdensity(m200, r200 * h, redshift, omega_m) / OVERDENSITY
+    return unknown, []
+
+
+def _of_radii(maps: MapFile, density: FloatArray) -> list[str]:
+    """Halos whose M200, R200 and redshift do not belong together, or one line where all of a time do not; and R500."""
+    halos, faults = maps.halos, []
+    wrong = (density < FEWEST) | (density > 1 + DENSITY_TOLERANCE)
+    for simulation, snapshot in sorted(set(zip(halos["simulation"].tolist(), halos["snapshot"].tolist(), strict=True))):
+        of_it = np.flatnonzero((halos["simulation"] == simulation) & (halos["snapshot"] == snapshot))
+        of_it = of_it[np.isfinite(density[of_it])]
+        low = len(of_it) >= FEW and np.max(density[of_it]) < 1 - DENSITY_TOLERANCE
+        if len(of_it) > 1 and (low or np.all(wrong[of_it])):
+            middle = of_it[np.argsort(density[of_it])[len(of_it) // 2]]
+            what = f"{simulation}, snapshot {snapshot}: the M200 and R200 of its {len(of_it)} halos"
+            faults.append(_unfit(maps, what, middle, density))
+        else:
+            faults += [
+                _unfit(maps, f"{halo_name(maps, halo)}: its M200 and R200", halo, density)
+                for halo in of_it[wrong[of_it]].tolist()
+            ]
+    for halo, ratio in enumerate((halos["r500"] / halos["r200"]).tolist()):
+        try:
+            check_r500(halo_name(maps, halo), ratio)
+        except InputError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _unfit(maps: MapFile, what: str, halo: int, density: FloatArray) -> str:
+    redshift, h, omega_m = float(maps.halos["redshift"][halo]), maps.attributes["h"], maps.attributes["omega_m"]
+    found = OVERDENSITY * float(density[halo])
+    return (
+        f"{what} enclose {found:.4g} times the critical density at z = {redshift:.3g}, Omega_m = {omega_m:.4g}, not "
+        f"{OVERDENSITY:g}: {what_it_may_be(found, OVERDENSITY, redshift, h, omega_m)}"
+    )
+
+
+def _masses(maps: MapFile, ratio: FloatArray, density: FloatArray) -> list[str]:
+    # a halo of few particles has its radius at the last of them, and a particle more or less counts
+    noise = TOLERANCE + np.clip(np.nan_to_num(1 - density), 0, 1 - FEWEST)
+    of_halo = ratio.reshape(len(density), -1)
+    allowed = np.where(np.median(of_halo, axis=1) >= 1 - noise, np.maximum(noise, ONE_VIEW), noise)
     faults = [
-        f"{halo_name(maps, halo)}, projection {view}: the mass inside R200 is {lowest:.3g} M200, less than the sphere's"
-        for halo, view, lowest in _lowest(maps, ratio, 1 - TOLERANCE)
+        f"{halo_name(maps, halo)}, projection {view}: the mass inside R200 is {lowest + 1 - allowed[halo]:.3g} M200, "
+        "less than the sphere's"
+        for halo, view, lowest in _lowest(maps, ratio - (1 - allowed)[maps.halo], 0.0)
     ]
     for simulation, of_it in simulations(maps).items():
         typical = float(np.nanmedian(ratio[of_it])) if np.isfinite(ratio[of_it]).any() else 0.0

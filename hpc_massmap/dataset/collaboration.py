@@ -26,6 +26,7 @@ DATASETS = {"sz": "SZ", "xray": "Xray", "star": "star", "mass": "total_mass"}
 GAS = "gas"
 LOG_M200 = (10.0, 17.0)  # what a log10 of a halo's mass can be
 DENSITY_ERROR = 0.1  # of 200 times the critical density inside R200
+MOST_OF_A_FLOAT = 2.0**53
 FIRST_LONG_ID = 10**14  # AHF's ids of 15 digits begin with the three of the snapshot
 
 
@@ -109,6 +110,7 @@ def read_sources(paths: list[Path], simulations: list[str], assumed: Assumed) ->
                 f"{source.path}: {source.views} projections a halo, but {sources[0].path} has {sources[0].views}; "
                 "import them apart"
             )
+    _check_twins(sources)
     return sources
 
 
@@ -167,7 +169,7 @@ def _table(path: Path, file: h5py.File, n_halos: int, assumed: Assumed) -> dict[
     low, high = LOG_M200
     for halo in np.flatnonzero(~((log_m200 > low) & (log_m200 < high)))[:1]:
         raise InputError(f"{path}: M_200 of halo {halo} is {log_m200[halo]:g}, which is no log10 of a mass in Msun/h")
-    halo_id = _numbers(path, file, "hid", n_halos).astype(np.int64)
+    halo_id = _ids(path, file, n_halos)
     snapshot = _snapshots(path, halo_id, assumed.snapshot)
     redshift = np.array([_redshift(path, int(number), assumed.redshifts) for number in snapshot])
     m200, to_kpc = 10**log_m200, 1 / (assumed.h * (1 + redshift))
@@ -217,12 +219,39 @@ def _regions(path: Path, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array([f"NewMDCLUSTER_{int(name):04d}" if name.isdecimal() else name for name in plain], dtype=object)
 
 
-def _snapshots(path: Path, halo_id: npt.NDArray[np.int64], given: int | None) -> npt.NDArray[np.int64]:
+def _ids(path: Path, file: h5py.File, n_halos: int) -> npt.NDArray[np.uint64]:
+    """As integers of 64 bits, which AHF's need; a float has them to 2^53."""
+    ids = _numbers(path, file, "hid", n_halos)
+    if ids.dtype.kind == "f":
+        _refuse(path, "hid", ids, ids != np.floor(ids))
+        for halo in np.flatnonzero(ids > MOST_OF_A_FLOAT)[:1]:
+            raise InputError(
+                f"{path}: hid of halo {halo} is {ids[halo]:.17g} as {ids.dtype}, which loses its last digits"
+            )
+    return ids.astype(np.uint64)
+
+
+def _check_twins(sources: list[Source]) -> None:
+    seen: dict[tuple[Any, ...], str] = {}
+    for source in sources:
+        names = (source.halos[column].tolist() for column in ("simulation", "region", "snapshot", "halo_id"))
+        for halo, name in enumerate(zip(*names, strict=True)):
+            here = f"halo {halo} of {source.path}"
+            if name in seen:
+                simulation, region, snapshot, hid = name
+                raise InputError(
+                    f"{source.path}: halo {halo} is hid {hid} of {region}, snapshot {snapshot} of {simulation}, as "
+                    f"{seen[name]}; leave one"
+                )
+            seen[name] = here
+
+
+def _snapshots(path: Path, halo_id: npt.NDArray[np.uint64], given: int | None) -> npt.NDArray[np.int64]:
     if given is not None:
         return np.full(len(halo_id), given)
     for halo in np.flatnonzero(halo_id < FIRST_LONG_ID)[:1]:
         raise InputError(f"{path}: hid of halo {halo} is {halo_id[halo]}, which names no snapshot; give --snapshot")
-    return halo_id // (FIRST_LONG_ID // 100)
+    return (halo_id // np.uint64(FIRST_LONG_ID // 100)).astype(np.int64)
 
 
 def _redshift(path: Path, snapshot: int, redshifts: dict[int | None, float]) -> float:

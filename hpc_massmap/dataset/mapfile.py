@@ -93,8 +93,7 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
 
 
 def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
-    attributes = attributes_of(file)
-    schema = attributes.get("schema")
+    schema = attribute_of(file, "schema")
     if not isinstance(schema, np.integer) or schema != SCHEMA:
         raise InputError(f"{path}: schema {schema}, but this version reads schema {SCHEMA}")
     names = sorted(names_in(file, "maps"))
@@ -102,6 +101,7 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
         check_in_one_piece(path, dataset_of(file, f"maps/{name}", False))
     if not has_sound_heaps(path, file):
         raise InputError(f"{path}: its texts are damaged; make it again")
+    attributes = attributes_of(file)  # with texts, of which damaged ones would never be read to their end
     for name in needed:
         if name not in names:
             raise InputError(f"{path}: holds no {name!r} maps, only {', '.join(names)}; change model.views or targets")

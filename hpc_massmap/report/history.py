@@ -71,7 +71,7 @@ def read_training_log(path: Path) -> TrainingLog:
     with in_one_line(complaint, csv.Error):
         rows = list(csv.DictReader(text.splitlines(), restval=""))
     if not rows:
-        raise InputError(f"{path}: not a training log; run jobs/train.py again (it has no epochs)")
+        raise InputError(f"{path}: has no epochs; run jobs/train.py again")
     for field in dataclasses.fields(TrainingLog):
         if field.name not in rows[0]:
             raise InputError(f"{complaint} ({field.name!r} is missing)")

@@ -276,3 +276,19 @@ def test_ids_of_64_bits_come_back_whole(regions: Path, tmp_path: Path) -> None:
     draw(tmp_path / "maps.h5", selected(regions, [106]), CONFIG.model_copy(update={"lines_of_sight": 1}))
     ids = open_maps(tmp_path / "maps.h5", check_values=True).halos["halo_id"].tolist()
     assert ids == [9223372036854788153, 106000000000001]
+
+
+def test_a_map_file_is_found_whole_through_a_link(tmp_path: Path) -> None:
+    """Its parts are beside the file and not beside the link; a part that is gone is named."""
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    store.mkdir()
+    elsewhere.mkdir()
+    draw(store / "maps.h5", selected(EXAMPLES, [106]))
+    link = elsewhere / "maps.h5"
+    link.symlink_to(store / "maps.h5")
+    through, direct = open_maps(link, check_values=True), open_maps(store / "maps.h5")
+    np.testing.assert_array_equal(through.maps["mass"][:], direct.maps["mass"][:])
+    part = min((store / "maps.h5.parts").iterdir())
+    part.unlink()
+    with pytest.raises(InputError, match=rf"^{link}: its part .*{part.name} is missing; put it back"):
+        open_maps(link)

@@ -240,6 +240,46 @@ def test_files_that_cannot_be_read_or_do_not_fit(tmp_path: Path) -> None:
         read_sources([path], ["A"], Assumed(100 * H, OMEGA_M, REDSHIFTS))
 
 
+def test_ids_keep_64_bits(tmp_path: Path) -> None:
+    held = content()
+    held["hid"] = np.array([2**64 - 1, 2**63, 2**53 + 1, 7], np.uint64)
+    assumed = Assumed(H, OMEGA_M, {None: 0.0}, snapshot=128)
+    critical = FlatLambdaCDM(100 * H, OMEGA_M).critical_density(0).to_value(u.Msun / u.kpc**3)
+    held["R_200"] = (3 * 10 ** held["M_200"] / H / (800 * np.pi * critical)) ** (1 / 3) * H
+    halos = open_maps(imported_from(write(tmp_path / "x.h5", held), tmp_path / "maps.h5", assumed)).halos
+    assert halos["halo_id"].tolist() == held["hid"].tolist()
+    held["hid"] = held["hid"].astype(float)
+    with pytest.raises(InputError, match=r"hid of halo 0 is 1.8446744073709552e.19 as float64, which loses its last"):
+        read_sources([write(tmp_path / "floats.h5", held)], ["GADGET-X"], assumed)
+
+
+def test_a_halo_twice_is_refused(tmp_path: Path) -> None:
+    held = content()
+    held["region"][:], held["hid"][2] = 7, held["hid"][0]
+    path = write(tmp_path / "x.h5", held)
+    name = rf"hid {held['hid'][0]} of NewMDCLUSTER_0007, snapshot 128 of GADGET-X"
+    with pytest.raises(InputError, match=rf"^{path}: halo 2 is {name}, as halo 0 of {path}; leave one$"):
+        read_sources([path], ["GADGET-X"], ASSUMED)
+    path = write(tmp_path / "x.h5", content())
+    with pytest.raises(InputError, match=rf"^{path}: halo 0 is .*, as halo 0 of {path}; leave one$"):
+        read_sources([path, path], ["GADGET-X", "GADGET-X"], ASSUMED)
+    assert len(read_sources([path, path], ["GADGET-X", "GIZMO-SIMBA"], ASSUMED)) == 2
+
+
+def test_maps_whose_source_is_gone_are_no_empty_maps(tmp_path: Path) -> None:
+    held = content()
+    write(tmp_path / "pixels.h5", {"Xray": held["Xray"]})
+    path = write(tmp_path / "x.h5", {name: values for name, values in held.items() if name != "Xray"})
+    with h5py.File(path, "r+") as file:
+        layout = h5py.VirtualLayout(held["Xray"].shape, float)
+        layout[:] = h5py.VirtualSource("pixels.h5", "Xray", held["Xray"].shape)
+        file.create_virtual_dataset("Xray", layout)
+    assert read_sources([path], ["GADGET-X"], ASSUMED)[0].views == VIEWS
+    (tmp_path / "pixels.h5").unlink()
+    with pytest.raises(InputError, match=rf"^{path}: /Xray takes values from pixels.h5, which is not there; put"):
+        read_sources([path], ["GADGET-X"], ASSUMED)
+
+
 def test_a_redshift_is_given_once() -> None:
     assert redshifts_of([(128, 0.0), (None, 0.022)]) == {128: 0.0, None: 0.022}
     with pytest.raises(InputError, match=r"^--redshift: all halos cannot have both 0 and 0\.022$"):

@@ -244,7 +244,7 @@ def test_broken_training_log(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log.csv: not a training log \('validation_loss' is missing\)"):
         read_training_log(path)
     path.write_text("")
-    with pytest.raises(InputError, match="it has no epochs"):
+    with pytest.raises(InputError, match="has no epochs; run"):
         read_training_log(path)
 
 

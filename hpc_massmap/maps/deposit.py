@@ -11,9 +11,10 @@ Three things make it fast.
 3. A projected kernel is a polynomial of the distance squared, which a processor computes for many pixels at a time,
    1.5 times faster than it looks them up in a table; it is off by 4e-4 of the kernel's peak at worst.
 
-Against the reference, on the halos and all four maps of examples/gadget4_L50: 0.06 to 0.14 % of a map's total is moved
-between pixels on average, 0.2 % at worst; one pixel is wrong by 0.9 % of the peak at worst; the total is the same to
-rounding. Without coarse grids (`SAMPLES` infinite) only the polynomial's error is left.
+Against the reference, on the halos and all four maps of examples/gadget4_L50: pixels are off by 0.03 to 0.14 % of a
+map's total on average, 0.2 % at worst (docs/science.md has it by quantity); one pixel is wrong by 0.9 % of the peak
+at worst; the total is the same to rounding. Without coarse grids (`SAMPLES` infinite) only the polynomial's error
+is left.
 """
 
 from functools import cache

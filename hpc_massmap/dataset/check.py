@@ -174,8 +174,7 @@ def _of_radii(maps: MapFile, density: FloatArray) -> list[str]:
     for simulation, snapshot in sorted(set(zip(halos["simulation"].tolist(), halos["snapshot"].tolist(), strict=True))):
         of_it = np.flatnonzero((halos["simulation"] == simulation) & (halos["snapshot"] == snapshot))
         of_it = of_it[np.isfinite(density[of_it])]
-        low = len(of_it) >= FEW and np.max(density[of_it]) < 1 - DENSITY_TOLERANCE
-        if len(of_it) > 1 and (low or np.all(wrong[of_it])):
+        if len(of_it) > 1 and (np.all(wrong[of_it]) or _is_off(density[of_it])):
             middle = of_it[np.argsort(density[of_it])[len(of_it) // 2]]
             what = f"{simulation}, snapshot {snapshot}: the M200 and R200 of its {len(of_it)} halos"
             faults.append(_unfit(maps, what, middle, density))
@@ -190,6 +189,15 @@ def _of_radii(maps: MapFile, density: FloatArray) -> list[str]:
         except InputError as error:
             faults.append(str(error))
     return faults
+
+
+def _is_off(density: FloatArray) -> bool:
+    """Whether all halos of a time, (n,), are less dense than they should be, by more than their few particles explain.
+
+    Few particles make each halo less dense by another share, and none of many; a wrong number makes all so by the same.
+    """
+    highest, spread = float(np.max(density)), float(np.ptp(density))
+    return highest < 1 - DENSITY_TOLERANCE and (len(density) >= FEW or spread < (1 - highest) / 5)
 
 
 def _unfit(maps: MapFile, what: str, halo: int, density: FloatArray) -> str:

@@ -137,6 +137,11 @@ class Step:
             self._discard()
         if not self.record.exists() or not all(path.exists() for path in self.outputs):
             return False
+        say(f"{self.name}: already done on {self.recorded()['finished']}; --force redoes it")
+        return True
+
+    def recorded(self) -> dict[str, Any]:
+        """The record that it is finished; raises what `is_finished` does."""
         before = self._recorded()
         for kind, now in (("settings", self.settings), ("inputs", self.inputs)):
             difference = _first_difference(before.get(kind), now)
@@ -144,8 +149,7 @@ class Step:
                 raise InputError(
                     f"{self.record}: {self.name} was done with {difference}; use a new run name, or --force to redo it"
                 )
-        say(f"{self.name}: already done on {before['finished']}; --force redoes it")
-        return True
+        return before
 
     def _recorded(self) -> dict[str, Any]:
         try:

@@ -1,6 +1,7 @@
 """The plain export of a study, one JSON document a line: it outlives the server, and restores what a server lost."""
 
 import json
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,39 @@ from pymongo.errors import WriteError
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
-from hpc_massmap.tune.documents import Document, date_of, plain, sound
+from hpc_massmap.tune.documents import Document, date_of, fault_of, plain, sound
 from hpc_massmap.tune.study import Study
 
+ENDED = (JOB_STATE_DONE, JOB_STATE_ERROR)
 # of a trial's document; whatever else somebody wrote into the file stays there
 KEPT = ("tid", "state", "owner", "version", "attempts", "spec", "misc", "result", "worker", "error")
 
 
 def export(study: Study, path: Path) -> None:
-    """Write all trials of a study to a file."""
-    write_text(path, to_jsonl(study.documents()))
+    """Write all trials of a study to a file.
+
+    Ended trials that the file has and the database lacks stay: the database may be a new one, and of two that write,
+    one may have read it later than the other.
+    """
+    documents = {document["tid"]: document for document in study.documents()}
+    for _, before in lines_of(path) if path.exists() else []:
+        if isinstance(before, dict) and before.get("state") in ENDED and fault_of(before) is None:
+            now = documents.get(before["tid"])
+            if now is None or not (now["state"] in ENDED or now.get("retried")):
+                documents[before["tid"]] = before
+    write_text(path, to_jsonl(list(documents.values())))
+
+
+def export_if_due(study: Study, path: Path, due: bool = False, at_once: bool = False) -> None:
+    """Write the export if it is this caller's turn: see `Study.begin_export`."""
+    turn = uuid.uuid4().hex
+    if study.begin_export(turn, due, at_once):
+        written = False
+        try:
+            export(study, path)
+            written = True
+        finally:
+            study.end_export(turn, written)
 
 
 def to_jsonl(documents: list[Document]) -> str:
@@ -77,7 +101,7 @@ def read_export(path: Path) -> list[Document]:
 
 def restore(study: Study, documents: list[Document]) -> int:
     """Take the ended trials of an export into the database where it lacks them; how many were taken."""
-    ended = [document for document in sound(documents) if document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)]
+    ended = [document for document in sound(documents) if document["state"] in ENDED]
     taken = 0
     for document in ended:
         dates = {name: date_of(document.get(name)) or datetime.now(UTC) for name in ("book_time", "refresh_time")}

@@ -5,6 +5,7 @@ same jobs.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -46,7 +47,6 @@ class _Plan:
 
     run: Run
     settings: dict[str, Any]  # all that the losses of its trials depend on
-    step: Step
     site: Site | None
     ranks: int
     maps: str  # described for people
@@ -59,6 +59,14 @@ class _Plan:
     @property
     def logs(self) -> Path:
         return self.run.logs / "tune"
+
+    def step_of(self, evaluations: int) -> Step:
+        """The study as a step of the run, with so many evaluations."""
+        run, settings = self.run, {name: value for name, value in self.settings.items() if name != "maps"}
+        outputs = [run.best, run.trials_export, run.trials]
+        if run.config.database.folder is None:
+            outputs.append(run.database)
+        return run.step("tune", {**settings, "evaluations": evaluations}, {"maps": self.settings["maps"]}, outputs)
 
     def worker_jobs(self, ownership: Ownership) -> WorkerJobs:
         """The jobs of workers that are there, from this launcher's or an earlier one's submissions."""
@@ -86,7 +94,7 @@ def launch_study(config: Config, site: Site | None, force: bool = False, dry_run
         If maps, site or database cannot be used, the trials there are of other settings, or the study stopped; or if
         another launcher is at work, wherever it is.
     """
-    plan = _plan(config, site)
+    plan = _plan(config, site, force)
     if dry_run:
         print(plan.jobs)
         return
@@ -103,7 +111,10 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
         worker_jobs.cancel()
         if config.database.folder is None:
             stop(run.database)
-    if plan.step.is_finished(force):
+    if not force:
+        _reopen_if_it_grows(plan)
+    step = plan.step_of(config.tune.evaluations)
+    if step.is_finished(force):
         return
     if run.trials_export.exists() and run.study.exists() and read_json(run.study) != settings:
         raise InputError(f"{run.trials_export}: its trials have other settings; use a new run name, or --force")
@@ -112,19 +123,45 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
         connection = _connection(run, ownership)
         if force:
             connection(Study.discard)
-        _prepare_study(run, connection, settings)
-        with progress(f"tuning {config.name}", config.tune.evaluations, "trials") as bar:
+        evaluations = _prepare_study(run, connection, settings)
+        with progress(f"tuning {config.name}", evaluations, "trials") as bar:
             supervise(connection, config.tune, worker_jobs, bar)
         _refuse_stopped(run, connection)
         connection(lambda study: export(study, run.trials_export))
         write_best(run.best, connection(Study.documents), config)
-    plan.step.finish()
+        evaluations = connection(Study.document)["evaluations"]  # another launcher may have made them more
+    plan.step_of(evaluations).finish()
 
 
-def _plan(config: Config, site: Site | None) -> _Plan:
+def _reopen_if_it_grows(plan: _Plan) -> None:
+    """A finished study that is asked for more evaluations is no longer finished."""
+    done, asked = _evaluations_done(plan.run), plan.run.config.tune.evaluations
+    if 0 < done < asked:
+        finished = plan.step_of(done)
+        finished.recorded()  # with other settings it is another study
+        say(f"{plan.run.config.name}: goes on from {done} evaluations to {asked}")
+        finished.record.unlink()
+
+
+def _evaluations_done(run: Run) -> int:
+    """How many evaluations a finished study has; 0 if it is not finished, or its record is damaged."""
+    with suppress(InputError, KeyError, TypeError):
+        done = read_json(run.step("tune", {}, {}, []).record)["settings"]["evaluations"]
+        return done if type(done) is int else 0
+    return 0
+
+
+def _say_fewer(asked: int, evaluations: int) -> None:
+    say(f"tune.evaluations = {asked}: the study has {evaluations} already, and it only ever grows")
+
+
+def _plan(config: Config, site: Site | None, force: bool) -> _Plan:
     if config.tuned_by is not None:
         raise InputError(f"tuned_by = {config.tuned_by}: this model takes that study's best; there is nothing to tune")
     run = Run(config, config.runs / config.name)
+    if not force and config.tune.evaluations < (done := _evaluations_done(run)):
+        _say_fewer(config.tune.evaluations, done)
+        run = Run(config.with_values("tune", evaluations=done), run.folder)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
     rows = split_maps(maps, config.split)
     settings = {
@@ -132,16 +169,10 @@ def _plan(config: Config, site: Site | None) -> _Plan:
         **config.part("space"),
         "trial": config.tune.model_dump(mode="json", include={"startup", "epochs", "maps_per_epoch", "pruning"}),
     }
-    step = run.step(
-        "tune",
-        {**settings, "evaluations": config.tune.evaluations},
-        {"maps": maps.digest},
-        [run.best, run.trials_export, run.trials, *([] if config.database.folder else [run.database])],
-    )
     ranks = ranks_of(site, config.tune.ranks)
     check_shares(config.train, len(rows.train), ranks)
     jobs = check_site(f"tune_{config.name}", run.logs / "tune", config.tune.workers, ranks, site)
-    return _Plan(run, {**settings, "maps": maps.digest}, step, site, ranks, describe_maps(maps), jobs)
+    return _Plan(run, {**settings, "maps": maps.digest}, site, ranks, describe_maps(maps), jobs)
 
 
 def _connection(run: Run, ownership: Ownership) -> StudyConnection:
@@ -165,13 +196,18 @@ def _connection(run: Run, ownership: Ownership) -> StudyConnection:
     return StudyConnection(reopen, run.config.tune.wait)
 
 
-def _prepare_study(run: Run, connection: StudyConnection, settings: dict[str, Any]) -> None:
-    """Have a study that workers can join: from its creation on they take what is left."""
+def _prepare_study(run: Run, connection: StudyConnection, settings: dict[str, Any]) -> int:
+    """Have a study that workers can join: from its creation on they take what is left; how many evaluations it has."""
+    asked, exported = run.config.tune.evaluations, read_export(run.trials_export)
     connection(lambda study: study.refuse_others(settings))
     write_json(run.study, settings)
-    if restored := connection(lambda study: restore(study, read_export(run.trials_export))):
+    if restored := connection(lambda study: restore(study, exported)):
         say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")
-    connection(lambda study: study.create(run.config.tune.evaluations, settings))
+    evaluations = connection(lambda study: study.create(max(asked, len(exported)), settings))
+    if asked < evaluations:
+        _say_fewer(asked, evaluations)
+        Run.open(run.config.with_values("tune", evaluations=evaluations))  # what the study is, for whoever looks at it
+    return evaluations
 
 
 def supervise(connection: StudyConnection, tune: Tune, worker_jobs: WorkerJobs, bar: Bar) -> None:

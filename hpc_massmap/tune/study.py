@@ -5,7 +5,7 @@ What becomes of its trials is told in trials.py. The clock is the server's.
 
 from bson.codec_options import DatetimeConversion
 from hyperopt import JOB_STATE_ERROR, JOB_STATE_NEW, JOB_STATE_RUNNING
-from pymongo import WriteConcern
+from pymongo import ReturnDocument, WriteConcern
 from pymongo.database import Database
 
 from hpc_massmap.errors import InputError
@@ -14,6 +14,7 @@ from hpc_massmap.tune.documents import Document, sound
 OPEN = {"$in": [JOB_STATE_NEW, JOB_STATE_RUNNING]}
 NUMBERS = ("tid", "version", "attempts", "fruitless")
 SECONDS_UNSEEN = 60  # after which a worker is taken for gone
+EXPORT_PAUSE, LONGEST_EXPORT = 9, 60  # times its duration between exports; seconds after which its writer is given up
 
 
 class Study:
@@ -40,8 +41,8 @@ class Study:
         self.tickets = self.studies.with_options(write_concern=unflushed)
         self.key, self.lease, self.attempts = key, lease, attempts
 
-    def create(self, evaluations: int, settings: Document) -> None:
-        """Make the study, or join it if it stands; `evaluations` may grow but never shrinks below the issued tickets.
+    def create(self, evaluations: int, settings: Document) -> int:
+        """Make the study, or join it if it stands; how many evaluations it has, which only ever grow.
 
         Raises
         ------
@@ -52,15 +53,11 @@ class Study:
         fresh = {"issued": 0, "evaluations": evaluations, "settings": settings, "failures": 0, "stopped": None}
         self.studies.update_one({"_id": self.key}, {"$setOnInsert": fresh}, upsert=True)
         self.refuse_others(settings)  # of a launcher that came between
-        found = self.document()
-        if evaluations < found["issued"]:
-            raise InputError(
-                f"tune.evaluations = {evaluations}: {found['issued']} trials were already started in study {self.key}"
-            )
         # whoever starts it again has looked into what stopped it
-        again = {"evaluations": evaluations, "failures": 0, "stopped": None}
-        self.studies.update_one({"_id": self.key}, {"$set": again})
+        again = {"$max": {"evaluations": evaluations}, "$set": {"failures": 0, "stopped": None}}
+        self.studies.update_one({"_id": self.key}, again)
         self.reopen()
+        return int(self.document()["evaluations"])
 
     def refuse_others(self, settings: Document) -> None:
         """Have the database ready for trials of these settings, before any worker can take one.
@@ -181,6 +178,41 @@ class Study:
             )
         )
         return int(found[0]["epochs"]) if found else 0
+
+    def begin_export(self, turn: str, due: bool = False, at_once: bool = False) -> bool:
+        """Whether the export is this caller's to write, once: it is due, nobody writes it and the pause is over.
+
+        Writing all trials after each of them would be all that hundreds of workers do: after an export there is a
+        pause of `EXPORT_PAUSE` times as long as it took.
+
+        Parameters
+        ----------
+        turn : names this call and no other
+        due : a trial has just ended; else the export may be due since another one did
+        at_once : there is no time for pauses and for others
+        """
+        is_due = {"$or": [due, {"$ifNull": ["$export.due", False]}]}
+        is_free = {"$or": [at_once, {"$lte": [{"$ifNull": ["$export.until", "$$NOW"]}, "$$NOW"]}]}
+        mine = {
+            "turn": {"$literal": turn},
+            "since": "$$NOW",
+            "until": {"$add": ["$$NOW", 1000 * LONGEST_EXPORT]},
+            "due": False,
+        }
+        now = {"$cond": [{"$and": [is_due, is_free]}, mine, {"$mergeObjects": ["$export", {"due": is_due}]}]}
+        found = self.tickets.find_one_and_update(
+            {"_id": self.key}, [{"$set": {"export": now}}], return_document=ReturnDocument.AFTER
+        )
+        return bool(found and found["export"].get("turn") == turn)
+
+    def end_export(self, turn: str, written: bool) -> None:
+        """Say that an export has been written, or could not be and is due as before."""
+        took = {"$subtract": ["$$NOW", "$export.since"]}
+        until = {"$add": ["$$NOW", {"$multiply": [EXPORT_PAUSE, took]}]}
+        due = {"$or": [not written, "$export.due"]}
+        self.tickets.update_one(
+            {"_id": self.key, "export.turn": turn}, [{"$set": {"export.until": until, "export.due": due}}]
+        )
 
     def longest_epoch(self) -> float:
         """Seconds of the longest epoch that any trial has seen; 0 before the first."""

@@ -197,7 +197,7 @@ def retry(study: Study, tids: list[int] | None = None) -> int:
     which = {"exp_key": study.key, "state": JOB_STATE_ERROR, **well_typed()}
     if tids is not None:
         which["tid"] = {"$in": tids}
-    fresh = {"state": JOB_STATE_NEW, "error": None, "fruitless": 0, "result.status": STATUS_NEW}
+    fresh = {"state": JOB_STATE_NEW, "error": None, "fruitless": 0, "result.status": STATUS_NEW, "retried": True}
     study.studies.update_one({"_id": study.key}, {"$set": {"failures": 0, "stopped": None}})
     return int(study.jobs.update_many(which, {"$set": fresh}).modified_count)
 

@@ -25,7 +25,7 @@ from hpc_massmap.tune import trials
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask, await_forking, start_forking, train_task
 from hpc_massmap.tune.connection import DatabaseSilent, StudyConnection, join_study, seconds_between_beats
 from hpc_massmap.tune.documents import plain
-from hpc_massmap.tune.export import export
+from hpc_massmap.tune.export import export_if_due
 from hpc_massmap.tune.folders import common_normalisation, keep, prepare
 from hpc_massmap.tune.machine import Outage, check_files, fault_of_machine, outlast
 from hpc_massmap.tune.pruning import ends_early
@@ -121,6 +121,7 @@ class Leader:
                 if lost := self.rank_store.lost():
                     raise InputError(f"rank {lost[0]} of this worker's {self.rank_store.size} is lost; its job ends")
             comes_back = self.notice.given == COME_BACK and not self.connection(Study.is_over)
+            self._export(at_once=True)
             self._see("ended", None)
         except DatabaseSilent as silence:
             if not self.notice.given:
@@ -226,6 +227,7 @@ class Leader:
             if time.monotonic() - beaten > self.beat_every:
                 beaten = time.monotonic()
                 self.connection(lambda study: trials.beat(study, trial))
+                self._export_meanwhile()
                 self._see("leaving" if self.notice.given else "training", trial.tid)
         return None
 
@@ -245,7 +247,7 @@ class Leader:
             pruned = outcome.get("pruned", False)
             self.connection(lambda study: trials.finish(study, trial, history, seconds, pruned))
             self._outlast(lambda: keep(self.run, trial))
-            self._export()
+            self._export(due=True)
         elif outcome.get("machine"):
             self._release(trial)
             self._await_machine(outcome["machine"])
@@ -310,14 +312,23 @@ class Leader:
         kind, message = str(error["type"]), str(error["message"])
         say(f"trial {trial.tid} failed: {kind}: {message}")
         self.connection(lambda study: trials.fail(study, trial, kind, message, str(error["traceback"])))
-        self._export()
+        self._export(due=True)
         limit = self.run.config.tune.failures
         if self.connection(Study.failures) >= limit:
             reason = f"{limit} trials failed in a row, the last is {trial.tid}: {kind}: {plain(message, 200)}"
             self.connection(lambda study: study.stop(reason))
 
-    def _export(self) -> None:
-        self._outlast(lambda: self.connection(lambda study: export(study, self.run.trials_export)))
+    def _export(self, due: bool = False, at_once: bool = False) -> None:
+        path = self.run.trials_export
+        self._outlast(lambda: self.connection(lambda study: export_if_due(study, path, due, at_once)))
+
+    def _export_meanwhile(self) -> None:
+        """Write what ended elsewhere, while this trial runs; a disk that fails is waited for when it has ended."""
+        try:
+            self.connection(lambda study: export_if_due(study, self.run.trials_export))
+        except Exception as error:
+            if fault_of_machine(error) is None:
+                raise
 
     def _see(self, state: str, tid: int | None) -> None:
         self.connection(lambda study: study.see(self.worker, state, tid))

@@ -141,7 +141,7 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
         alive_since = LONG_AGO  # the database was away: every trial has a whole lease again
     trials = sorted((_now(document, reading.now, space, alive_since) for document in sound), key=_order)
     asked = reading.study.get("evaluations")
-    evaluations = asked if type(asked) is int else evaluations
+    evaluations = asked if type(asked) is int else max(evaluations, len(trials))
     count = _counter(trials)
     ended, open_ = count(*ENDED), count("running", "expired", "waiting")
     per_hour = _rate(finished(trials), sum(worker.is_live for worker in workers))

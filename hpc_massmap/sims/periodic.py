@@ -31,7 +31,7 @@ def image_spheres(centres: FloatArray, radii: FloatArray, box: float) -> tuple[F
 
 
 def with_images(snapshot: Snapshot, centres: FloatArray, radii: FloatArray) -> Snapshot:
-    """A snapshot of a whole box with the images of its particles that lie in these spheres."""
+    """A snapshot of a whole box with the images of its particles that lie in these spheres, (n, 3) and (n,) in kpc."""
     box = snapshot.header.box
     if len(image_spheres(centres, radii, box)[0]) == len(centres) or not is_whole_box(snapshot):
         return snapshot

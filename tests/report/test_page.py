@@ -241,7 +241,7 @@ def test_best_trial_is_the_earliest_of_equals(tmp_path: Path) -> None:
 def test_broken_training_log(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("epoch,train_loss\n1,0.5\n")
-    with pytest.raises(InputError, match=r"log.csv: not a training log \('validation_loss' is missing\)"):
+    with pytest.raises(InputError, match=r"log.csv: not a training log; run .* again \('validation_loss' is missing\)"):
         read_training_log(path)
     path.write_text("")
     with pytest.raises(InputError, match="has no epochs; run"):

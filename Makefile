@@ -2,6 +2,7 @@
 # make demo-two  two codes, trained on both and on each, tested on both, in one report (about as long)
 # make check  lint, types and the tests that take neither minutes nor a cluster (about a minute on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
+# make mutants what the tests would not miss in a module, MUTATED='hpc_massmap.metrics.power.*' (minutes each)
 # make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)
 # make bench  measure what is claimed about speed, each against a baseline (about three quarters of an hour)
 # make docs   the documentation as a site, in build/docs (about half a minute)
@@ -18,7 +19,7 @@ MPIRUN := $(BIN)/mpirun --oversubscribe
 DEMO := configs/demo.yaml
 TWO := configs/demo_two
 
-.PHONY: demo demo-two lint check test paper-small bench docs clean
+.PHONY: demo demo-two lint check test mutants paper-small bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,6 +58,11 @@ test: lint
 	@tests/install.sh
 	@$(BIN)/pytest -n 2 --dist loadgroup --durations=25 --cov --cov-report= --junit-xml=build/junit.xml
 	@echo "coverage: $$($(BIN)/coverage report --format=total) % of the lines, by the tests' own processes alone"
+
+MUTATED ?= hpc_massmap.tune.pruning.*
+mutants: .venv/installed
+	@$(BIN)/mutmut run '$(MUTATED)'
+	@$(BIN)/mutmut results
 
 paper-small: .venv/installed
 	@$(BIN)/python jobs/mock.py configs/mock.yaml

@@ -48,8 +48,16 @@ def test_some_halos_train_and_all_are_tested(tmp_path: Path) -> None:
     for part, whole in ((some.train, every.train), (some.validation, every.validation)):
         log_m200 = np.log10(maps.halos["m200"][maps.halo])
         np.testing.assert_array_equal(part, [row for row in whole if low <= log_m200[row] < high])
-    with pytest.raises(InputError, match=r"split\.log_m200 and split\.only leave no train set"):
+    with pytest.raises(
+        InputError, match=r"split\.log_m200 and split\.only leave no train set; widen them, .* jobs/maps\.py show$"
+    ):
         split_maps(maps, Split(only=["another"]))
+
+
+def test_the_split_follows_its_seed(map_path: Path) -> None:
+    maps = open_maps(map_path)
+    one, same, other = (split_maps(maps, Split(seed=seed)).test.tolist() for seed in (0, 0, 1))
+    assert one == same != other
 
 
 def test_hashes_are_uniform_and_follow_the_seed() -> None:
@@ -60,6 +68,8 @@ def test_hashes_are_uniform_and_follow_the_seed() -> None:
 
 
 def test_too_few_halos_for_the_split(tmp_path: Path) -> None:
-    write_synthetic_maps(tmp_path / "few.h5", regions=2)
+    write_synthetic_maps(tmp_path / "few.h5", regions=2, projections=1)
     with pytest.raises(InputError, match=r"few\.h5: its 2 regions leave no .* set with split\.seed = 0; add halos"):
         split_maps(open_maps(tmp_path / "few.h5"), Split())
+    with pytest.raises(InputError, match=r"few\.h5: its 4 maps leave no .* set"):
+        split_maps(open_maps(tmp_path / "few.h5"), Split(policy="map"))

@@ -80,7 +80,7 @@ def test_ranks_do_not_change_it(folder: Folder, launch: Launch) -> None:
     alone = contents(folder.run.metrics)
     script = folder.path / "ranks.py"
     script.write_text(RANKS)
-    done: subprocess.CompletedProcess[str] = launch(3, script, JOB, folder.config_file)
+    done: subprocess.CompletedProcess[str] = launch(2, script, JOB, folder.config_file)
     assert done.returncode == 0, done.stderr
     assert "  brightest pixel: " in done.stdout
     among_ranks = contents(folder.run.metrics)

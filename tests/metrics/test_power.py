@@ -78,3 +78,10 @@ def test_a_map_does_not_depend_on_its_neighbours() -> None:
     together = power_spectrum(maps, r200)
     for n in range(5):
         np.testing.assert_array_equal(power_spectrum(maps[n : n + 1], r200[n : n + 1])[0], together[n])
+
+
+def test_a_mode_far_below_the_strongest_but_above_its_rounding_counts() -> None:
+    ripple = np.cos(2 * np.pi * 8 * np.arange(80) / 80) * np.ones((80, 1))
+    weak, alone = power_spectrum(np.stack([1 + 1e-10 * ripple, 1e-10 * ripple]), np.full(2, 1000.0))
+    at = np.argmax(alone)
+    assert weak[at] == pytest.approx(alone[at], rel=1e-3)

@@ -1,6 +1,5 @@
 """Out of memory is told with the batch that fits."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,7 @@ def test_of_several_ranks_one_tries_its_share_without_the_others(config: Config,
     path = tmp_path / "c.yaml"
     config = config.with_values("train", batch_size=7, batch_norm="synchronised", ema=0.9)
     path.write_text(dump_yaml(config.model_dump(mode="json")))
-    ranks = start(2, [sys.executable, "-c", ALONE, str(path)])
+    ranks = start(2, ALONE, path, folder=tmp_path)
     assert [rank.wait(timeout=within(100)) for rank in ranks] == [0, 0]
 
 

@@ -1,12 +1,15 @@
 """Two ranks over gloo follow one rank on the whole batches."""
 
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
+import torch
 
 from hpc_massmap.config import Config
 from hpc_massmap.train.checkpoint import load_checkpoint
@@ -15,24 +18,49 @@ from hpc_massmap.yamlfile import dump_yaml
 from tests.patience import wait_until, within
 from tests.train.test_loop import SCRIPT
 
+# from which ranks are forked: to import PyTorch anew takes each of them longer than its training
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["hpc_massmap.train.final", "hpc_massmap.dataset.batches", "torch._dynamo"])
 
-def start(world: int, command: list[str], stderr: int | None = None) -> list[subprocess.Popen[bytes]]:
+
+class Started(ForkServerProcess):
+    """A rank that runs a script, to be waited for as for any other process."""
+
+    def wait(self, timeout: float) -> int | None:
+        self.join(timeout)
+        return self.exitcode
+
+
+def _run(script: str, words: list[str], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    os.dup2(os.open(words.pop(0), os.O_WRONLY | os.O_CREAT, 0o600), 2)
+    sys.argv = ["-c", *words]
+    torch.set_num_threads(1)
+    exec(compile(script, "<rank>", "exec"), {"__name__": "__main__"})
+
+
+def start(world: int, script: str, *words: object, folder: Path) -> list[Started]:
+    """The ranks of a script; what they complain about is in the files `stderr.<rank>` of the folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     there = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [
-        subprocess.Popen(command, env={**os.environ, **there, "RANK": str(rank)}, stderr=stderr)
+    ranks = [
+        Started(
+            target=_run,
+            args=(script, [str(folder / f"stderr.{rank}"), *map(str, words)], {**there, "RANK": str(rank)}),
+        )
         for rank in range(world)
     ]
+    for rank in ranks:
+        rank.start()
+    return ranks
 
 
-def start_on(
-    world: int, config: Config, map_path: Path, folder: Path, before: str = ""
-) -> list[subprocess.Popen[bytes]]:
+def start_on(world: int, config: Config, map_path: Path, folder: Path, before: str = "") -> list[Started]:
     folder.mkdir()
     (folder / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
-    return start(world, [sys.executable, "-c", before + SCRIPT, str(folder / "c.yaml"), str(map_path), str(folder)])
+    return start(world, before + SCRIPT, folder / "c.yaml", map_path, folder, folder=folder)
 
 
 def train_on(world: int, config: Config, map_path: Path, folder: Path, before: str = "") -> list[dict[str, float]]:
@@ -78,7 +106,7 @@ with join_ranks(1) as ranks:
 
 def test_synchronised_normalisation_is_that_of_the_joined_batch(tmp_path: Path) -> None:
     """Forward, backward and running statistics in double precision, shares of 2 and 5 maps."""
-    ranks = start(2, [sys.executable, "-c", NORMALISE])
+    ranks = start(2, NORMALISE, folder=tmp_path)
     assert [rank.wait(timeout=within(100)) for rank in ranks] == [0, 0]
 
 
@@ -139,8 +167,8 @@ def test_all_ranks_go_on_with_the_checkpoint_of_the_first(map_path: Path, config
     calm = train_on(2, config, map_path, tmp_path / "calm")
     killed = start_on(2, config, map_path, tmp_path / "killed", KILLED)
     assert [rank.wait(timeout=within(100)) for rank in killed] == [9, 9]
-    again = [sys.executable, "-c", OLD_VIEW + SCRIPT, str(tmp_path / "killed" / "c.yaml"), str(map_path)]
-    resumed = start(2, [*again, str(tmp_path / "killed")])
+    folder = tmp_path / "killed"
+    resumed = start(2, OLD_VIEW + SCRIPT, folder / "c.yaml", map_path, folder, folder=folder)
     assert [rank.wait(timeout=within(100)) for rank in resumed] == [0, 0]
     history = load_checkpoint(tmp_path / "killed" / LAST)["history"]
     assert [epoch["train_loss"] for epoch in history] == [epoch["train_loss"] for epoch in calm]
@@ -152,13 +180,13 @@ from pathlib import Path
 from hpc_massmap.config import load_config
 from hpc_massmap.train import loop
 from hpc_massmap.train.final import FinalTraining
-from hpc_massmap.train.trainer import Trainer
+from hpc_massmap.train.learner import Learner
 
 def broken(self, *_):
     raise ValueError("a broken map on this rank")
 
 if sys.argv[4] == __import__("os").environ["RANK"]:
-    Trainer._loss = broken
+    Learner.loss = broken
 FinalTraining(load_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))()
 """
 
@@ -166,10 +194,9 @@ FinalTraining(load_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3
 @pytest.mark.parametrize("which", ["0", "1"])
 def test_only_the_rank_that_failed_shows_an_error(map_path: Path, config: Config, tmp_path: Path, which: str) -> None:
     (tmp_path / "c.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
-    words = [str(tmp_path / "c.yaml"), str(map_path), str(tmp_path), which]
-    ranks = start(2, [sys.executable, "-c", FAILING, *words], stderr=subprocess.PIPE)
-    told = [rank.communicate(timeout=within(60))[1].decode() for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [1, 1]
+    ranks = start(2, FAILING, tmp_path / "c.yaml", map_path, tmp_path, which, folder=tmp_path)
+    assert [rank.wait(timeout=within(60)) for rank in ranks] == [1, 1]
+    told = [(tmp_path / f"stderr.{rank}").read_text() for rank in range(2)]
     failed, other = told if which == "0" else reversed(told)
     assert "ValueError: a broken map on this rank" in failed
     assert "another rank failed, see its error: " in other
@@ -191,6 +218,14 @@ def torchrun(map_path: Path, config: Config, folder: Path, *more: str, **environ
     return done.stdout
 
 
+FORCED = """
+import os, runpy, sys
+{before}
+sys.argv = ["jobs/train.py", sys.argv[1], "--force"]
+runpy.run_path("jobs/train.py", run_name="__main__")
+"""
+
+
 def test_torchrun_starts_the_ranks_of_the_job(map_path: Path, config: Config, tmp_path: Path) -> None:
     torchrun(map_path, config, tmp_path)
     model = tmp_path / "runs" / "small" / "model"
@@ -198,6 +233,9 @@ def test_torchrun_starts_the_ranks_of_the_job(map_path: Path, config: Config, tm
     assert first["identity"]["world"] == 2
     assert len(first["history"]) == 3
     assert (tmp_path / "runs" / "small" / "provenance" / "train.json").exists()
-    assert "already done" in torchrun(map_path, config, tmp_path, "--force", SLURM_RESTART_COUNT="1")
-    torchrun(map_path, config, tmp_path, "--force")
+    for before in ("os.environ['SLURM_RESTART_COUNT'] = '1'", ""):
+        history = load_checkpoint(model / LAST)["history"]
+        assert history == first["history"]
+        ranks = start(2, FORCED.format(before=before), tmp_path / "c.yaml", folder=tmp_path)
+        assert [rank.wait(timeout=within(100)) for rank in ranks] == [0, 0]
     assert load_checkpoint(model / LAST)["history"][0]["seconds"] != first["history"][0]["seconds"]

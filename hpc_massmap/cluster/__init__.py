@@ -1,11 +1,9 @@
 """All that a scheduler is told, or tells: sites, jobs, notices of an end.
 
-How a job hears of its end, and what then happens
---------------------------------------------------
-
-Slurm gives notice of a time limit (`--signal`, up to a minute early) and, where `preempt_send_user_signal` is set, of a
-preemption that has a GraceTime. Without that, a preemption is TERM, to the steps of a job at the begin of its
-GraceTime and to all of it at its end; after `KillWait` all is killed. `scancel` is TERM, then the same.
+How a job hears of its end, and what then happens: Slurm gives notice of a time limit (`--signal`, up to a minute early)
+and, where `preempt_send_user_signal` is set, of a preemption that has a GraceTime. Without that, a preemption is TERM,
+to the steps of a job at the begin of its GraceTime and to all of it at its end; after `KillWait` all is killed.
+`scancel` is TERM, then the same.
 
 ======  ========================  ==========================================================================
 signal  who hears it              what happens

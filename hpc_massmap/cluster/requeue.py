@@ -43,6 +43,7 @@ def handing_over() -> Iterator[None]:
             say("told to end; run the same command again to continue")
             sys.exit(EXIT_TERMINATED)
         say(f"the time of job {job} is up: it is requeued and continues; workers wait for it")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm's, as it requeues us: nothing is left to shut down
         try:
             requeue(job)
         except InputError as error:  # whoever waits for this job must not take it for done

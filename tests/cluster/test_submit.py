@@ -111,8 +111,13 @@ def test_a_training_that_slurm_took_away_is_told_from_one_that_failed(programs: 
 
 
 def hand_over() -> None:
-    with handing_over():
-        signal.raise_signal(signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    try:
+        with handing_over():
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_job_that_hands_over_is_done_only_if_it_is_requeued(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.hdf5 import Unreadable, attributes_of, check_sources, group_of, names_in, open_file
+from hpc_massmap.sims.particles import GAS
 
 KINDS = 6  # of particles; some codes count fewer
 KNOWN = {  # of gas: what is read, and what is of no concern
@@ -37,6 +38,7 @@ class Hdf5File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_file(path)
+        self._blocks: dict[int, list[str]] = {}
         try:
             self.header = self._read_header()
             self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
@@ -66,34 +68,42 @@ class Hdf5File:
             header[name] = np.resize([*values, *[0] * KINDS], KINDS)
         return header
 
+    def _names(self, kind: int) -> list[str]:
+        """What is there of a type, also links that lead nowhere."""
+        if kind not in self._blocks:
+            with in_one_line(f"{self.path}: PartType{kind} cannot be read; is it truncated?"):
+                there = f"PartType{kind}" in names_in(self._file)
+                self._blocks[kind] = names_in(self._file, f"PartType{kind}") if there else []
+        return self._blocks[kind]
+
     def has(self, kind: int, name: str) -> bool:
         """Whether a block is there, also if it is a link that leads nowhere, which `read` refuses."""
-        with in_one_line(f"{self.path}: PartType{kind} cannot be read; is it truncated?"):
-            label = self.label(kind, name)
-            return f"PartType{kind}" in self._file and self._file.get(label, getlink=True) is not None
+        return self._name(kind, name) in self._names(kind)
 
     def others(self) -> list[str]:
         """Blocks of gas that are not understood."""
-        with in_one_line(f"{self.path}: PartType0 cannot be read; is it truncated?"):
-            return sorted(set(self._file["PartType0"]) - KNOWN)
+        return sorted(set(self._names(GAS)) - KNOWN)
 
     def label(self, kind: int, name: str) -> str:
         """What the file calls a block."""
-        for other in OTHER_NAMES.get(name, ()):
-            if f"PartType{kind}/{other}" in self._file:
-                return f"PartType{kind}/{other}"
-        return f"PartType{kind}/{name}"
+        return f"PartType{kind}/{self._name(kind, name)}"
+
+    def _name(self, kind: int, name: str) -> str:
+        return next((other for other in OTHER_NAMES.get(name, ()) if other in self._names(kind)), name)
 
     def read(self, kind: int, name: str, rows: slice) -> FloatArray:
         """Rows of a block, (n,) or for Coordinates (n, 3), in the file's precision."""
         label = self.label(kind, name)
-        block = self._file.get(label)
-        if block is None and self.has(kind, name):
+        if not self.has(kind, name):
+            raise InputError(f"{self.path}: has no {label}")
+        with in_one_line(f"{self.path}: {label} cannot be read; is it truncated?", LookupError, TypeError):
+            block = self._file.get(label)
+            if isinstance(block, h5py.Dataset) and rows.start == 0:
+                check_sources(block)
+        if block is None:
             raise InputError(f"{self.path}: {label} is a link that leads nowhere; put back the file that it names")
         if not isinstance(block, h5py.Dataset):
             raise InputError(f"{self.path}: has no {label}")
-        if rows.start == 0:
-            check_sources(block)
         shape = (self.counts[kind], 3) if name == "Coordinates" else (self.counts[kind],)
         if name == "Metallicity" and block.ndim == 2 and len(block) == shape[0]:
             values: npt.NDArray[Any] = block[rows, 0]

@@ -116,13 +116,15 @@ def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool 
         header = header_of(files[0])
         check_same_snapshot(files, header)
         scale = scale_of(files[0], header)
-        readers = [_Reader(files, kind, scale, spheres) for kind in (GAS, DARK_MATTER, STARS, BLACK_HOLES)]
-        gas, dark_matter, stars, black_holes = readers
+        of_gas = _Reader(files, GAS, scale, spheres)
+        gas = _gas(files, header, of_gas, metallicity, scale)
+        others = [_Reader(files, kind, scale, spheres) for kind in (DARK_MATTER, STARS, BLACK_HOLES)]
+        readers, (dark_matter, stars, black_holes) = [of_gas, *others], others
         extent = np.array([_least(reader.low for reader in readers), -_least(-reader.high for reader in readers)])
         return Snapshot(
             path,
             header,
-            _gas(files, header, gas, metallicity, scale),
+            gas,
             dark_matter.particles(),
             _stars(stars),
             black_holes.particles(),

@@ -258,6 +258,22 @@ def test_files_that_are_no_snapshot(tmp_path: Path) -> None:
     assert str(path) in problem(path)
 
 
+def test_bytes_that_change_are_told_or_of_no_matter(tmp_path: Path) -> None:
+    """Of a real file, where its names and sizes are."""
+    path, whole = tmp_path / "s", (EXAMPLE / "region_0043" / "snap_102.hdf5").read_bytes()
+    stream, refused = np.random.default_rng(3), 0
+    for _ in range(80):
+        changed = bytearray(whole)
+        changed[int(stream.integers(min(20000, len(whole))))] ^= 1 << int(stream.integers(8))
+        path.write_bytes(changed)
+        try:
+            read_snapshot(path)
+        except InputError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 40
+
+
 def problem(path: Path) -> str:
     """The one line that reading the file ends with."""
     with pytest.raises(InputError) as error:

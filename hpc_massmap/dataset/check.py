@@ -1,7 +1,9 @@
 """Whether a map file can be right: its schema and pixels, and its totals against the masses of the catalogue.
 
-The cube that is projected holds the sphere of R200, so the pixels inside R200 hold at least M200. Two passes over the
-file: one for pixels and totals, of which all faults are told, and that of `open_maps` for the digest.
+The cube that is projected holds the sphere of R200, so the pixels inside R200 hold at least M200. M200 and R200 must
+fit the redshift and the cosmology (hpc_massmap/sims/consistency.py). A map file does not say how many particles a halo
+has, so what few of them do is allowed for. Two passes over the file: one for pixels and totals, of which all faults are
+told, and that of `open_maps` for the digest.
 """
 
 from collections.abc import Callable

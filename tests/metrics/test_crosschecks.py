@@ -291,6 +291,17 @@ def test_sums_are_those_of_a_loop(maps: MapFile) -> None:
     assert candidates(["star"]) == [["star"]]
 
 
+def test_a_map_has_the_same_floor_whatever_its_neighbours(maps: MapFile, tmp_path: Path) -> None:
+    """Ranks cut the test set otherwise."""
+    found, _ = chosen(with_views(maps, tmp_path / "p.h5", {"star": (0.1, 1), "sz": (0.1, 2)}))
+    together = found.block("mass", slice(0, 7))[0]
+    alone = [found.block("mass", slice(n, n + 1))[0][0] for n in range(7)]
+    np.testing.assert_array_equal(together, alone)
+    rows = np.arange(5)
+    of_each = np.concatenate([sums_of(maps, rows[n : n + 1], ["star"]) for n in rows])
+    np.testing.assert_array_equal(sums_of(maps, rows, ["star"]), of_each)
+
+
 def test_empty_maps_have_a_floor(maps: MapFile, tmp_path: Path) -> None:
     predictions = with_views(maps, tmp_path / "p.h5", {"star": (0.0, 1)})
     stacks: dict[str, Any] = {**predictions.maps.maps, "star": np.array(predictions.maps.maps["star"])}

@@ -92,6 +92,7 @@ BY_HAND = {
     "make demo",
     "make demo-two",
     "make check",
+    "make mutants",
     "make mutants MUTATED='hpc_massmap.metrics.power.*'",
     "make test",
     "make paper-small",

@@ -14,6 +14,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.train import meeting
 from hpc_massmap.train.meeting import ToldToLeave, meet, own_rank
 from hpc_massmap.train.ranks import rank_of_launcher
+from tests.patience import within
 from tests.synthetic import write_synthetic_maps
 from tests.test_jobs import CONFIG
 
@@ -102,4 +103,4 @@ def test_a_training_whose_other_rank_nobody_started_obeys_a_term(port: int, tmp_
     assert training.stdout
     assert f"rank 0 waits at 127.0.0.1:{port} for rank 1 of 2" in training.stdout.readline()
     training.send_signal(signal.SIGTERM)
-    assert training.wait(60) == 75
+    assert training.wait(within(60)) == 75

@@ -97,9 +97,9 @@ def test_a_rank_that_is_killed_gives_its_trial_back_at_once(tmp_path: Path) -> N
         with working(run, ranks=2) as (first, second):
             wait_for_training(study, first)
             kill(second)
-            assert first.wait(40) == 1
+            assert first.wait(within(40)) == 1
         with working(run, ranks=2) as heirs:
-            assert [heir.wait(200) for heir in heirs] == [0, 0]
+            assert [heir.wait(within(200)) for heir in heirs] == [0, 0]
         assert attempts(study) == [2]
     assert len(losses(run)) == 1
 

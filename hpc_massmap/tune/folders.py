@@ -8,6 +8,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from hyperopt import JOB_STATE_DONE
+
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
@@ -17,6 +19,7 @@ from hpc_massmap.run import Run
 from hpc_massmap.storage import digest_of, read_json, replacing, write_json
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST, LAST, LOG, identity_of
+from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.trials import Trial
 
 KEPT = (BEST, LOG)
@@ -55,6 +58,14 @@ def keep(run: Run, trial: Trial) -> None:
             (folder / str(trial.version) / name).replace(folder / name)
     for attempt in _attempts(run, trial):
         shutil.rmtree(attempt, ignore_errors=True)
+
+
+def keep_rest(run: Run, documents: list[Document]) -> None:
+    """Keep the models of trials that are done whose worker died, or had to leave, before it did."""
+    for document in documents:
+        trial = Trial(document["tid"], "", document["version"], document["attempts"], None)
+        if document["state"] == JOB_STATE_DONE and _attempts(run, trial):
+            keep(run, trial)
 
 
 def common_normalisation(run: Run, write: bool) -> Normalisation:

@@ -31,6 +31,7 @@ from hpc_massmap.tune.connection import StudyConnection, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
 from hpc_massmap.tune.export import export, read_export, restore
+from hpc_massmap.tune.folders import keep_rest
 from hpc_massmap.tune.machine import fault_of_machine, outlast
 from hpc_massmap.tune.ownership import Ownership
 from hpc_massmap.tune.study import Study
@@ -128,7 +129,9 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
             supervise(connection, config.tune, worker_jobs, bar)
         _refuse_stopped(run, connection)
         connection(lambda study: export(study, run.trials_export))
-        write_best(run.best, connection(Study.documents), config)
+        documents = connection(Study.documents)
+        keep_rest(run, documents)
+        write_best(run.best, documents, config)
         evaluations = connection(Study.document)["evaluations"]  # another launcher may have made them more
     plan.step_of(evaluations).finish()
 

@@ -24,7 +24,7 @@ from hpc_massmap.run import Run
 from hpc_massmap.train.loop import Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
 from hpc_massmap.train.recipe import Epoch
-from hpc_massmap.tune.attempt import Task, Tell
+from hpc_massmap.tune.attempt import Task, OnEpoch
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.worker import work
@@ -69,7 +69,7 @@ def small_run(folder: Path, evaluations: int) -> Run:
     return Run.open(config)
 
 
-def timed_training(task: Task, tell: Tell) -> list[Epoch]:
+def timed_training(task: Task, on_epoch: OnEpoch) -> list[Epoch]:
     """The true training, which notes when its first step was done and when its last epoch was."""
     started: list[float] = []
 
@@ -81,7 +81,7 @@ def timed_training(task: Task, tell: Tell) -> list[Epoch]:
     with join_ranks(1) as ranks:
         maps = open_maps(task.maps, [*config.model.views, *config.model.targets])
         rows = split_maps(maps, config.split)
-        callbacks = Callbacks(on_step=on_step, on_epoch=tell)
+        callbacks = Callbacks(on_step=on_step, on_epoch=on_epoch)
         history = fit(maps, rows, config, ranks, task.folder, callbacks, task.normalisation).history
     with (task.folder.parent.parent / "times.jsonl").open("a", encoding="utf-8") as times:
         times.write(json.dumps([started[0], time.time()]) + "\n")

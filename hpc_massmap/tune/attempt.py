@@ -51,12 +51,12 @@ class Task:
     meeting: str  # names this attempt to the other ranks
 
 
-Tell = Callable[[list[Epoch]], None]
-TrainTask = Callable[[Task, Tell], list[Epoch]]
+OnEpoch = Callable[[list[Epoch]], None]
+TrainTask = Callable[[Task, OnEpoch], list[Epoch]]
 
 
-def train_task(task: Task, tell: Tell) -> list[Epoch]:
-    """Train, resuming the checkpoint in the task's folder; `tell` hears of every epoch."""
+def train_task(task: Task, on_epoch: OnEpoch) -> list[Epoch]:
+    """Train, resuming the checkpoint in the task's folder; `on_epoch` is called after every epoch."""
     config = task.config
     deadline = time.monotonic() + SECONDS_TO_APPEAR
     while task.resumes and not (task.folder / LAST).exists() and time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def train_task(task: Task, tell: Tell) -> list[Epoch]:
     with join_ranks(config.train.threads, task.meeting) as ranks:
         maps = open_maps(task.maps, [*config.model.views, *config.model.targets])
         rows = split_maps(maps, config.split)
-        callbacks = Callbacks(on_epoch=tell)
+        callbacks = Callbacks(on_epoch=on_epoch)
         return fit(maps, rows, config, ranks, task.folder, callbacks, task.normalisation).history
 
 
@@ -112,20 +112,20 @@ class Attempt:
     ) -> None:
         self.stop()
 
-    def listen(self, seconds: float) -> list[Message]:
-        """The finished epochs told within some seconds; sets the outcome when there is one."""
-        told: list[Message] = []
-        while self.outcome is None and self._pipe.poll(0.0 if told else seconds):
+    def new_epochs(self, seconds: float) -> list[Message]:
+        """The epochs finished within some seconds; sets the outcome when there is one."""
+        finished: list[Message] = []
+        while self.outcome is None and self._pipe.poll(0.0 if finished else seconds):
             try:
                 message: Message = self._pipe.recv()
             except (EOFError, OSError):
-                self.outcome = self._death()
+                self.outcome = self._how_it_died()
                 break
             if message["kind"] == "epoch":
-                told.append(message)
+                finished.append(message)
             else:
                 self.outcome = message
-        return told
+        return finished
 
     def stop(self) -> Message:
         """End it, and say how it ended."""
@@ -136,7 +136,7 @@ class Attempt:
         self._process.join()
         return self.outcome
 
-    def _death(self) -> Message:
+    def _how_it_died(self) -> Message:
         self._process.join(GRACE)
         code = self._process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
@@ -154,11 +154,11 @@ def _run(pipe: Connection, train: TrainTask, task: Task) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, FROM_OUTSIDE)
     threading.Thread(target=_die_with_the_worker, args=(pipe,), daemon=True).start()
 
-    def tell(history: list[Epoch]) -> None:
+    def on_epoch(history: list[Epoch]) -> None:
         pipe.send({"kind": "epoch", **epochs_as_message(history)})
 
     try:
-        history = train(task, tell)
+        history = train(task, on_epoch)
         pipe.send({"kind": "done", **epochs_as_message(history)})
     except BaseException as error:
         pipe.send(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError, first_line, line_of
+from hpc_massmap.progress import say
 from hpc_massmap.run import Run
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.loop import LAST
@@ -79,6 +80,11 @@ class Outage:
         self.pause = min(2 * self.pause, PAUSES[1])
         while time.monotonic() < until and not wakes():
             time.sleep(0.1)
+
+
+def say_fault(fault: str) -> None:
+    """Tell whoever reads the log that a fault is waited out."""
+    say(f"a fault of the machine, which no trial is charged with: {fault}; waiting for its end")
 
 
 def outlast(act: Callable[[], None], seconds: float, told: Callable[[str], None]) -> None:

@@ -55,14 +55,14 @@ class RankStore:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def say(self, key: str, message: Message) -> None:
-        """Tell all ranks, once and for all."""
+    def write(self, key: str, message: Message) -> None:
+        """Write a message for all ranks, once and for all."""
         if self._store is not None:
             text = json.dumps(message)
             self._store.set(key, f"{self._code(key, text)} {text}")
 
-    def heard(self, key: str) -> Message | None:
-        """What was said under a key; None if nothing yet.
+    def read(self, key: str) -> Message | None:
+        """The message of a key; None if there is none yet.
 
         Raises
         ------
@@ -77,9 +77,9 @@ class RankStore:
         message: Message = json.loads(text)
         return message
 
-    def hear(self, key: str) -> Message:
-        """Wait for what is said under a key, as long as the first rank lives; raises a DistError when it is gone."""
-        while (message := self.heard(key)) is None:
+    def wait_for(self, key: str) -> Message:
+        """Wait for the message of a key, as long as the first rank lives; raises a DistError when it is gone."""
+        while (message := self.read(key)) is None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         return message
 
@@ -88,16 +88,16 @@ class RankStore:
         gone = {rank for rank, (pid, start) in self._processes.items() if _start_of(pid) != start}
         return sorted(gone | self._silent)
 
-    def part(self) -> None:
+    def leave(self) -> None:
         """The first rank waits till all others have gone, so that none finds the store closed."""
         if not self.is_first:
-            self.say(f"gone/{self.rank}", {})
+            self.write(f"gone/{self.rank}", {})
         else:
             self.all_reports("gone", SECONDS_TO_PART)
 
     def reports(self, key: str) -> list[Message]:
         """What the other ranks have said under `key/rank` so far."""
-        said = (self.heard(f"{key}/{rank}") for rank in range(self.size) if rank != self.rank)
+        said = (self.read(f"{key}/{rank}") for rank in range(self.size) if rank != self.rank)
         return [message for message in said if message is not None]
 
     def all_reports(self, key: str, seconds: float = SECONDS_TO_ANSWER) -> list[Message]:
@@ -105,7 +105,7 @@ class RankStore:
         deadline = time.monotonic() + seconds
         said: list[Message] = []
         for rank in (other for other in range(self.size) if other != self.rank):
-            while (message := self.heard(f"{key}/{rank}")) is None and rank not in self.lost():
+            while (message := self.read(f"{key}/{rank}")) is None and rank not in self.lost():
                 if time.monotonic() > deadline:
                     self._silent.add(rank)
                 time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -19,11 +19,11 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.tune import trials
 from hpc_massmap.tune.database.connect import connect
 from hpc_massmap.tune.export import export, export_if_due, read_export, restore
+from hpc_massmap.tune.leader import Leader
 from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
 from hpc_massmap.tune.trials import LeaseLost, Trial
-from hpc_massmap.tune.worker import Leader
 from tests.patience import within
 
 Mongo = MongoDatabase[dict[str, Any]]

@@ -24,7 +24,7 @@ from hpc_massmap.run import Run
 from hpc_massmap.train.loop import Callbacks, fit
 from hpc_massmap.train.ranks import join_ranks
 from hpc_massmap.train.recipe import Epoch
-from hpc_massmap.tune.attempt import Task, OnEpoch
+from hpc_massmap.tune.attempt import OnEpoch, Task
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import database
 from hpc_massmap.tune.worker import work

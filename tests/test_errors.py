@@ -26,6 +26,7 @@ SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/cluster/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
 PUT_TOGETHER = (  # of several parts, or of a shell's script, or only said: sims, cluster, tune, predict
     *("is not a number", "Unable to contact slurm controller", "the largest node of partition"),
+    *("told to end before it listened, again and again; give it more time", "another user has put this here"),
     *("told to end before it listened; it is requeued", "away; another goes on with what it has"),
     *("ended without a result: Slurm says", "of this shell: not heeded, the site file says what is asked of Slurm"),
     *("too many workers end", "workers that ended cannot be replaced", "several images, of which any may be the map"),

@@ -63,6 +63,7 @@ class _Trial(_Strict):
     state: Annotated[int, Field(ge=0, le=3)]
     version: Count
     attempts: Count
+    fruitless: Count = 0
     misc: _Misc
     result: _Result
     worker: _Worker | None = None
@@ -79,8 +80,10 @@ class _Trial(_Strict):
         return self
 
 
-def fault_of(document: Document) -> str | None:
+def fault_of(document: Document, evaluations: int | None = None) -> str | None:
     """What is wrong with a trial's document, in one line without its control characters; None if it is sound."""
+    if evaluations is not None and type(document.get("tid")) is int and document["tid"] >= evaluations:
+        return plain(f"trial {document['tid']}: the study has {evaluations} evaluations", 200)
     try:
         _Trial.model_validate(document)
     except ValidationError as error:
@@ -91,11 +94,16 @@ def fault_of(document: Document) -> str | None:
     return None
 
 
-def sound(documents: list[Document]) -> list[Document]:
-    """The documents that are what they should be; each other one is named in one line, once."""
+def sound(documents: list[Document], evaluations: int | None = None) -> list[Document]:
+    """The documents that are what they should be; each other one is named in one line, once.
+
+    Parameters
+    ----------
+    evaluations : of their study: there are no others than those of lower numbers
+    """
     kept = []
     for document in documents:
-        fault = fault_of(document)
+        fault = fault_of(document, evaluations)
         if fault is None:
             kept.append(document)
         elif fault not in _told:

@@ -15,6 +15,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.progress import say
 from hpc_massmap.run import Run
 from hpc_massmap.storage import digest_of, read_json, replacing, write_json
 from hpc_massmap.train.checkpoint import load_checkpoint
@@ -32,12 +33,13 @@ def prepare(run: Run, trial: Trial, config: Config, world: int) -> tuple[Path, b
         return folder, (folder / LAST).exists()
     identity = identity_of(config, open_maps(run.maps, config.model.views), world)
     reached = {}
-    for earlier in _attempts(run, trial):
+    for earlier in _attempts(_of(run, trial)):
         try:
             state = load_checkpoint(earlier / LAST)
+            load_checkpoint(earlier / BEST)
         except InputError:
             continue  # killed before its first checkpoint, or damaged: the epochs are trained again
-        if state["identity"] == identity and (earlier / BEST).exists():
+        if state["identity"] == identity:
             reached[earlier] = len(state["history"])
     folder.mkdir(parents=True)
     if not reached:
@@ -50,22 +52,33 @@ def prepare(run: Run, trial: Trial, config: Config, world: int) -> tuple[Path, b
     return folder, True
 
 
-def keep(run: Run, trial: Trial) -> None:
-    """Keep the best model and the log of a trial that is done, beside its attempts, and remove those."""
-    folder = _of(run, trial)
+def keep(run: Run, tid: int, version: int) -> None:
+    """Keep the best model and the log of a trial that is done, beside its attempts, and remove those.
+
+    A model that is damaged is not kept, and said: the loss of the trial stands, and nothing else needs it.
+    """
+    folder, attempt = run.trials / str(int(tid)), str(int(version))
+    best = folder / attempt / BEST
+    try:
+        if best.exists():
+            load_checkpoint(best)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # the disk's fault, not the file's
+            raise
+        say(f"trial {tid}: its best model is not kept: {error}")
+        best.unlink(missing_ok=True)
     for name in KEPT:
-        if (folder / str(trial.version) / name).exists():
-            (folder / str(trial.version) / name).replace(folder / name)
-    for attempt in _attempts(run, trial):
-        shutil.rmtree(attempt, ignore_errors=True)
+        with suppress(FileNotFoundError):  # there is none, or somebody else keeps it
+            (folder / attempt / name).replace(folder / name)
+    for earlier in _attempts(folder):
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def keep_rest(run: Run, documents: list[Document]) -> None:
     """Keep the models of trials that are done whose worker died, or had to leave, before it did."""
     for document in documents:
-        trial = Trial(document["tid"], "", document["version"], document["attempts"], None)
-        if document["state"] == JOB_STATE_DONE and _attempts(run, trial):
-            keep(run, trial)
+        if document["state"] == JOB_STATE_DONE and _attempts(run.trials / str(document["tid"])):
+            keep(run, document["tid"], document["version"])
 
 
 def common_normalisation(run: Run, write: bool) -> Normalisation:
@@ -96,5 +109,5 @@ def _of(run: Run, trial: Trial) -> Path:
     return run.trials / str(int(trial.tid))
 
 
-def _attempts(run: Run, trial: Trial) -> list[Path]:
-    return [path for path in _of(run, trial).glob("*") if path.is_dir() and path.name.isdigit()]
+def _attempts(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]

@@ -191,7 +191,7 @@ class Leader:
             history, seconds = outcome["history"], outcome["seconds"]
             pruned = outcome.get("pruned", False)
             self.connection(lambda study: trials.finish(study, trial, history, seconds, pruned))
-            self._outlast(lambda: keep(self.run, trial))
+            self._outlast(lambda: keep(self.run, trial.tid, trial.version))
             self._export(due=True)
         elif outcome.get("machine"):
             self._release(trial)

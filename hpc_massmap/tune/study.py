@@ -96,7 +96,8 @@ class Study:
             If there is none, or it is damaged.
         """
         found = self.studies.find_one({"_id": self.key})
-        if found is None or not all(type(found.get(name, 0)) is int for name in ("issued", "evaluations", "failures")):
+        counts = [(found or {}).get(name, 0) for name in ("issued", "evaluations", "failures")]
+        if found is None or not all(type(count) is int and count >= 0 for count in counts):
             raise InputError(f"study {self.key}: the database has none, or a damaged one; run jobs/tune.py")
         return dict(found)
 
@@ -104,7 +105,10 @@ class Study:
         """All sound trials, by number; with `fields`, only those besides what every trial must have."""
         wanted = ("tid", "state", "version", "attempts", "misc", "result.status", "result.loss", "result.pruned")
         projection = {"_id": 0, **(dict.fromkeys((*wanted, *fields), 1) if fields else {})}
-        return sound(list(self.jobs.find({"exp_key": self.key}, projection).sort("tid")))
+        study = self.studies.find_one({"_id": self.key}) or {}
+        evaluations = study.get("evaluations")
+        trials = list(self.jobs.find({"exp_key": self.key}, projection).sort("tid"))
+        return sound(trials, evaluations if type(evaluations) is int else None)
 
     def is_over(self) -> bool:
         """Whether every ticket has ended as done or as an error, or the study was stopped."""
@@ -113,7 +117,7 @@ class Study:
             return True
         if study["issued"] < study["evaluations"]:
             return False
-        self._refuse_tampered()
+        self._refuse_tampered(study["evaluations"])
         if self.jobs.find_one({"exp_key": self.key, "state": OPEN}, {"_id": 1}):
             return False
         numbered = {"exp_key": self.key, "tid": {"$gte": 0, "$lt": study["evaluations"]}}
@@ -146,10 +150,10 @@ class Study:
         started = {document["tid"] for document in self.jobs.find({"exp_key": self.key}, {"tid": 1})}
         return next((tid for tid in range(study["evaluations"]) if tid not in started), None)
 
-    def _refuse_tampered(self) -> None:
+    def _refuse_tampered(self, evaluations: int) -> None:
         """End as errors the open trials that no worker can take, or the study would wait for them for ever."""
         error = {"type": "Tampered", "message": "the document is not one of a trial", "traceback": ""}
-        broken = {"exp_key": self.key, "state": OPEN, "$nor": [well_typed()]}
+        broken = {"exp_key": self.key, "state": OPEN, "$nor": [well_typed(evaluations)]}
         self.jobs.update_many(broken, {"$set": {"state": JOB_STATE_ERROR, "error": error}})
 
     def see(self, worker: Document, state: str, tid: int | None) -> None:
@@ -222,7 +226,8 @@ class Study:
         return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
-def well_typed() -> Document:
+def well_typed(evaluations: int) -> Document:
     """Matches the documents whose numbers and dates are such, so that a worker can go on with their trials."""
-    numbers = {name: {"$type": ["int", "long"], "$gte": 0} for name in NUMBERS}
+    numbers: dict[str, Document] = {name: {"$type": ["int", "long"], "$gte": 0} for name in NUMBERS}
+    numbers["tid"]["$lt"] = evaluations
     return {**numbers, "refresh_time": {"$type": "date"}}

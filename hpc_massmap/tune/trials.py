@@ -12,7 +12,6 @@ the server's. Every verb may be said twice: a worker that lost the answer to a c
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from hyperopt import (
     JOB_STATE_DONE,
@@ -61,10 +60,11 @@ def claim(study: Study, worker: Document, owner: str, again: bool = False) -> Tr
         mine = study.jobs.find_one({"exp_key": study.key, "owner": owner, "state": JOB_STATE_RUNNING})
         if mine is not None:
             return _trial(mine)
-    return _take_over(study, owner, worker, now.get("opened")) or _take_new(study, owner, worker)
+    return _take_over(study, owner, worker, now) or _take_new(study, owner, worker)
 
 
-def _waiting(study: Study, opened: Any) -> Document:
+def _waiting(study: Study, now: Document) -> Document:
+    opened = now.get("opened")
     # a beat that the server could not hear is not held against its worker
     heard = {"$max": ["$refresh_time", opened if isinstance(opened, datetime) else None]}
     expired = {"$lt": [heard, {"$subtract": ["$$NOW", int(1000 * study.lease)]}]}
@@ -72,11 +72,11 @@ def _waiting(study: Study, opened: Any) -> Document:
     return {
         "exp_key": study.key,
         "$or": [{"state": JOB_STATE_NEW}, {"state": JOB_STATE_RUNNING, "$expr": {"$or": [expired, impossible]}}],
-        **well_typed(),
+        **well_typed(now["evaluations"]),
     }
 
 
-def _take_over(study: Study, owner: str, worker: Document, opened: Any) -> Trial | None:
+def _take_over(study: Study, owner: str, worker: Document, now: Document) -> Trial | None:
     given_up = {"$gte": ["$fruitless", study.attempts]}
     reason = {"type": "WorkerLost", "message": f"{study.attempts} workers in a row died with it", "traceback": ""}
     taken = {
@@ -91,7 +91,7 @@ def _take_over(study: Study, owner: str, worker: Document, opened: Any) -> Trial
         "refresh_time": "$$NOW",
     }
     while found := study.jobs.find_one_and_update(
-        _waiting(study, opened), [{"$set": taken}], sort=[("tid", 1)], return_document=ReturnDocument.AFTER
+        _waiting(study, now), [{"$set": taken}], sort=[("tid", 1)], return_document=ReturnDocument.AFTER
     ):
         if found["state"] == JOB_STATE_RUNNING:
             return _trial(found)
@@ -194,7 +194,7 @@ def _write(study: Study, trial: Trial, changes: Document, *ends_as: int) -> None
 
 def retry(study: Study, tids: list[int] | None = None) -> int:
     """Give trials that ended in error, all or some, to the workers again; how many there were."""
-    which = {"exp_key": study.key, "state": JOB_STATE_ERROR, **well_typed()}
+    which = {"exp_key": study.key, "state": JOB_STATE_ERROR, **well_typed(study.document()["evaluations"])}
     if tids is not None:
         which["tid"] = {"$in": tids}
     fresh = {"state": JOB_STATE_NEW, "error": None, "fruitless": 0, "result.status": STATUS_NEW, "retried": True}

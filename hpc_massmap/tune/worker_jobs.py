@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpc_massmap.cluster.submit import Job, cancel, dismiss, ended, failure
+from hpc_massmap.progress import say
 from hpc_massmap.storage import read_json, write_json
 
 SECONDS_TO_LEAVE = 60.0
@@ -35,7 +36,12 @@ class WorkerJobs:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._record, self._submit, self._check = record, submit, check
-        names = read_json(record)["jobs"] if record.exists() else []
+        self._folder = str(record.parent.resolve())
+        known = read_json(record) if record.exists() else {"jobs": []}
+        names = known["jobs"]
+        if names and (other := known.get("folder", self._folder)) != self._folder:
+            say(f"{record}: its jobs work in {other}, from where this run was moved or copied; they are not this run's")
+            names = []
         self.jobs = [job for job in reattach(names) if not ended(job)] if names else []
 
     def add(self, workers: int) -> None:
@@ -68,7 +74,7 @@ class WorkerJobs:
         self._write()
 
     def _write(self) -> None:
-        write_json(self._record, {"jobs": [job.job_id for job in self.jobs]})
+        write_json(self._record, {"folder": self._folder, "jobs": [job.job_id for job in self.jobs]})
 
 
 class Losses:

@@ -65,7 +65,7 @@ def attempted(run: Run, version: int, epochs: int, best: bool = True, **other: A
     folder.mkdir(parents=True)
     (folder / LOG).write_text(f"log of {version}")
     if best:
-        (folder / BEST).write_text(f"best of {version}")
+        save_checkpoint(folder / BEST, {"of": version})
     identity = {**identity_of(run.config, open_maps(run.maps, run.config.model.views), 1), **other}
     save_checkpoint(folder / LAST, {"identity": identity, "history": [version] * epochs})
 
@@ -90,10 +90,12 @@ def test_an_attempt_goes_on_from_a_copy_of_the_furthest_before_it(tmp_path: Path
     attempted(run, 12, epochs=9, best=False)  # killed between the two files
     attempted(run, 13, epochs=9)
     (run.trials / "7" / "13" / LAST).write_bytes(b"torn")
-    folder, goes_on = prepared(run, 14)
-    assert (folder.name, goes_on) == ("14", True)
+    attempted(run, 14, epochs=9)
+    (run.trials / "7" / "14" / BEST).write_bytes(b"torn")
+    folder, goes_on = prepared(run, 15)
+    assert (folder.name, goes_on) == ("15", True)
     assert load_checkpoint(folder / LAST)["history"] == [2] * 5
-    assert [(folder / name).read_text() for name in (BEST, LOG)] == ["best of 2", "log of 2"]
+    assert (load_checkpoint(folder / BEST)["of"], (folder / LOG).read_text()) == (2, "log of 2")
     assert load_checkpoint(run.trials / "7" / "2" / LAST)["history"] == [2] * 5  # it may still write there
 
 

@@ -16,7 +16,6 @@ from hpc_massmap.train.memory import OutOfMemory
 from hpc_massmap.train.trainer import Diverged
 from hpc_massmap.tune.connection import open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database
-from hpc_massmap.tune.folders import keep_rest
 from hpc_massmap.tune.machine import fault_of_machine
 from hpc_massmap.tune.study import Study
 from tests.patience import wait_until, within
@@ -132,20 +131,3 @@ def test_what_a_library_wraps_is_looked_into(tmp_path: Path) -> None:
     wrapped = RuntimeError("could not save")
     wrapped.__cause__ = refused.value
     assert fault_of_machine(wrapped)
-
-
-def test_what_a_worker_had_no_time_to_keep_is_kept_in_the_end(tmp_path: Path) -> None:
-    """Of trials that are done, the attempt that did it; one that runs is left alone."""
-    run = small_run(tmp_path)
-    for tid, version, text in ((0, 1, "killed"), (0, 2, "done"), (1, 1, "runs")):
-        write_text(run.trials / str(tid) / str(version) / "best.pt", text)
-    keep_rest(
-        run,
-        [
-            {"tid": 0, "state": 2, "version": 2, "attempts": 2},
-            {"tid": 1, "state": 1, "version": 1, "attempts": 1},
-        ],
-    )
-    left = sorted(path.relative_to(run.trials) for path in run.trials.rglob("*") if path.is_file())
-    assert left == [Path("0/best.pt"), Path("1/1/best.pt")]
-    assert (run.trials / "0" / "best.pt").read_text(encoding="utf-8") == "done"

@@ -16,7 +16,7 @@ from pymongo.database import Database as MongoDatabase
 from hpc_massmap.cluster.preemption import COME_BACK, Notice
 from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
-from hpc_massmap.tune import trials
+from hpc_massmap.tune import documents, trials
 from hpc_massmap.tune.database.connect import connect
 from hpc_massmap.tune.export import export, export_if_due, read_export, restore
 from hpc_massmap.tune.leader import Leader
@@ -25,6 +25,7 @@ from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
 from hpc_massmap.tune.trials import LeaseLost, Trial
 from tests.patience import within
+from tests.tune import made_up
 
 Mongo = MongoDatabase[dict[str, Any]]
 MakeStudy = Callable[..., Study]
@@ -261,6 +262,31 @@ def test_a_tampered_document_is_refused_and_stops_nobody(
     done = [document["tid"] for document in study.documents() if document["state"] == 2]
     assert {0, 2} <= set(done)
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", [0, 1, 2])
+def test_a_trial_of_no_number_of_the_study_is_left_out_and_said(
+    make: MakeStudy, state: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And no worker takes it, nor does anybody wait for it."""
+    study = make(evaluations=2)
+    done_by(study, 2)
+    documents._told.clear()  # each is said once
+    study.jobs.insert_one(
+        {**made_up.trial(2, state, epochs=2), "exp_key": study.key, "refresh_time": datetime(2020, 1, 1, tzinfo=UTC)}
+    )
+    assert [document["tid"] for document in study.documents()] == [0, 1]
+    assert "left out: trial 2: the study has 2 evaluations" in capsys.readouterr().out
+    assert claim(study) is None
+    assert study.is_over()
+
+
+@pytest.mark.parametrize("name", ["issued", "evaluations", "failures"])
+def test_a_study_of_negative_counts_is_damaged(make: MakeStudy, name: str) -> None:
+    study = make(evaluations=2)
+    study.studies.update_one({"_id": study.key}, {"$set": {name: -1}})
+    with pytest.raises(InputError, match="has none, or a damaged one"):
+        claim(study)
 
 
 def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Path) -> None:

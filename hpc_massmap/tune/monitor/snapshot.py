@@ -135,13 +135,14 @@ def snapshot(reading: Reading, name: str, evaluations: int, space: Space, lease:
     lease : seconds after which a trial without a heartbeat is anybody's
     """
     workers = sorted(_workers(reading), key=lambda worker: (0.0 if worker.is_live else 1 + worker.seen, worker.label))
-    sound = [document for document in reading.trials if fault_of(document) is None]
+    asked = reading.study.get("evaluations")
+    known = asked if type(asked) is int else None
+    sound = [document for document in reading.trials if fault_of(document, known) is None]
     alive_since = reading.now - timedelta(seconds=min(lease, LONGEST_TRAINING))
     if (date_of(reading.study.get("opened")) or LONG_AGO) > alive_since:
         alive_since = LONG_AGO  # the database was away: every trial has a whole lease again
     trials = sorted((_now(document, reading.now, space, alive_since) for document in sound), key=_order)
-    asked = reading.study.get("evaluations")
-    evaluations = asked if type(asked) is int else max(evaluations, len(trials))
+    evaluations = max(evaluations, len(trials)) if known is None else known
     count = _counter(trials)
     ended, open_ = count(*ENDED), count("running", "expired", "waiting")
     per_hour = _rate(finished(trials), sum(worker.is_live for worker in workers))

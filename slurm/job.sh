@@ -2,7 +2,7 @@
 # What every script of this folder begins with:
 #   job [srun OPTIONS --] JOB ARGUMENTS
 # runs a job of the package by the Python of the folder it was submitted from, or by PYTHON, the one of an environment
-# elsewhere, and passes on what Slurm says of its end: hpc_massmap/cluster/preemption.py tells it signal by signal.
+# elsewhere, and passes on what Slurm says of its end: hpc_massmap/cluster/__init__.py tells it signal by signal.
 # Submit from the top folder of the code. Change what a script asks for on the command line, as with any other:
 #   sbatch --partition=long --time=2-0 slurm/train.sh
 work='' told=''

@@ -1,9 +1,7 @@
 """The protocol on a genuine mongod: exact tickets, leases, fences, and documents hyperopt can read."""
 
-import json
 import multiprocessing
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,52 +16,17 @@ from hpc_massmap.config import Database, Space
 from hpc_massmap.errors import InputError
 from hpc_massmap.tune import documents, trials
 from hpc_massmap.tune.database.connect import connect
-from hpc_massmap.tune.export import export, export_if_due, read_export, restore
+from hpc_massmap.tune.export import export
 from hpc_massmap.tune.leader import Leader
 from hpc_massmap.tune.space import hyperparameters
 from hpc_massmap.tune.study import Study
 from hpc_massmap.tune.suggest import suggest
-from hpc_massmap.tune.trials import LeaseLost, Trial
+from hpc_massmap.tune.trials import LeaseLost
 from tests.patience import within
 from tests.tune import made_up
+from tests.tune.studies import ME, VALUES, MakeStudy, claim, claimed, done_by, passed, states
 
 Mongo = MongoDatabase[dict[str, Any]]
-MakeStudy = Callable[..., Study]
-ME: dict[str, Any] = {"id": "here:1:a", "host": "here", "pid": 1, "slurm_job": None, "ranks": 1, "gpus": 0}
-VALUES = {"filters": [8.0], "kernel": [3.0], "layers": [2.0], "dropout": [0.1]}
-
-
-@pytest.fixture
-def make(mongo: Mongo) -> MakeStudy:
-    def study(evaluations: int = 3, lease: float = 60.0, attempts: int = 3) -> Study:
-        made = Study(mongo, uuid.uuid4().hex, lease, attempts)
-        made.create(evaluations, {"seed": 0})
-        return made
-
-    return study
-
-
-def claim(study: Study) -> Trial | None:
-    return trials.claim(study, ME, uuid.uuid4().hex)
-
-
-def claimed(study: Study) -> Trial:
-    trial = claim(study)
-    assert trial is not None
-    return trial
-
-
-def passed(study: Study, seconds: float = 61) -> None:
-    """Let time pass, longer than a lease unless told otherwise: all that the study has noted was so much earlier."""
-    for collection, mine, field in (
-        (study.jobs, {"exp_key": study.key}, "refresh_time"),
-        (study.studies, {"_id": study.key}, "opened"),
-    ):
-        collection.update_many(mine, [{"$set": {field: {"$subtract": [f"${field}", int(1000 * seconds)]}}}])
-
-
-def states(study: Study) -> list[int]:
-    return [document["state"] for document in study.documents()]
 
 
 def test_as_many_tickets_as_asked_and_no_more(make: MakeStudy) -> None:
@@ -289,22 +252,6 @@ def test_a_study_of_negative_counts_is_damaged(make: MakeStudy, name: str) -> No
         claim(study)
 
 
-def test_finished_trials_come_back_from_the_export(make: MakeStudy, tmp_path: Path) -> None:
-    lost, fresh = make(evaluations=3), make(evaluations=3)
-    trials.finish(lost, trials.suggest(lost, claimed(lost), VALUES), [0.4], [1.0])
-    claimed(lost)  # running when the disk was lost
-    trials.fail(lost, claimed(lost), "E", "m", "t")
-    export(lost, tmp_path / "trials.jsonl")
-    assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 2
-    assert restore(fresh, read_export(tmp_path / "trials.jsonl")) == 0
-    assert claimed(fresh).tid == 1
-    assert claim(fresh) is None
-    assert fresh.documents()[0]["misc"]["vals"] == VALUES
-    (tmp_path / "trials.jsonl").write_text("{not json\n")
-    with pytest.raises(InputError, match="line 1 is not JSON"):
-        read_export(tmp_path / "trials.jsonl")
-
-
 def test_a_failed_trial_is_kept_with_its_traceback(make: MakeStudy) -> None:
     study = make(evaluations=2)
     trials.fail(study, claimed(study), "Diverged", "the loss became nan; $set", "Traceback ...")
@@ -359,78 +306,6 @@ def test_sixteen_processes_at_once_issue_each_ticket_once(make: MakeStudy, mongo
     assert sorted(everything) == list(range(160))
     assert states(study) == [hyperopt.JOB_STATE_DONE] * 160
     assert study.studies.find_one({"_id": study.key})["issued"] == 160  # type: ignore[index]
-
-
-def test_the_export_outlives_the_server(make: MakeStudy, tmp_path: Path) -> None:
-    study = make(evaluations=2)
-    trials.finish(study, trials.suggest(study, claimed(study), VALUES), [0.4], [1.0])
-    trials.fail(study, claimed(study), "E", "two\nlines", "")
-    export(study, tmp_path / "trials.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
-    assert [line["tid"] for line in lines] == [0, 1]
-    assert lines[0]["result"]["loss"] == 0.4
-    assert lines[0]["book_time"].startswith("20")
-
-
-def done_by(study: Study, count: int) -> None:
-    for _ in range(count):
-        trials.finish(study, trials.suggest(study, claimed(study), VALUES), [0.4], [1.0])
-
-
-def test_of_many_trials_that_end_at_once_one_writes_the_export(make: MakeStudy) -> None:
-    study = make(evaluations=9)
-    assert not study.begin_export("before")  # nothing has ended
-    assert study.begin_export("first", due=True)
-    assert not study.begin_export("second", due=True)  # the first is at it
-    study.end_export("first", written=True)
-    study.studies.update_one({"_id": study.key}, {"$set": {"export.until": datetime(2100, 1, 1, tzinfo=UTC)}})
-    assert not study.begin_export("third", due=True)  # it pauses
-    assert study.begin_export("last", at_once=True)  # what the second and the third left
-    assert not study.begin_export("after", at_once=True)  # nothing has ended since
-    study.end_export("last", written=False)  # the disk was full
-    assert study.begin_export("again", at_once=True)
-    study.end_export("last", written=True)  # too late: it is the turn of another
-    study.studies.update_one({"_id": study.key}, {"$set": {"export.until": datetime(2000, 1, 1, tzinfo=UTC)}})
-    assert study.begin_export("heir", due=True)  # the other died while it wrote
-
-
-def test_an_export_that_is_due_is_written_whole_by_whoever_is_next(make: MakeStudy, tmp_path: Path) -> None:
-    study, path = make(evaluations=9), tmp_path / "trials.jsonl"
-    done_by(study, 1)
-    assert study.begin_export("dies", due=True)
-    done_by(study, 1)
-    export_if_due(study, path, due=True)
-    assert not path.exists()
-    export_if_due(study, path, at_once=True)
-    assert [document["tid"] for document in read_export(path)] == [0, 1]
-    path.unlink()
-    export_if_due(study, path, at_once=True)
-    assert not path.exists()  # nothing new: nothing to do
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"):
-        export_if_due(study, tmp_path / "file" / "trials.jsonl", due=True, at_once=True)
-    export_if_due(study, path, at_once=True)  # that it failed is not forgotten
-    assert len(read_export(path)) == 2
-
-
-def test_an_export_never_goes_backwards(make: MakeStudy, tmp_path: Path) -> None:
-    """Another database, begun anew on another node, or an older look at the same one."""
-    path, full, empty = tmp_path / "trials.jsonl", make(evaluations=4), make(evaluations=4)
-    done_by(full, 2)
-    trials.fail(full, claimed(full), "E", "m", "t")
-    claimed(full)
-    export(full, path)
-    before = [d for d in read_export(path) if d["state"] in (2, 3)]
-    claimed(empty)
-    export(empty, path)
-    assert read_export(path) == before
-    trials.retry(full)  # that a trial is tried again is no step back
-    export(full, path)
-    assert [d["state"] for d in read_export(path)] == [2, 2, 0, 1]
-    with path.open("a") as file:
-        file.write('{"tid": 3, "state": 2}\n{not json\n')  # damaged: nothing to keep
-    export(full, path)
-    assert [d["state"] for d in read_export(path)] == [2, 2, 0, 1]
 
 
 def test_suggestions_follow_seed_and_history_alone(make: MakeStudy) -> None:

@@ -14,11 +14,11 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.train.meeting import meet, own_rank
+from hpc_massmap.tune.ownership import started
 
 SECONDS_TO_ANSWER = 60.0
 SECONDS_TO_PART = 5.0
@@ -85,7 +85,7 @@ class RankStore:
 
     def lost(self) -> list[int]:
         """The other ranks that have ended without a word, or did not answer in time."""
-        gone = {rank for rank, (pid, start) in self._processes.items() if _start_of(pid) != start}
+        gone = {rank for rank, (pid, start) in self._processes.items() if started(pid) != start}
         return sorted(gone | self._silent)
 
     def leave(self) -> None:
@@ -121,19 +121,10 @@ class RankStore:
         found = {}
         for rank in (other for other in range(self.size) if other != self.rank):
             host, pid, start = json.loads(self._store.get(f"here/{rank}"))
-            if host == platform.node() and _start_of(pid) == start:
+            if host == platform.node() and started(pid) == start:
                 found[rank] = pid, start
         return found
 
 
 def _this_process() -> tuple[str, int, str | None]:
-    return platform.node(), os.getpid(), _start_of(os.getpid())
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None if it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state == "Z" else fields[18]
+    return platform.node(), os.getpid(), started(os.getpid())

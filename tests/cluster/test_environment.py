@@ -15,6 +15,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_a_command_of_slurm_sees_none(shell: dict[str, str]) -> None:
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # which pytest adds to whatever is there
     left = {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf"}
     assert environment() == left
     with scheduler_forgotten():

@@ -85,6 +85,10 @@ ELSEWHERE = {
     "python jobs/trials.py runs/multi3 retry",
     "python -m hpc_massmap.jobs.tune CONFIG",
     "python -m hpc_massmap.jobs.tune",
+    # another map file with truth: tests/test_elsewhere.py
+    "mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps other/maps.h5 --out elsewhere/other",
+    "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml --of elsewhere/other",
+    "python jobs/report.py configs/multi3.yaml --of elsewhere/other",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "python jobs/cooling_table.py FILE",
 }

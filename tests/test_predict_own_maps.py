@@ -200,6 +200,17 @@ def words(folder: Path, maps: MapFile) -> None:
     np.save(folder / "A1_star.npy", np.full((80, 80), "a"))
 
 
+def unquoted(folder: Path, card: str) -> None:
+    """A card of a header as people write them by hand, in the place of an unknown one."""
+    path = folder / "A1_star.fits"
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header.remove(card[:8].strip(), ignore_missing=True)
+        hdus[0].header["FREE"] = 0
+    raw = path.read_bytes()
+    start = raw.index(b"FREE    =")
+    path.write_bytes(raw[:start] + card.encode().ljust(80) + raw[start + 80 :])
+
+
 def table(text: str) -> Callable[[Path, MapFile], Any]:
     return lambda folder, maps: (folder / "clusters.csv").write_text(text)
 
@@ -250,8 +261,14 @@ def table(text: str) -> Callable[[Path, MapFile], Any]:
         (lambda f, m: star(f, m, HUBBLE=0), "h = 0 cannot be"),
         (lambda f, m: star(f, m, CRPIX1="x", CRPIX2=40.5), "CRPIX1 = x is not a number"),
         (lambda f, m: star(f, m, CDELT1=0.0, CDELT2=0.0), "its WCS cannot be used"),
-        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=1.0, CTYPE1=3), "what is said of it cannot be understood"),
-        (lambda f, m: star(f, m, BUNIT="1e-300 solMass kpc-2"), "what is said of it cannot be understood"),
+        (lambda f, m: star(f, m, CDELT1=1.0, CDELT2=1.0, CTYPE1=3), r"its WCS cannot be used \('int' object"),
+        (lambda f, m: star(f, m, BUNIT="1e-300 solMass kpc-2"), "what its unit .* is worth cannot be told"),
+        (
+            lambda f, m: unquoted(f, "R200    = 1450 kpc"),
+            "R200 of its header is no value of FITS; a text stands in quotes",
+        ),
+        (lambda f, m: unquoted(f, "BUNIT   = Msun kpc-2"), "BUNIT of its header is no value of FITS"),
+        (lambda f, m: unquoted(f, "CDELT1  = 1 arcmin"), "CDELT1 of its header is no value of FITS"),
     ],
 )
 def test_what_cannot_be_is_one_line(

@@ -4,6 +4,7 @@ FITS in all its usual wrappings, or a numpy array. Of several images in a file o
 """
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ BESIDE = (
 )
 OF_THE_FILE = ("SIMPLE", "XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "EXTEND", "CHECKSUM", "DATASUM", "EXTNAME", "GROUPS")
 
+# what else is read of a header: where the pixels are
+OF_A_WCS = re.compile(r"(CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|RADESYS|EQUINOX|LONPOLE|LATPOLE")
 OF_FITS = (LookupError, TypeError, fits.VerifyError)  # what astropy makes of a damaged header
 
 
@@ -161,6 +164,7 @@ def header_and_shape(path: Path, image: str | None) -> tuple[fits.Header, tuple[
                 hdu = hdus[_place_of_map(path, hdus, image)]
                 header = _with_primary(hdu.header, hdus[0])
                 shape = tuple(hdu.header[f"NAXIS{axis}"] for axis in range(hdu.header["NAXIS"], 0, -1))
+    _check_cards(path, header)
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) != 2:
@@ -213,6 +217,18 @@ def _with_primary(header: fits.Header, primary: fits.PrimaryHDU) -> fits.Header:
         if f"CUNIT{axis}" in merged:
             merged[f"CUNIT{axis}"] = _as_fits(str(merged[f"CUNIT{axis}"]))
     return merged
+
+
+def _check_cards(path: Path, header: fits.Header) -> None:
+    """Refuse a value that is wanted and not written as FITS asks: astropy would raise later, wcslib leave it out."""
+    for card in header.cards:
+        if card.keyword in KEYWORDS.values() or OF_A_WCS.fullmatch(card.keyword):
+            try:
+                _ = card.value
+            except fits.VerifyError:
+                raise InputError(
+                    f"{path}: {card.keyword} of its header is no value of FITS; a text stands in quotes, a number alone"
+                ) from None
 
 
 def _as_fits(unit: str) -> str:

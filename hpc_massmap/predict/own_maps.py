@@ -26,7 +26,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.errors import InputError
 from hpc_massmap.predict import regrid
 from hpc_massmap.predict.alignment import GIVEN, NO_TURN, SAME, aligned
 from hpc_massmap.predict.own_files import (
@@ -76,9 +76,7 @@ def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
     for name in sorted(found):
         maps = []
         for view in views:
-            path = found[name][view]
-            with in_one_line(f"{path}: what is said of it cannot be understood"):
-                maps.append(_described(path, view, units[view], table.get(name, {})))
+            maps.append(_described(found[name][view], view, units[view], table.get(name, {})))
         clusters[name] = {own.view: own for own in aligned(maps)}
     return clusters
 
@@ -119,16 +117,9 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
         text = known(key)
         return None if text is None else _number(path, key, text)
 
-    pixel, wcs = _quantity(path, "pixel", known("pixel")), None
-    if "CDELT1" in header or "CD1_1" in header:
-        try:
-            wcs = WCS(header, naxis=2, fix=False)
-            pixel = _pixel_of(path, wcs, pixel)
-        except AttributeError as error:  # astropy's, of a text that is a number
-            raise InputError(f"{path}: what is said of it cannot be understood ({error})") from None
-        except ValueError as error:
-            reason = str(error).strip().splitlines()[-1]  # wcslib first says where in its own source
-            raise InputError(f"{path}: its WCS cannot be used ({reason})") from None
+    wcs, pixel = _wcs_of(path, header), _quantity(path, "pixel", known("pixel"))
+    if wcs is not None:
+        pixel = _pixel_of(path, wcs, pixel)
     text = known("r200")
     r200 = _in_pixels(path, _quantity(path, "r200", text), pixel)
     x, y, centre_from = _centre(path, number("x"), number("y"), header, shape)
@@ -148,6 +139,22 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
         *(path, view, image, shape, unit or "1", factor, r200, str(text), pixel, x, y, centre_from),
         *(h, number("redshift"), wcs, NO_TURN, ""),
     )
+
+
+def _wcs_of(path: Path, header: fits.Header) -> WCS | None:
+    """Where its pixels are on the sky, or in a plane; None if the header does not say."""
+    if "CDELT1" not in header and "CD1_1" not in header:
+        return None
+    try:
+        wcs = WCS(header, naxis=2, fix=False)
+        wcs.wcs.set()
+        for unit in wcs.wcs.cunit:
+            if isinstance(unit, u.UnrecognizedUnit):
+                raise ValueError(f"its unit {unit.name!r} is not one that astropy reads")
+    except (ValueError, TypeError, AttributeError) as error:  # the last two of a number where a text should be
+        reason = str(error).strip().splitlines()[-1]  # wcslib first says where in its own source
+        raise InputError(f"{path}: its WCS cannot be used ({reason})") from None
+    return wcs
 
 
 def _quantity(path: Path, key: str, text: str | None) -> u.Quantity | None:

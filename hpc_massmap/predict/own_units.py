@@ -6,7 +6,7 @@ from pathlib import Path
 import astropy.cosmology.units as cu
 import astropy.units as u
 
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 
 ANY_H = 0.7  # only to ask whether h would help
 
@@ -40,7 +40,8 @@ def factor_to(path: Path, text: str, wanted: str, h: float | None, pixel: u.Quan
     except ValueError:
         raise InputError(f"{path}: unit {text!r} is not one that astropy reads") from None
     target = unit_of(wanted)
-    per_area = next((unit for unit in _per_area(given) if _convertible(unit, target, h or ANY_H)), None)
+    with in_one_line(f"{path}: what its unit {text!r} is worth cannot be told"):  # out of a float's range
+        per_area = next((unit for unit in _per_area(given) if _convertible(unit, target, h or ANY_H)), None)
     scale = 1.0
     if per_area is not None:
         if pixel is None or not pixel.unit.is_equivalent(u.kpc):

@@ -112,7 +112,7 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
         worker_jobs.cancel()
         if config.database.folder is None:
             stop(run.database)
-    if not force:
+    else:
         _reopen_if_it_grows(plan)
     step = plan.step_of(config.tune.evaluations)
     if step.is_finished(force):

@@ -41,13 +41,8 @@ class Leader:
     def __init__(
         self, run: Run, rank_store: RankStore, notice: Notice, normalisation: Normalisation, train: TrainTask
     ) -> None:
-        self.run, self.rank_store, self.notice, self.train, self.normalisation = (
-            run,
-            rank_store,
-            notice,
-            train,
-            normalisation,
-        )
+        self.run, self.rank_store, self.notice = run, rank_store, notice
+        self.train, self.normalisation = train, normalisation
         self.connection = StudyConnection(
             lambda: join_study(run), run.config.tune.wait, lambda: notice.given is not None
         )

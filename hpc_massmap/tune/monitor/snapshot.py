@@ -58,7 +58,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class WorkerNow:
-    """A worker: `state` is `idle`, `training`, `leaving`, `ended`, or `silent` if it was not seen for a minute."""
+    """A worker.
+
+    Its `state` is `idle`, `training`, `leaving`, `waiting` for the end of a fault of the machine, `ended`, or `silent`
+    if it was not seen for a minute.
+    """
 
     id: str
     label: str  # host and the last part of the id, short

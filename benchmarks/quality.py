@@ -21,8 +21,8 @@ from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.metrics.profiles import enclosed_mass
-from hpc_massmap.train.learner import autocast
 from hpc_massmap.train.loop import fit
+from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import CPU, Ranks
 from hpc_massmap.train.trained import TrainedModel, load_model
 

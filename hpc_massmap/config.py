@@ -154,7 +154,7 @@ class Train(Section):
     late_after: Count = 50  # epochs
     patience: Count = 5  # epochs without a better validation loss
     normalisation: Literal["linear", "log"] = "linear"
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"  # bf16: where the hardware has it, else fp32
     ranks: Count = 1
     batch_norm: Literal["per_rank", "synchronised"] = "per_rank"  # whose maps it averages over: each rank's, or all
     threads: Annotated[int, Field(ge=1, le=1024)] = 1  # of each rank

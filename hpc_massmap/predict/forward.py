@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from hpc_massmap.balance import own_threads
-from hpc_massmap.train.learner import autocast
+from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.trained import TrainedModel
 
 if TYPE_CHECKING:

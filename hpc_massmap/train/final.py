@@ -24,6 +24,7 @@ from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import Callbacks, Pause, fit
 from hpc_massmap.train.meeting import ToldToLeave
+from hpc_massmap.train.precision import precision_on
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
 
 SECONDS_TO_LEAVE = 5.0  # for the ranks of a job that was just ended
@@ -49,6 +50,8 @@ def train_rank(config: Config, maps_path: Path, folder: Path, notice: Notice | N
         join_ranks(config.train.threads, leaves=leaves) as ranks,
         _sole_writer(folder) if ranks.is_first else nullcontext(),
     ):
+        if ranks.is_first and precision_on(ranks.device, config.train.precision) != config.train.precision:
+            say(f"{ranks.device} here has no bf16: convolutions are in fp32")
         maps = open_maps(maps_path, [*config.model.views, *config.model.targets])
         callbacks = _heeding(logs(folder, config.train, ranks.device), notice) if ranks.is_first else Callbacks()
         fit(maps, split_maps(maps, config.split), config, ranks, folder, callbacks)

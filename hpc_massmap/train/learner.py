@@ -4,7 +4,6 @@ Whatever runs a training step runs this one: the training, the search for a batc
 what a paper costs.
 """
 
-from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -19,6 +18,7 @@ from hpc_massmap.model.build import build_model
 from hpc_massmap.train.average import averaged
 from hpc_massmap.train.batch_norm import synchronise
 from hpc_massmap.train.losses import loss_of
+from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import optimiser_of
 
@@ -96,8 +96,3 @@ class Learner:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"]["model"])
             self.average.n_averaged.fill_(state["average"]["steps"] + 1)
-
-
-def autocast(precision: str, device: torch.device) -> Any:
-    """A context of bf16 convolutions under fp32 weights; in fp32 it changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -20,6 +20,7 @@ from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
 from hpc_massmap.train.learner import Learner
+from hpc_massmap.train.precision import precision_on
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import Epoch, learning_rate
 
@@ -46,8 +47,9 @@ class Trainer:
         data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
         training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
         validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
-        self.training = on_device(training, ranks.device, config.train.precision)
-        self.validation = on_device(validation, ranks.device, config.train.precision)
+        precision = precision_on(ranks.device, config.train.precision)
+        self.training = on_device(training, ranks.device, precision)
+        self.validation = on_device(validation, ranks.device, precision)
         self.learner = Learner(config, ranks, normalisation)
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
 

@@ -12,6 +12,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.model.unet import UNet
+from hpc_massmap.train import precision
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.trainer import Trainer
 from tests.model.plain import PlainUNet
@@ -84,7 +85,8 @@ def losses(path: Path, precision: str, *, plain: bool = False) -> torch.Tensor:
     return torch.tensor([(epoch.train_loss, epoch.validation_loss) for epoch in epochs])
 
 
-def test_losses_of_the_first_epochs_stay_together(tmp_path: Path) -> None:
+def test_losses_of_the_first_epochs_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda _: True)  # where it is emulated, too
     path = tmp_path / "maps.h5"
     write_synthetic_maps(path, regions=20, snapshots=1, projections=3)
     plain = losses(path, "fp32", plain=True)

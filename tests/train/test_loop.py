@@ -20,7 +20,7 @@ from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.unet import UNet
 from hpc_massmap.run import Step
-from hpc_massmap.train import final, loop
+from hpc_massmap.train import final, loop, precision
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.final import is_trained, train_rank
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, Fit, fit
@@ -231,7 +231,8 @@ def test_a_checkpoint_of_something_else_is_not_resumed(
         run(map_path, change(config), tmp_path)
 
 
-def test_bf16_follows_fp32(map_path: Path, config: Config, tmp_path: Path) -> None:
+def test_bf16_follows_fp32(map_path: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda _: True)  # where it is emulated, too
     exact = run(map_path, config, tmp_path / "a")
     fast = run(map_path, config.with_values("train", precision="bf16"), tmp_path / "b")
     for one, other in zip(exact.history, fast.history, strict=True):

@@ -4,6 +4,7 @@ The classes below are the reference of every key. Their defaults are the paper's
 Relative paths are relative to the folder the command runs in.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -18,7 +19,11 @@ LARGEST = 2**31 - 1  # of whole numbers: torch, HDF5 and BSON have no place for 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Rate = Annotated[float, Field(gt=0, le=1e30)]  # of learning; single precision has no place for many more
+Level = Annotated[float, Field(gt=0, lt=1)]  # of a quantile
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+
+
+LEVELS = [0.05, 0.16, 0.5, 0.84, 0.95]
 
 
 class Section(BaseModel):
@@ -134,6 +139,16 @@ class Model(Section):
     kernel: Annotated[int, Field(ge=1, le=80)] = 3  # pixels; a map has 80
     layers: Annotated[int, Field(ge=1, le=4)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # what it says of a map; a point model is the same whether or not the keys are there
+    output: Annotated[Literal["point", "quantiles"], Field(exclude_if=lambda output: output == "point")] = "point"
+    levels: Annotated[list[Level], Field(min_length=2, exclude_if=lambda levels: levels == LEVELS)] = LEVELS
+
+    @field_validator("levels")
+    @classmethod
+    def _increase(cls, levels: list[float]) -> list[float]:
+        if any(a >= b for a, b in pairwise(levels)):
+            raise ValueError("levels must increase")
+        return levels
 
     @model_validator(mode="after")
     def _names_each_map_once(self) -> Self:
@@ -308,6 +323,12 @@ class Evaluate(Section):
         return self
 
 
+class Predict(Section):
+    """What a prediction keeps of what a model says."""
+
+    samples: Annotated[int, Field(ge=0, le=LARGEST)] | None = None  # of each map; None: 16 if the model has samples
+
+
 class Mock(Section):
     """A mock universe to write into the folders of the simulations (jobs/mock.py): for scale, never for science."""
 
@@ -335,7 +356,14 @@ class Config(Section):
     space: Space = Space()
     tune: Tune = Tune()
     database: Database = Database()
+    predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _has_the_loss_of_its_output(self) -> Self:
+        if self.train.loss == "relative" and self.model.output != "point":
+            raise ValueError(f"train.loss = relative is for model.output = point; {self.model.output} has its own loss")
+        return self
 
     @model_validator(mode="after")
     def _names_its_simulations(self) -> Self:

@@ -99,6 +99,11 @@ class Run:
         return self.folder / "predictions.h5"
 
     @property
+    def predictions_of_validation(self) -> Path:
+        """Of the maps that validated, in the same layout: what error bars are calibrated on."""
+        return self.folder / "predictions_validation.h5"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.h5"
 

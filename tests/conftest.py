@@ -20,7 +20,7 @@ SLOW = (
     *("test_commands", "test_failing_writes", "test_full_disk", "test_jobs", "test_monitor", "test_mpi"),
     *("test_packaging", "test_predict", "test_generality", "test_balance"),
 )
-QUICK = ("train/test_losses", "tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
+QUICK = ("tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
 SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report"}
 TIMEOUT = 300  # seconds that an idle machine needs for no test, unless the test is marked with more
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
@@ -74,7 +75,11 @@ def test_a_batch_has_the_same_bits_in_any_thread(config: Path) -> None:
     views = torch.randn(5, 2, 80, 80)
     torch.set_num_threads(2)
     with communicator() as comm:
-        predict, _ = prepared(model, comm)
+        says, _ = prepared(model, comm)
+
+    def predict(views: torch.Tensor) -> FloatArray:
+        return says(views, np.arange(5)).mean()
+
     with ThreadPoolExecutor(2) as pool:
         others = list(pool.map(predict, [views] * 6))
         assert set(pool.map(lambda _: torch.get_num_threads(), range(6))) == {1}  # a batch that is shared can differ
@@ -89,6 +94,7 @@ def test_a_rank_that_fails_ends_the_job_and_leaves_no_file(config: Path, tmp_pat
         f"""
 from pathlib import Path
 from hpc_massmap.cli import run_job
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
@@ -101,10 +107,10 @@ def main():
         prepared = rows.prepared
         def failing(model, comm):
             predict, threads = prepared(model, comm)
-            def sometimes(views):
+            def sometimes(*asked):
                 if comm.rank == 1:
                     raise ArithmeticError("a broken card")
-                return predict(views)
+                return predict(*asked)
             return sometimes, threads
         rows.prepared = failing
         rows.predict_rows(Path("{output}"), model, maps, split_maps(maps, model.split), "x", comm, lambda n: None)

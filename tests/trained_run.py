@@ -8,7 +8,7 @@ from hpc_massmap.config import Config, Model, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import split_maps
-from hpc_massmap.model.unet import UNet
+from hpc_massmap.posterior.kinds import network_of
 from hpc_massmap.run import Run
 from hpc_massmap.train.checkpoint import save_checkpoint
 from hpc_massmap.train.loop import BEST
@@ -19,16 +19,16 @@ name: small
 runs: {folder}/runs
 simulations: [{{name: synthetic, folder: nowhere, snapshots: [1]}}]
 maps: {{file: {folder}/maps.h5}}
-model: {{views: [sz, star], filters: 4, layers: 2}}
+model: {{views: [sz, star], filters: 4, layers: 2, output: {output}}}
 train: {{precision: fp32}}
 """
 
 
-def write_run(folder: Path, normalisation: str = "linear") -> Path:
+def write_run(folder: Path, normalisation: str = "linear", output: str = "point") -> Path:
     """Everything that a prediction needs; returns the config file."""
     write_synthetic_maps(folder / "maps.h5", regions=30, snapshots=4, projections=3)
     path = folder / "small.yaml"
-    path.write_text(CONFIG.format(folder=folder))
+    path.write_text(CONFIG.format(folder=folder, output=output))
     config = load_config(path)
     write_model(Run.open(config).model, config, config.model, normalisation)
     return path
@@ -40,7 +40,7 @@ def write_model(folder: Path, config: Config, model: Model, normalisation: str =
     rows = split_maps(maps, config.split).train
     names = [*model.views, *model.targets]
     torch.manual_seed(1)
-    network = UNet(model)
+    network = network_of(model)
     with torch.no_grad():  # in training mode: the statistics of its batch normalisation become those of some maps
         network(torch.randn(16, len(model.views), 80, 80))
     state = {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Predict target maps with a run's final model, in physical units.
 
-Of the run's test set; of another map file; or of maps of your own, as FITS files.
+Of the run's test set, or of the maps that validated; of another map file; or of maps of your own, as FITS files.
 """
 
 from argparse import Namespace
@@ -13,10 +13,12 @@ from hpc_massmap.cli import config_of, parse, parser, run_job
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from hpc_massmap.predict.rows import Which
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import TrainedModel
 
 EXAMPLE = """mpirun -n 4 python jobs/predict.py configs/multi3.yaml
+example: python jobs/predict.py configs/multi3.yaml --validation
 example: python jobs/predict.py configs/multi3.yaml --maps observed --out predicted
 example: python jobs/predict.py configs/multi3.yaml --maps other/maps.h5 --out elsewhere"""
 
@@ -27,9 +29,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go")
     what = "of another map file these halos only, by their numbers in jobs/maps.py show"
     arguments.add_argument("--halos", type=int, nargs="+", metavar="N", help=what)
+    what = "of the maps that validated, into predictions_validation.h5: error bars are calibrated on them"
+    arguments.add_argument("--validation", action="store_true", help=what)
     args = parse(arguments, argv)
     if (args.maps is None) != (args.out is None):
         arguments.error("--maps and --out go together")
+    if args.validation and args.maps is not None:
+        arguments.error("--validation is of the run's own maps; leave --maps out")
     of_a_map_file = args.maps is not None and (args.maps.is_file() or args.maps.suffix in (".h5", ".hdf5"))
     if args.halos is not None and not of_a_map_file:
         arguments.error("--halos are of another map file; give it as --maps")
@@ -50,10 +56,10 @@ def main(argv: list[str] | None = None) -> None:
         elif args.maps:
             predict_own_maps(args, model, comm)
         else:
-            predict_test_set(args, run, model, comm)
+            predict_part(args, run, model, comm)
 
 
-def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.mpi import on_first, together
@@ -61,16 +67,34 @@ def predict_test_set(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.progress import progress
 
     with together(comm):
+        which = which_of(args, run, model)
         maps = open_maps(run.maps, [*model.description.views, *model.description.targets])
         split = split_maps(maps, model.split)  # the model's own split: what it was trained on is never its test
     on_first(comm, run.keep_config)
-    step = run.step("predict", {}, {"maps": maps.digest, "model": model.digest}, [run.predictions])
+    path = run.predictions_of_validation if args.validation else run.predictions
+    name = "predict_validation" if args.validation else "predict"
+    step = run.step(name, settings_of(which), {"maps": maps.digest, "model": model.digest}, [path])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
-    with progress(f"predicting on {comm.size} ranks", len(split.test), "maps", show=comm.rank == 0) as bar:
-        predict_rows(run.predictions, model, maps, split, run.config.name, comm, on_maps=bar.advance)
+    n_maps = len(split.validation if args.validation else split.test)
+    with progress(f"predicting on {comm.size} ranks", n_maps, "maps", show=comm.rank == 0) as bar:
+        predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which)
     if comm.rank == 0:
         step.finish()
+
+
+def which_of(args: Namespace, run: "Run", model: "TrainedModel") -> "Which":
+    """What is predicted and kept; raises an InputError if the model has no samples and is asked for some."""
+    from hpc_massmap.posterior.kinds import samples_of
+    from hpc_massmap.predict.rows import Which
+
+    samples = samples_of(model.description, run.config.predict.samples)
+    return Which("validation" if args.validation else "test", samples, run.config.seed)
+
+
+def settings_of(which: "Which") -> dict[str, int]:
+    """What predictions depend on besides maps and model."""
+    return {"samples": which.samples, "seed": which.seed} if which.samples else {}
 
 
 def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
@@ -81,6 +105,8 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.predict.rows import predict_rows
     from hpc_massmap.progress import progress, say
 
+    with together(comm):
+        which = which_of(args, run, model)
     there = on_first(comm, lambda: make_elsewhere(run.config, args.out, args.maps))
     with together(comm):
         maps = open_maps(there.maps, [*model.description.views, *model.description.targets])
@@ -93,12 +119,12 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if note and comm.rank == 0:
         say(note)
     inputs = {"maps": maps.digest, "model": model.digest}
-    step = there.step("predict", {"halos": args.halos}, inputs, [there.predictions])
+    step = there.step("predict", {"halos": args.halos, **settings_of(which)}, inputs, [there.predictions])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
-        predict_rows(there.predictions, model, maps, rows, run.config.name, comm, on_maps=bar.advance)
+        predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which)
     if comm.rank == 0:
         step.finish()
         say(f"{there.predictions}: {len(rows.test)} maps; go on with jobs/evaluate.py and report.py --of {args.out}")

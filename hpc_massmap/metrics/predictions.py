@@ -5,7 +5,7 @@ Only the header is read at once; maps come in slices, so memory does not grow wi
 
 import hashlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Predictions:
     name : of the run that predicted
     targets : what was predicted, each a name of `maps.maps`
     rows : (n_test,), row of each prediction in the map file
+    levels : (k,), of the quantiles that are kept; none where there are none
+    n_samples : of each map; 0 where there are none
     """
 
     path: Path
@@ -37,6 +39,8 @@ class Predictions:
     name: str
     targets: list[str]
     rows: IntArray
+    levels: tuple[float, ...] = field(default=(), kw_only=True)
+    n_samples: int = field(default=0, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,19 +57,34 @@ class Predictions:
         InputError
             If a map is not as it was written, or a pixel is not finite; it names the map and the pixel.
         """
-        with _opened(self.path) as file:
-            predicted = values_of(dataset_of(file, f"predictions/{target}"), part)
-            known = checksums_of(predicted)
-            if "checksums" in names_in(file):
-                known = values_of(dataset_of(file, f"checksums/{target}"), part)
-        changed = np.flatnonzero(checksums_of(predicted) != known)
-        if len(changed):
-            n = np.arange(len(self))[part][changed[0]]
-            raise InputError(f"{self.path}: /predictions/{target}[{n}] does not match its checksum; {AGAIN}")
+        predicted = self._stored(f"predictions/{target}", "checksums", part)
         true = self.maps.maps[target][self.rows[part]]
-        _refuse_non_finite(f"{self.path}: /predictions/{target}", predicted, np.arange(len(self))[part], AGAIN)
         _refuse_non_finite(f"{self.maps.path}: /maps/{target}", true, self.rows[part], "make the map file again")
         return predicted.astype(np.float64), true.astype(np.float64)
+
+    def quantiles(self, target: str, part: slice) -> FloatArray:
+        """Quantiles of some maps at `levels`: (n, k, 80, 80) float64, physical units; raises what `block` does."""
+        return self._stored(f"quantiles/{target}", "checksums_of_quantiles", part).astype(np.float64)
+
+    def samples(self, target: str, part: slice) -> FloatArray:
+        """Samples of some maps: (n, n_samples, 80, 80) float64, physical units; raises what `block` does."""
+        stored = self._stored(f"samples/{target}", "checksums_of_samples", part)
+        with _opened(self.path) as file:
+            scales = values_of(dataset_of(file, f"scales/{target}"), part)
+        return np.asarray(stored.astype(np.float64) * scales[:, None, None, None])
+
+    def _stored(self, name: str, checksums: str, part: slice) -> FloatArray:
+        with _opened(self.path) as file:
+            values = values_of(dataset_of(file, name), part)
+            known = checksums_of(values)
+            if checksums in names_in(file):
+                known = values_of(dataset_of(file, f"{checksums}/{name.rpartition('/')[2]}"), part)
+        numbers = np.arange(len(self))[part]
+        changed = np.flatnonzero(checksums_of(values) != known)
+        if len(changed):
+            raise InputError(f"{self.path}: /{name}[{numbers[changed[0]]}] does not match its checksum; {AGAIN}")
+        _refuse_non_finite(f"{self.path}: /{name}", values, numbers, AGAIN)
+        return np.asarray(values)
 
     def of_halos(self, column: str) -> npt.NDArray[Any]:
         """A column of the halo table, one value a prediction: (n_test,)."""
@@ -86,6 +105,7 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         found = {target: dataset_of(file, f"predictions/{target}") for target in targets}
         shapes = {target: (dataset.shape, dataset.dtype) for target, dataset in found.items()}
         digest, made_from, name = (str(attribute_of(file, key)) for key in ("maps_digest", "maps", "name"))
+        levels, n_samples = _extent(file, targets, len(rows))
     if digest != maps.digest:
         raise InputError(
             f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
@@ -100,7 +120,29 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         if shape != (len(rows), PIXELS, PIXELS) or dtype != np.float32:
             wanted = f"float32 ({len(rows)}, {PIXELS}, {PIXELS})"
             raise InputError(f"{path}: /predictions/{target} is {dtype} {shape}, not {wanted}; {AGAIN}")
-    return Predictions(path, maps, name, targets, rows)
+    return Predictions(path, maps, name, targets, rows, levels=levels, n_samples=n_samples)
+
+
+def _extent(file: h5py.File, targets: list[str], n_maps: int) -> tuple[tuple[float, ...], int]:
+    """Levels of quantiles and number of samples; what is there of one target is there of all."""
+    levels: tuple[float, ...] = ()
+    n_samples = 0
+    for target in targets:
+        if "quantiles" in names_in(file):
+            dataset = dataset_of(file, f"quantiles/{target}")
+            levels = tuple(np.atleast_1d(attribute_of(dataset, "levels")).astype(float).tolist())
+            _refuse_shape(dataset, (n_maps, len(levels), PIXELS, PIXELS))
+        if "samples" in names_in(file):
+            dataset = dataset_of(file, f"samples/{target}")
+            n_samples = dataset.shape[1] if dataset.ndim == 4 else 0
+            _refuse_shape(dataset, (n_maps, n_samples, PIXELS, PIXELS))
+            _refuse_shape(dataset_of(file, f"scales/{target}"), (n_maps,))
+    return levels, n_samples
+
+
+def _refuse_shape(dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
+    if dataset.shape != shape or dataset.dtype.kind != "f":
+        raise Unreadable(f"{dataset.name} is {dataset.dtype} {dataset.shape}, not {shape}")
 
 
 @dataclass(frozen=True)
@@ -162,5 +204,6 @@ def _refuse_no_rows(path: Path, name: str, rows: IntArray, maps: MapFile) -> Non
 def _refuse_non_finite(what: str, block: FloatArray, rows: IntArray, remedy: str) -> None:
     bad = ~np.isfinite(block)
     if bad.any():
-        n, i, j = (int(index) for index in np.argwhere(bad)[0])
-        raise InputError(f"{what}[{rows[n]}, {i}, {j}] = {block[n, i, j]} is not finite; {remedy}")
+        n, *rest = (int(index) for index in np.argwhere(bad)[0])
+        at = ", ".join(map(str, (rows[n], *rest)))
+        raise InputError(f"{what}[{at}] = {block[(n, *rest)]} is not finite; {remedy}")

@@ -1,11 +1,28 @@
 """The one place that chooses the network of a model."""
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from hpc_massmap.config import Model
 from hpc_massmap.model.unet import UNet
 
 
-def build_model(model: Model) -> nn.Module:
-    """An untrained network: (n, views, 80, 80) to (n, targets, 80, 80), both normalised; weights from torch's seed."""
-    return UNet(model)
+@dataclass(frozen=True)
+class Needs:
+    """What is asked of a network besides the maps that go in and out.
+
+    Attributes
+    ----------
+    maps_per_target : that it gives
+    """
+
+    maps_per_target: int = 1
+
+
+def build_model(model: Model, needs: Needs) -> nn.Module:
+    """An untrained network, all its maps normalised; weights from torch's seed.
+
+    (n, views, 80, 80) to (n, targets x maps_per_target, 80, 80).
+    """
+    return UNet(model, needs.maps_per_target)

@@ -141,9 +141,9 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """Maps of the views, (n, views, 80, 80), to maps of the targets, (n, targets, 80, 80), all normalised."""
+    """Maps of the views, (n, views, 80, 80), to (n, targets x maps_per_target, 80, 80), all normalised."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, maps_per_target: int = 1) -> None:
         super().__init__()
         views, per_view = len(model.views), model.encoders == "per_view"
         self.per_view = per_view
@@ -151,9 +151,8 @@ class UNet(nn.Module):
             Encoder(1 if per_view else views, model.filters, model.kernel, model.layers)
             for _ in range(views if per_view else 1)
         )
-        self.decoder = Decoder(
-            len(model.targets), len(self.encoders), model.filters, model.kernel, model.layers, model.dropout
-        )
+        maps = len(model.targets) * maps_per_target
+        self.decoder = Decoder(maps, len(self.encoders), model.filters, model.kernel, model.layers, model.dropout)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         inputs = torch.split(views, 1, dim=1) if self.per_view else [views]

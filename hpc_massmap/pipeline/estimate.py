@@ -16,7 +16,7 @@ from hpc_massmap.arrays import PIXELS
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import HYPERPARAMETERS, Config, IntegerRange, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
-from hpc_massmap.model.build import build_model
+from hpc_massmap.posterior.kinds import network_of
 from hpc_massmap.run import Run
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.rehearsal import rehearsed_step
@@ -52,7 +52,7 @@ def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> 
     total_hours, disk = 0.0, n_maps * VIEWS * PIXELS**2 * BYTES / GIB
     for model, path in paths.items():
         config = load_config(path)
-        key = (*config.model.views, "|", *config.model.targets, config.model.encoders)
+        key = (*config.model.views, "|", *config.model.targets, config.model.encoders, config.model.output)
         if key not in rates:
             rates[key] = measure(config, device if measured else None)
         rate = rates[key]
@@ -105,7 +105,7 @@ def measure(config: Config, device: torch.device | None) -> Rate:
         }
         one = config.with_values("model", **drawn)
         seconds.append(_seconds_per_map(one, device) if device else paper_seconds_per_map())
-        weights.append(sum(weight.numel() for weight in build_model(one.model).parameters()))
+        weights.append(sum(weight.numel() for weight in network_of(one.model).parameters()))
     return Rate(float(np.mean(seconds)), float(np.mean(weights)))
 
 

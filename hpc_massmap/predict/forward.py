@@ -5,42 +5,47 @@ it. So batches are cut on one grid whatever the ranks are, and one thread comput
 batches at once as it has cores, which is also faster than to share each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from hpc_massmap.arrays import IntArray
 from hpc_massmap.balance import own_threads
+from hpc_massmap.posterior.distribution import Asked, MapDistribution
+from hpc_massmap.posterior.kinds import kind_of
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.trained import TrainedModel
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-Predict = Callable[[torch.Tensor], npt.NDArray[np.float32]]
+Says = Callable[[torch.Tensor, IntArray], MapDistribution]
 
 
-def prepared(model: TrainedModel, comm: "MPI.Intracomm") -> tuple[Predict, int]:
-    """A function that predicts a batch on this rank's device, and how many threads are to call it at once.
+def prepared(model: TrainedModel, comm: "MPI.Intracomm") -> tuple[Says, int]:
+    """What the model says of a batch on this rank's device, and how many threads are to ask at once.
 
     With GPUs a rank has the one of its place on the node. The function takes normalised views, (n, views, 80, 80), and
-    returns (n, targets, 80, 80) in physical units.
+    what tells these maps from all others, (n,), as their rows in a map file.
     """
     device = _device(comm)
     torch.set_num_threads(1)
     network = model.network.to(device)
 
-    def predict(views: torch.Tensor) -> npt.NDArray[np.float32]:
+    @contextmanager
+    def precise() -> Iterator[None]:
         with torch.inference_mode(), autocast(model.precision, device):
-            predicted = network(views.to(device)).float()
-        physical: npt.NDArray[np.float32] = (
-            model.normalisation.invert(predicted, model.description.targets).cpu().numpy()
-        )
-        return physical
+            yield
 
-    return predict, 1 if device.type == "cuda" else own_threads(comm)
+    kind = kind_of(model.description)
+
+    def says(views: torch.Tensor, rows: IntArray) -> MapDistribution:
+        asked = Asked(views.to(device), rows, model.description, model.normalisation, precise)
+        return kind.says(network, asked)
+
+    return says, 1 if device.type == "cuda" else own_threads(comm)
 
 
 def _device(comm: "MPI.Intracomm") -> torch.device:

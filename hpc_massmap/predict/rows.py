@@ -1,25 +1,29 @@
-"""Predictions over the test set, in physical units, streamed to a file that evaluation and report read.
+"""Predictions of some rows of a map file, in physical units, streamed to a file that evaluation and report read.
 
 Ranks take batches as they come and send what they predict to the first, which alone writes: the file is the same on
 any number of ranks, and none holds more than a batch a thread. To send a batch takes far less than to predict it.
 Maps and HDF5's own tables carry checksums, so that no byte that changed on the disk becomes a metric.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hpc_massmap.arrays import PIXELS, checksums_of
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
 from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.hdf5 import new_hdf5
+from hpc_massmap.posterior.kinds import levels_of
 from hpc_massmap.predict.forward import prepared
+from hpc_massmap.predict.kept import Kept, kept
 from hpc_massmap.train.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -27,8 +31,23 @@ if TYPE_CHECKING:
 
 MAPS_PER_BATCH = 16
 
-Maps = npt.NDArray[np.float32]
-Write = Callable[[int, Maps], None]
+Write = Callable[[int, Kept], None]
+
+
+@dataclass(frozen=True)
+class Which:
+    """What of a split is predicted, and what is kept of it.
+
+    Attributes
+    ----------
+    part : of the split
+    samples : of each map; `posterior.kinds.samples_of` says how many a model can have
+    seed : of the samples
+    """
+
+    part: Literal["test", "validation"] = "test"
+    samples: int = 0
+    seed: int = 0
 
 
 def predict_rows(
@@ -39,8 +58,9 @@ def predict_rows(
     name: str,
     comm: "MPI.Intracomm",
     on_maps: Callable[[int], None],
+    which: Which = Which(),
 ) -> None:
-    """Predict the test rows of a map file and write them to `path`, whole or not at all. To be called by all ranks.
+    """Predict rows of a map file and write them to `path`, whole or not at all. To be called by all ranks.
 
     Parameters
     ----------
@@ -48,21 +68,22 @@ def predict_rows(
     name : of the run, kept in the file
     on_maps : told on the first rank how many maps were added
     """
-    views, targets, rows = model.description.views, model.description.targets, split.test
-    predict, threads = prepared(model, comm)
+    views, targets, rows = model.description.views, model.description.targets, _rows(split, which)
+    says, threads = prepared(model, comm)
+    levels = levels_of(model.description)
     batches = Batches(maps, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
 
-    def work(batch: int) -> Maps:
-        start = batch * MAPS_PER_BATCH
-        return predict(batches.gather(rows[start : start + MAPS_PER_BATCH], views))
+    def work(batch: int) -> Kept:
+        own = rows[batch * MAPS_PER_BATCH :][:MAPS_PER_BATCH]
+        return kept(says(batches.gather(own, views), own), levels, which.samples, which.seed)
 
     tasks = -(-len(rows) // MAPS_PER_BATCH)
     if comm.rank:
         balanced(comm, tasks, work, threads, lambda batch, predicted: True)
         return
-    with _writing(path, maps, split, model, name) as write:
+    with _writing(path, maps, split, model, name, which) as write:
 
-        def on_done(batch: int, predicted: Maps) -> bool:
+        def on_done(batch: int, predicted: Kept) -> bool:
             write(batch * MAPS_PER_BATCH, predicted)
             on_maps(len(predicted))
             return True
@@ -70,27 +91,80 @@ def predict_rows(
         balanced(comm, tasks, work, threads, on_done)
 
 
+def _rows(split: Rows, which: Which) -> IntArray:
+    return split.test if which.part == "test" else split.validation
+
+
 @contextmanager
-def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str) -> Iterator[Write]:
+def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str, which: Which) -> Iterator[Write]:
+    rows, levels = _rows(split, which), levels_of(model.description)
     with new_hdf5(path, libver="latest") as file:  # only tables of the latest format carry checksums
-        file.create_dataset("index/row", data=split.test, fletcher32=True)
+        file.create_dataset("index/row", data=rows, fletcher32=True)
         if len(split.train):
             file.create_dataset("index/train", data=split.train, fletcher32=True)
             file.create_dataset("index/validation", data=split.validation, fletcher32=True)
         file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})
         file.attrs["views"] = model.description.views
-        datasets, checksums = [], np.zeros((len(model.description.targets), len(split.test)), np.uint32)
-        for target in model.description.targets:
-            dataset = file.create_dataset(f"predictions/{target}", (len(split.test), PIXELS, PIXELS), np.float32)
-            dataset.attrs["unit"] = model.normalisation.unit[target]
-            datasets.append(dataset)
+        stacks = {"predictions": _Stack(file, "predictions", "checksums", model, (len(rows),), np.float32)}
+        if levels:
+            shape = (len(rows), len(levels))
+            stacks["quantiles"] = _Stack(file, "quantiles", "checksums_of_quantiles", model, shape, np.float32)
+            stacks["quantiles"].say("levels", levels)
+        if which.samples:
+            shape = (len(rows), which.samples)
+            stacks["samples"] = _Stack(file, "samples", "checksums_of_samples", model, shape, np.float16)
+            stacks["samples"].say("seed", which.seed)
+        scales = np.ones((len(model.description.targets), len(rows)), np.float32)
 
-        def write(start: int, predicted: Maps) -> None:
-            for channel, dataset in enumerate(datasets):
-                part = slice(start, start + len(predicted))
-                dataset[part] = predicted[:, channel]
-                checksums[channel, part] = checksums_of(predicted[:, channel])
+        def write(start: int, predicted: Kept) -> None:
+            part = slice(start, start + len(predicted))
+            scales[:, part] = predicted.scales.T
+            found: dict[str, FloatArray] = {
+                "predictions": predicted.mean,
+                "quantiles": predicted.quantiles,
+                "samples": predicted.samples,
+            }
+            for name, stack in stacks.items():
+                stack.write(part, found[name])
 
         yield write
-        for target, values in zip(model.description.targets, checksums, strict=True):
-            file.create_dataset(f"checksums/{target}", data=values, fletcher32=True)
+        for stack in stacks.values():
+            stack.write_checksums()
+        if which.samples:
+            for target, values in zip(model.description.targets, scales, strict=True):
+                file.create_dataset(f"scales/{target}", data=values, fletcher32=True)
+
+
+class _Stack:
+    """Maps of all targets under one name, contiguous, so that the file does not tell in which order they came."""
+
+    def __init__(
+        self,
+        file: h5py.File,
+        name: str,
+        checksums: str,
+        model: TrainedModel,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+    ) -> None:
+        self._file, self._checksums, self._targets = file, checksums, model.description.targets
+        self._datasets = []
+        for target in self._targets:
+            dataset = file.create_dataset(f"{name}/{target}", (*shape, PIXELS, PIXELS), dtype)
+            dataset.attrs["unit"] = model.normalisation.unit[target]
+            self._datasets.append(dataset)
+        self._found = np.zeros((len(self._targets), shape[0]), np.uint32)
+
+    def say(self, attribute: str, value: int | Sequence[float]) -> None:
+        for dataset in self._datasets:
+            dataset.attrs[attribute] = value
+
+    def write(self, part: slice, maps: FloatArray) -> None:
+        """Maps (n, targets, ..., 80, 80) to some rows."""
+        for channel, dataset in enumerate(self._datasets):
+            dataset[part] = maps[:, channel]
+            self._found[channel, part] = checksums_of(maps[:, channel])
+
+    def write_checksums(self) -> None:
+        for target, values in zip(self._targets, self._found, strict=True):
+            self._file.create_dataset(f"{self._checksums}/{target}", data=values, fletcher32=True)

@@ -14,10 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.batches import Batch
 from hpc_massmap.dataset.normalisation import Normalisation
-from hpc_massmap.model.build import build_model
+from hpc_massmap.posterior.kinds import kind_of, network_of
 from hpc_massmap.train.average import averaged
 from hpc_massmap.train.batch_norm import synchronise
-from hpc_massmap.train.losses import loss_of
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.recipe import optimiser_of
@@ -38,7 +37,7 @@ class Learner:
         train = config.train
         self._precision, self._ranks = train.precision, ranks
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model).to(ranks.device)
+        self.model = network_of(config.model).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # before BatchNorm is synchronised: the averaged network only ever predicts
         self.average = averaged(self.model, train.ema) if train.ema is not None else None
@@ -49,7 +48,7 @@ class Learner:
             self.parallel = DistributedDataParallel(self.model, process_group=group)
         if train.compile:
             self.parallel = cast(nn.Module, torch.compile(self.parallel))
-        self._loss_between = loss_of(train, normalisation, config.model.targets)
+        self._loss = kind_of(config.model).loss(config, normalisation)
         self.optimiser = optimiser_of(train, self.model.parameters())
 
     def step(self, batch: Batch, rate: float) -> torch.Tensor:
@@ -73,9 +72,13 @@ class Learner:
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         """The mean loss of a network, this one or its average, over the maps of a batch."""
-        with autocast(self._precision, self._ranks.device):
-            predicted = network(batch.views.contiguous(memory_format=torch.channels_last))
-        return self._loss_between(predicted.float(), batch.targets)
+
+        def called(*inputs: torch.Tensor) -> torch.Tensor:
+            with autocast(self._precision, self._ranks.device):
+                answer: torch.Tensor = network(*inputs)
+            return answer.float()
+
+        return self._loss(called, batch)
 
     @property
     def validated(self) -> nn.Module:

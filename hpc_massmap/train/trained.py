@@ -10,7 +10,7 @@ from torch import nn
 from hpc_massmap.config import Model, Split
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError, in_one_line
-from hpc_massmap.model.build import build_model
+from hpc_massmap.posterior.kinds import network_of
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST
 from hpc_massmap.yamlfile import validated
@@ -58,7 +58,7 @@ def load_model(folder: Path) -> TrainedModel:
         raise InputError(f"{complaint} ({missing})") from None
     identity = said.identity
     description = validated(Model, identity.model, {}, str(path))
-    network = build_model(description)
+    network = network_of(description)
     with in_one_line(complaint, TypeError, AttributeError):
         network.load_state_dict(said.model)
     return TrainedModel(

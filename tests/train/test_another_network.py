@@ -20,9 +20,9 @@ from hpc_massmap.train.trained import load_model
 class Pointwise(nn.Module):
     """Each pixel of the targets from the same one of the views."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, maps_per_target: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(len(model.views), len(model.targets), 1)
+        self.mix = nn.Conv2d(len(model.views), len(model.targets) * maps_per_target, 1)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         mixed: torch.Tensor = self.mix(views)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from hpc_massmap.config import Train
 from hpc_massmap.dataset.normalisation import Normalisation
-from hpc_massmap.train.losses import LEAST, loss_of
+from hpc_massmap.posterior.losses import LEAST, loss_of
 
 FITTED = Normalisation("linear", {"mass": 4.0, "star": 2.0}, {"mass": 3.0, "star": 5.0}, {"mass": 0.0, "star": 0.0})
 

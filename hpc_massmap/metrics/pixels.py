@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Evaluate
+from hpc_massmap.diagnostics.bootstrap import Resampling, binned_percentile_errors, binned_percentiles
 from hpc_massmap.grid import squared_radii
 from hpc_massmap.hdf5 import group_of
-from hpc_massmap.metrics.bootstrap import Resampling, binned_percentile_errors, binned_percentiles
 from hpc_massmap.metrics.metric import Block, Measurement, Metric, Rows, Sum, read_as, write_fields
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.sample import BoolArray, Sample

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.metrics.bootstrap import Resampling, resample
+from hpc_massmap.diagnostics.bootstrap import Resampling, resample
 from hpc_massmap.metrics.spread import Spread, spread
 
 BoolArray = npt.NDArray[np.bool_]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.metrics.bootstrap import FEWEST_REGIONS, Resampling, half_width, percentile_errors
+from hpc_massmap.diagnostics.bootstrap import FEWEST_REGIONS, Resampling, half_width, percentile_errors
 
 PERCENTILES = (16.0, 50.0, 84.0)
 MEDIAN = (50.0,)

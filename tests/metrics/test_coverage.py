@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.metrics.bootstrap import ONE_SIGMA, half_width, percentile_errors, resample
+from hpc_massmap.diagnostics.bootstrap import ONE_SIGMA, half_width, percentile_errors, resample
 from hpc_massmap.metrics.spread import UNKNOWN, Spread, spread
 
 REPETITIONS = 600

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.metrics.bootstrap import half_width, percentile_errors, resample
+from hpc_massmap.diagnostics.bootstrap import half_width, percentile_errors, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, Pixels, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths

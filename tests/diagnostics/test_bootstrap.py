@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpc_massmap.metrics.bootstrap import (
+from hpc_massmap.diagnostics.bootstrap import (
     DRAWS,
     Resampling,
     binned_percentile_errors,

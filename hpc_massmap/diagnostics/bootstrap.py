@@ -126,6 +126,22 @@ def binned_percentiles(counts: IntArray, edges: FloatArray, percentiles: tuple[f
     return np.asarray(np.interp(np.array(percentiles) / 100 * through[-1], through, edges))
 
 
+def ratio_errors(above: FloatArray, below: FloatArray, draws: Resampling) -> float:
+    """Standard error of a ratio of two sums over maps, as a mean over the pixels of all maps together.
+
+    Parameters
+    ----------
+    above, below : (n,), of each map
+
+    Returns
+    -------
+    NaN if the maps are of fewer than two regions.
+    """
+    sums = np.stack([np.bincount(draws.region, of, draws.n_regions) for of in (above, below)], axis=1)
+    drawn = np.einsum("dr,rk->dk", draws.weights, sums)  # not by BLAS, whose sums depend on the number of threads
+    return float(_scatter(drawn[:, :1] / drawn[:, 1:], draws.n_regions)[0])
+
+
 def _scatter(drawn: FloatArray, n_regions: int) -> FloatArray:
     """Standard errors from the draws, (draws, k): (k,)."""
     if n_regions < 2:

@@ -1,0 +1,1 @@
+"""What error bars are worth: functions of samples, intervals and truths, which neither draw nor read."""

@@ -1,0 +1,114 @@
+"""The interval that a model itself gives at each level, and the scale in which its calibration widens it.
+
+A band has three arrays: low, high and scale. Of samples and quantiles the scale is half the interval's width, so that
+calibration stretches it by one factor for all maps, and a map that is said to be uncertain stays so. Of a map without
+intervals low and high are the map, and the scale is in proportion to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.special import ndtri
+
+from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.grid import squared_radii
+
+RADII = np.arange(1, 11) / 10  # in R200: outer edges of the rings, and of the cylinders of enclosed masses
+N_RINGS = len(RADII) + 1  # the last one is all that lies beyond R200
+
+
+@dataclass(frozen=True)
+class Band:
+    """An interval of each quantity at each level.
+
+    Attributes
+    ----------
+    low, high, scale : (levels, ...)
+    """
+
+    low: FloatArray
+    high: FloatArray
+    scale: FloatArray
+
+
+@cache
+def ring_of_pixels() -> IntArray:
+    """Which ring, R200/10 wide, each pixel's centre is in: (80, 80), 0 to 10."""
+    ring: IntArray = np.searchsorted(RADII, np.sqrt(squared_radii()))
+    return ring
+
+
+def pixels_in_rings() -> IntArray:
+    """How many pixels each ring has: (11,)."""
+    found: IntArray = np.bincount(ring_of_pixels().ravel(), minlength=N_RINGS)
+    return found
+
+
+def sums_in_rings(maps: FloatArray) -> FloatArray:
+    """Sums over the pixels of each ring: (..., 80, 80) to (..., 11)."""
+    ring, flat = ring_of_pixels().ravel(), maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
+    found = [np.bincount(ring, one, N_RINGS) for one in flat]  # one by one, so that no result depends on its neighbours
+    return np.array(found).reshape(*maps.shape[:-2], N_RINGS)
+
+
+def pixel_scale(maps: FloatArray) -> FloatArray:
+    """Scale of the pixels of a map without intervals: halfway from each to the mean of its ring; (..., 80, 80)."""
+    size = np.abs(maps)
+    means = sums_in_rings(size) / pixels_in_rings()
+    return np.asarray((size + means[..., ring_of_pixels()]) / 2)
+
+
+def band_of_point(centre: FloatArray, scale: FloatArray, levels: Sequence[float]) -> Band:
+    """Of a quantity without an interval: the same at every level; `centre` and `scale` (...)."""
+    everywhere = (len(levels), *centre.shape)
+    low = np.broadcast_to(centre, everywhere)
+    return Band(low, low, np.broadcast_to(scale, everywhere))
+
+
+def band_of_samples(ordered: FloatArray, levels: Sequence[float]) -> Band:
+    """Central intervals of samples.
+
+    The k-th of s samples has a new one below it with probability k/(s + 1), and between samples the quantile is linear;
+    the outermost samples are the widest interval, so that of few it holds less than a high level.
+
+    Parameters
+    ----------
+    ordered : (s, ...), rising along the first axis
+    levels : in (0, 1)
+    """
+    s = len(ordered)
+    tails = [(1 - np.array(levels)) / 2, (1 + np.array(levels)) / 2]
+    return _band(*(_at(ordered, np.clip(tail * (s + 1) - 1, 0, s - 1)) for tail in tails))
+
+
+def band_of_quantiles(quantiles: FloatArray, of: Sequence[float], levels: Sequence[float]) -> Band:
+    """Central intervals from quantiles at a few levels: linear between and beyond them in the normal's own quantile.
+
+    Parameters
+    ----------
+    quantiles : (k, ...), rising along the first axis; two or more
+    of : the levels of the quantiles, rising in (0, 1)
+    levels : of the intervals, in (0, 1)
+    """
+    known = ndtri(np.array(of))
+    ends = [_at_normal(quantiles, known, ndtri((1 + sign * np.array(levels)) / 2)) for sign in (-1, 1)]
+    return _band(*ends)
+
+
+def _band(low: FloatArray, high: FloatArray) -> Band:
+    return Band(low, high, (high - low) / 2)
+
+
+def _at(ordered: FloatArray, place: FloatArray) -> FloatArray:
+    below = np.minimum(place.astype(np.int64), len(ordered) - 1)
+    above = np.minimum(below + 1, len(ordered) - 1)
+    part = (place - below).reshape(-1, *[1] * (ordered.ndim - 1))
+    return np.asarray((1 - part) * ordered[below] + part * ordered[above])
+
+
+def _at_normal(quantiles: FloatArray, known: FloatArray, wanted: FloatArray) -> FloatArray:
+    below = np.clip(np.searchsorted(known, wanted) - 1, 0, len(known) - 2)
+    part = ((wanted - known[below]) / (known[below + 1] - known[below])).reshape(-1, *[1] * (quantiles.ndim - 1))
+    return np.asarray((1 - part) * quantiles[below] + part * quantiles[below + 1])

@@ -50,7 +50,7 @@ def sums_in_rings(maps: FloatArray) -> FloatArray:
     """Sums over the pixels of each ring: (..., 80, 80) to (..., 11)."""
     ring, flat = ring_of_pixels().ravel(), maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
     found = [np.bincount(ring, one, N_RINGS) for one in flat]  # one by one, so that no result depends on its neighbours
-    return np.array(found).reshape(*maps.shape[:-2], N_RINGS)
+    return np.array(found, np.float64).reshape(*maps.shape[:-2], N_RINGS)
 
 
 def pixel_scale(maps: FloatArray) -> FloatArray:

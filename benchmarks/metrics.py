@@ -27,6 +27,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpc_massmap.apertures import RADII, enclosed_mass
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
@@ -36,7 +37,6 @@ from hpc_massmap.metrics.mmd import median_distance, mmd_squared
 from hpc_massmap.metrics.pixels import FirstPass, SecondPass, differences_by_aperture, statistics
 from hpc_massmap.metrics.power import power_spectrum
 from hpc_massmap.metrics.predictions import read_predictions
-from hpc_massmap.metrics.profiles import RADII, enclosed_mass
 from hpc_massmap.metrics.results import read_metrics, write_metrics
 from hpc_massmap.metrics.summary import headline
 from hpc_massmap.mpi import communicator

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
-from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import CPU, Ranks

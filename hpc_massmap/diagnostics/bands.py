@@ -7,16 +7,12 @@ intervals low and high are the map, and the scale is in proportion to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy.special import ndtri
 
-from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.grid import squared_radii
-
-RADII = np.arange(1, 11) / 10  # in R200: outer edges of the rings, and of the cylinders of enclosed masses
-N_RINGS = len(RADII) + 1  # the last one is all that lies beyond R200
+from hpc_massmap.apertures import means_in_rings, ring_of_pixels
+from hpc_massmap.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -33,35 +29,14 @@ class Band:
     scale: FloatArray
 
 
-@cache
-def ring_of_pixels() -> IntArray:
-    """Which ring, R200/10 wide, each pixel's centre is in: (80, 80), 0 to 10."""
-    ring: IntArray = np.searchsorted(RADII, np.sqrt(squared_radii()))
-    return ring
-
-
-def pixels_in_rings() -> IntArray:
-    """How many pixels each ring has: (11,)."""
-    found: IntArray = np.bincount(ring_of_pixels().ravel(), minlength=N_RINGS)
-    return found
-
-
-def sums_in_rings(maps: FloatArray) -> FloatArray:
-    """Sums over the pixels of each ring: (..., 80, 80) to (..., 11)."""
-    ring, flat = ring_of_pixels().ravel(), maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
-    found = [np.bincount(ring, one, N_RINGS) for one in flat]  # one by one, so that no result depends on its neighbours
-    return np.array(found, np.float64).reshape(*maps.shape[:-2], N_RINGS)
-
-
 def pixel_scale(maps: FloatArray) -> FloatArray:
     """Scale of the pixels of a map without intervals: halfway from each to the mean of its ring; (..., 80, 80)."""
     size = np.abs(maps)
-    means = sums_in_rings(size) / pixels_in_rings()
-    return np.asarray((size + means[..., ring_of_pixels()]) / 2)
+    return np.asarray((size + means_in_rings(size)[..., ring_of_pixels()]) / 2)
 
 
 def band_of_point(centre: FloatArray, scale: FloatArray, levels: Sequence[float]) -> Band:
-    """Of a quantity without an interval: the same at every level; `centre` and `scale` (...)."""
+    """Of a quantity without an interval: the same at every level; `centre` and `scale` of any shape."""
     everywhere = (len(levels), *centre.shape)
     low = np.broadcast_to(centre, everywhere)
     return Band(low, low, np.broadcast_to(scale, everywhere))

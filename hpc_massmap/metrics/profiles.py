@@ -1,41 +1,14 @@
-"""Cylindrical mass profiles of surface-density maps (section 4.2, eq. 9 and 10).
-
-A pixel belongs to an aperture if its centre does: no sub-pixel weights, as in the paper.
-"""
+"""Cylindrical mass profiles of surface-density maps (section 4.2, eq. 9 and 10)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import numpy as np
-
+from hpc_massmap.apertures import RADII, enclosed_mass
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Evaluate
-from hpc_massmap.grid import pixel_area, squared_radii
 from hpc_massmap.metrics.metric import Block, MapMetric, Rows
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.sample import Sample, by_simulation, in_intervals, interval_labels
-
-RADII = np.arange(1, 11) / 10  # in R200
-
-
-def enclosed_mass(surface_density: FloatArray, r200: FloatArray) -> FloatArray:
-    """Mass inside cylinders of radius R200/10, 2 R200/10, ..., R200 (eq. 9).
-
-    Parameters
-    ----------
-    surface_density : (n, 80, 80), Msun/h per kpc^2
-    r200 : (n,), kpc
-
-    Returns
-    -------
-    (n, 10), Msun/h
-    """
-    ring = np.searchsorted(RADII, np.sqrt(squared_radii())).ravel()
-    area = pixel_area(r200)
-    masses = np.empty((len(surface_density), len(RADII)))
-    for n, pixels in enumerate(surface_density):  # one by one, so that no result depends on its neighbours
-        masses[n] = np.cumsum(np.bincount(ring, pixels.ravel())[: len(RADII)]) * area[n]
-    return masses
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
-from hpc_massmap.metrics.profiles import Profiles, enclosed_mass
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.report.history import TrainingLog, read_training_log, read_trials
 from hpc_massmap.report.importance import Importance, importance

@@ -5,12 +5,13 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.errors import EXIT_BAD_INPUT, InputError
 from hpc_massmap.metrics.driver import evaluate
 from hpc_massmap.metrics.mmd import Mmd, calibration_maps, mmd_squared
 from hpc_massmap.metrics.pixels import Pixels, inside_apertures
 from hpc_massmap.metrics.power import Power, power_spectrum
-from hpc_massmap.metrics.profiles import Profiles, enclosed_mass
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.results import Metrics, read_metrics, write_metrics
 from hpc_massmap.mpi import communicator

@@ -1,7 +1,7 @@
 import numpy as np
 
+from hpc_massmap.apertures import N_RINGS, RADII, enclosed_mass, means_in_rings, pixels_in_rings, ring_of_pixels
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.metrics.profiles import RADII, enclosed_mass
 
 from .made_up import cluster
 
@@ -57,3 +57,15 @@ def test_a_map_does_not_depend_on_its_neighbours() -> None:
     together = enclosed_mass(maps, r200)
     for n in range(5):
         np.testing.assert_array_equal(enclosed_mass(maps[n : n + 1], r200[n : n + 1])[0], together[n])
+
+
+def test_each_pixel_is_in_the_ring_of_its_centre() -> None:
+    ring = ring_of_pixels()
+    for i, j in np.ndindex(80, 80):
+        radius = np.hypot(i - 39.5, j - 39.5) / 40
+        assert ring[i, j] == next((n for n, edge in enumerate(RADII) if radius <= edge), 10)
+    assert pixels_in_rings().sum() == 6400
+    maps = np.random.default_rng(4).standard_normal((2, 3, 80, 80))
+    found = means_in_rings(maps)
+    for n in range(N_RINGS):
+        np.testing.assert_allclose(found[..., n], maps[..., ring == n].mean(axis=-1))

@@ -3,12 +3,13 @@ import re
 import numpy as np
 import pytest
 
+from hpc_massmap.apertures import RADII
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.diagnostics.bootstrap import half_width, percentile_errors, resample
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, Pixels, PixelStatistics
 from hpc_massmap.metrics.power import Power, wavelengths
-from hpc_massmap.metrics.profiles import RADII, Profiles
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
 from hpc_massmap.metrics.sample import by_projection, by_simulation, in_intervals, interval_labels
 from hpc_massmap.metrics.spread import spread

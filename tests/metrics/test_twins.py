@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.metrics.power import power_spectrum, wavelengths
-from hpc_massmap.metrics.profiles import enclosed_mass
 from hpc_massmap.storage import read_json
 
 from .twins import R200, RECORD, photutils_masses, pylians_spectrum, seeded_map

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_massmap.apertures import RADII
 from hpc_massmap.arrays import PIXELS, FloatArray
-from hpc_massmap.metrics.profiles import RADII
 
 RECORD = Path(__file__).with_name("twins.json")
 R200 = 1300.0  # kpc

@@ -9,13 +9,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hpc_massmap.apertures import RADII, enclosed_mass
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import APERTURES, BINS, Pixels, PixelStatistics, differences_by_aperture
 from hpc_massmap.metrics.power import Power, power_spectrum, wavelengths
-from hpc_massmap.metrics.profiles import RADII, Profiles, enclosed_mass
+from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.relative import relative_difference
 from hpc_massmap.metrics.results import Metrics, TargetMetrics, write_metrics
 from hpc_massmap.run import Run

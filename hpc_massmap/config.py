@@ -88,7 +88,9 @@ class Maps(Section):
     file: Path = Path("data/maps.h5")
     lines_of_sight: Count = 29
     kernel: Literal["wendland_c4", "cubic_spline"] = "wendland_c4"
+    accuracy: Literal["fast", "fine"] = "fast"  # of the projection; fine: 1e-5 of a map in a wrong pixel, not 5e-4
     adaptive_smoothing: Count | None = None  # kernel radius of dark matter and stars: distance of the k-th neighbour
+    gas_rules: Literal["primordial", "pymsz"] = "primordial"  # X = 0.76, none that forms stars; or those of PyMSZ
     bad_regions: Literal["stop", "skip"] = "stop"  # what to do about one that cannot be read or drawn
     xray: Literal["bremsstrahlung", "table"] = "bremsstrahlung"  # closed form, or a file of jobs/cooling_table.py
     cooling_table: Path | None = None

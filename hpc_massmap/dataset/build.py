@@ -32,6 +32,7 @@ from hpc_massmap.views import units_of
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+OPTIONS = ("accuracy", "gas_rules")  # of drawing, which a map file names where they are not the usual ones
 HALOS_PER_TASK = 64  # of a region: more are drawn in several tasks, each of which reads it
 
 
@@ -203,6 +204,7 @@ def _join(path: Path, tasks: list[Task], unread: list[str], failed: Mapping[Path
         # one that lacks regions is not told from others: they may be readable next time
         "provenance": json.dumps({**machine(), "tasks": None if skipped else _digest_of(tasks)}),
     }
+    attributes |= {key: getattr(config, key) for key in OPTIONS if getattr(config, key) != getattr(Maps(), key)}
     if config.bands:
         attributes["bands"] = json.dumps(config.model_dump(mode="json")["bands"])
     parts = [(task.part, len(task.halos)) for task, _ in done]

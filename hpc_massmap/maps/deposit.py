@@ -13,8 +13,8 @@ Three things make it fast.
 
 Against the reference, on the halos and all four maps of examples/gadget4_L50: pixels are off by 0.03 to 0.14 % of a
 map's total on average, 0.2 % at worst (docs/science.md has it by quantity); one pixel is wrong by 0.9 % of the peak
-at worst; the total is the same to rounding. Without coarse grids (`SAMPLES` infinite) only the polynomial's error
-is left.
+at worst; the total is the same to rounding. The error of coarse grids falls with the square of `SAMPLES`; from 64 on
+only the polynomial's is left.
 """
 
 from functools import cache
@@ -28,7 +28,7 @@ from hpc_massmap.compiled import compiled
 from hpc_massmap.maps.kernels import projected_kernel
 from hpc_massmap.maps.reference import BLOCK, FINE_PIXELS, SIGMA, TRUNCATE
 
-SAMPLES = 8.0  # least kernel radius on a coarser grid, in its pixels
+SAMPLES = {"fast": 8.0, "fine": 64.0}  # least kernel radius on a coarser grid, in its pixels; by maps.accuracy
 LEVELS = 6  # grids of 640, 320, ... 20 pixels
 FASTMATH = {"reassoc", "contract"}  # sums in any order, so that they are vectorised
 
@@ -90,13 +90,23 @@ def pyramid() -> Pyramid:
 
 
 def project(
-    positions: FloatArray, radii: FloatArray, quantities: FloatArray, rotation: FloatArray, kernel: str
+    positions: FloatArray,
+    radii: FloatArray,
+    quantities: FloatArray,
+    rotation: FloatArray,
+    kernel: str,
+    accuracy: str = "fast",
 ) -> FloatArray:
-    """Project particles along one line of sight; parameters and result are those of `reference.project`."""
-    projected = projected_kernel(kernel)
+    """Project particles along one line of sight; other parameters and the result are those of `reference.project`.
+
+    Parameters
+    ----------
+    accuracy : one of `SAMPLES`
+    """
+    projected, samples = projected_kernel(kernel), SAMPLES[accuracy]
     grids = pyramid()
     return np.asarray(
-        _project(positions, radii, quantities, rotation, projected.coefficients, projected.variance, SAMPLES, grids)
+        _project(positions, radii, quantities, rotation, projected.coefficients, projected.variance, samples, grids)
     )
 
 

@@ -10,7 +10,7 @@ from astropy import constants as const
 from astropy import units as u
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.sims.particles import GAMMA, HYDROGEN_FRACTION, Gas
+from hpc_massmap.sims.particles import GAMMA, Gas
 
 PROTONS_PER_MSUN = float(u.Msun.to(u.kg) / const.m_p.si.value)
 KELVIN = float((const.m_p * (u.km / u.s) ** 2 / const.k_B).to_value(u.K))  # of m_p (km/s)^2
@@ -18,11 +18,11 @@ KELVIN = float((const.m_p * (u.km / u.s) ** 2 / const.k_B).to_value(u.K))  # of 
 
 def temperature(gas: Gas) -> FloatArray:
     """K, (n,)."""
-    x = HYDROGEN_FRACTION
+    x = gas.hydrogen_fraction
     molecular_weight = 4 / (1 + 3 * x + 4 * x * gas.electron_abundance)
     return (GAMMA - 1) * gas.internal_energy * molecular_weight * KELVIN
 
 
 def electrons(gas: Gas, h: float) -> FloatArray:
     """Number of free electrons in each particle, (n,)."""
-    return gas.masses / h * PROTONS_PER_MSUN * HYDROGEN_FRACTION * gas.electron_abundance
+    return gas.masses / h * PROTONS_PER_MSUN * gas.hydrogen_fraction * gas.electron_abundance

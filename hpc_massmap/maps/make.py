@@ -72,7 +72,7 @@ def halo_maps(
     InputError
         If the particles about the centre cannot be the halo of the catalogue.
     """
-    layers = _layers(snapshot, halo, config, tables)
+    layers = layers_of(snapshot, halo, config, tables)
     _check_mass(snapshot, halo, layers)
     _check_radii(snapshot, halo, layers)
     area = pixel_area(halo.r200)
@@ -80,7 +80,7 @@ def halo_maps(
     for layer in layers:
         quantities = np.stack(list(layer.quantities.values()))
         for p, view in enumerate(views):
-            images = project(layer.positions, layer.radii, quantities, view, config.kernel)
+            images = project(layer.positions, layer.radii, quantities, view, config.kernel, config.accuracy)
             for name, image in zip(layer.quantities, images, strict=True):
                 maps[name][p] += image / area
     stacks = {name: stack.astype(np.float32) for name, stack in maps.items()}
@@ -91,7 +91,8 @@ def halo_maps(
     return stacks
 
 
-def _layers(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, CoolingTable]) -> list[Layer]:
+def layers_of(snapshot: Snapshot, halo: Halo, config: Maps, tables: Mapping[str, CoolingTable]) -> list[Layer]:
+    """What of a snapshot is projected for one halo; parameters as of `halo_maps`."""
     gas, dark_matter, stars, black_holes = (
         (particles, _near(particles, halo))
         for particles in (snapshot.gas, snapshot.dark_matter, snapshot.stars, snapshot.black_holes)
@@ -159,7 +160,7 @@ def region_maps(halos: list[Halo], config: Maps, views: FloatArray, tables: Mapp
     spheres = image_spheres(centres, radii, read_header(path).box)
     # a kernel's radius by its neighbours needs those beyond the halo: such a sample is coarse, and small
     near = None if config.adaptive_smoothing else spheres
-    snapshot = read_snapshot(path, near, metallicity=bool(tables))
+    snapshot = read_snapshot(path, near, metallicity=bool(tables), pymsz=config.gas_rules == "pymsz")
     low_resolution = boundary_masses(path, centres, radii)
     snapshot = with_images(snapshot, centres, radii * (BEYOND if config.adaptive_smoothing else 1))
     for halo, mass in zip(halos, low_resolution, strict=True):

@@ -14,7 +14,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.gas import PROTONS_PER_MSUN, electrons, temperature
 from hpc_massmap.maps.spectrum import RYDBERG, energy_between
-from hpc_massmap.sims.particles import HYDROGEN_FRACTION, Gas
+from hpc_massmap.sims.particles import Gas
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -55,7 +55,7 @@ def bremsstrahlung_luminosity(gas: Gas, h: float, energies: tuple[float, float] 
     (n,), 1e40 erg/s; 0 for gas that is not `thermal` and below 1e6 K
     """
     kelvin = np.maximum(temperature(gas), COLDEST_XRAY_GAS)  # colder gas is left out, and gas at 0 K must not divide
-    x = HYDROGEN_FRACTION  # Z^2 n m_p / rho of hydrogen; that of helium is 1 - x
+    x = gas.hydrogen_fraction  # Z^2 n m_p / rho of hydrogen; that of helium, as which metals count, is 1 - x
     gaunt = np.zeros(len(gas))
     for charge, share in ((1, x), (2, 1 - x)):
         seen = energy_between(kelvin, charge, energies) if energies else 1.0
@@ -89,7 +89,7 @@ def xray_luminosity(
         else gas.metallicity / cooling.solar_metallicity
     )
     emissivity = cooling(np.maximum(temperature(gas), COLDEST_XRAY_GAS), metallicity)
-    hydrogen = gas.density * PROTONS_PER_MSUN * HYDROGEN_FRACTION  # kpc^-3
+    hydrogen = gas.density * PROTONS_PER_MSUN * gas.hydrogen_fraction  # kpc^-3
     return np.where(_shines(gas), COOLING * emissivity * electrons(gas, h) * hydrogen, 0.0)
 
 

@@ -6,9 +6,9 @@ VEL, ID and MASS of the types without a mass in the header's table come first, a
 
 Byte order follows from the first record's length, precision from each block's size. Only the rows asked for are read.
 
-Metals: "Z" of one column is the mass fraction itself; of several columns, the first is the total, as GIZMO has it.
-"Zs", as GADGET-X's stellar evolution writes it, holds masses of helium and then of metals, whose sum over the
-particle's mass is the fraction.
+Metals: "Z" of one column is the mass fraction itself; of several columns, the first is the total and the second
+helium, as GIZMO has it. "Zs", as GADGET-X's stellar evolution writes it, holds masses of helium and then of metals,
+whose sum over the particle's mass is the fraction. "MHI" is the mass of neutral hydrogen: of what is cold, 0.76.
 """
 
 import os
@@ -24,7 +24,7 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import say_once
 from hpc_massmap.sims.gadget_order import FLAGS, Sample, announced, order_of
-from hpc_massmap.sims.particles import GAS, STARS
+from hpc_massmap.sims.particles import GAS, HYDROGEN_FRACTION, STARS
 
 HEADER_BYTES = 256
 TYPES = range(6)
@@ -41,6 +41,7 @@ NAMES = {
     "StarFormationRate": "SFR",
     "DelayTime": "DETI",
     "Metallicity": "Z",
+    "ColdFraction": "MHI",
 }
 HEADER = np.dtype(
     [
@@ -212,7 +213,10 @@ class BinaryFile:
 
     def has(self, kind: int, name: str) -> bool:
         label = self.label(kind, name)
-        return label in self._blocks and kind in self._kinds(label)
+        there = label in self._blocks and kind in self._kinds(label)
+        if name == "HeliumFraction" and there and label == "Z":
+            return self._layout(self._blocks[label], label, sum(self.counts[k] for k in self._kinds(label)))[0] > 1
+        return there
 
     def others(self) -> list[str]:
         """Blocks that are not understood."""
@@ -220,6 +224,8 @@ class BinaryFile:
 
     def label(self, kind: int, name: str) -> str:
         """What the file calls a block."""
+        if name == "HeliumFraction":
+            return "Zs" if "Zs" in self._blocks else "Z"
         if name == "Metallicity" and "Zs" in self._blocks and "Z" not in self._blocks:
             return "Zs"
         return NAMES.get(name, name)  # binary files have no wind among their stars
@@ -232,11 +238,14 @@ class BinaryFile:
         values = self._rows(kind, label, rows)
         if name == "Coordinates":
             return values
-        if label != "Zs":
-            return values[:, 0]
+        if label not in ("Zs", "MHI"):
+            return values[:, 1 if name == "HeliumFraction" else 0]
         table = float(self.header["MassTable"][kind])
         masses = table if table > 0 else self._rows(kind, "MASS", rows)[:, 0]
-        return np.asarray(values[:, 1:].sum(axis=1, dtype=np.float64) / masses)
+        if name == "ColdFraction":
+            return np.asarray(values[:, 0] / HYDROGEN_FRACTION / masses)
+        of_metals = values[:, 1:].sum(axis=1, dtype=np.float64)
+        return np.asarray((values[:, 0] if name == "HeliumFraction" else of_metals) / masses)
 
     def _rows(self, kind: int, label: str, rows: slice) -> FloatArray:
         block, kinds = self._blocks[label], self._kinds(label)

@@ -1,7 +1,7 @@
 """One file of a snapshot in GADGET's HDF5 layout: GADGET-2/3/4, GIZMO, Arepo.
 
 Blocks keep their code units; `snapshot.py` converts them. A metallicity of several columns, as GIZMO's eleven, has the
-total in the first.
+total in the first and helium in the second; Arepo has helium in the second of GFM_Metals.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,23 @@ from hpc_massmap.sims.particles import GAS
 KINDS = 6  # of particles; some codes count fewer
 KNOWN = {  # of gas: what is read, and what is of no concern
     *("Coordinates", "Masses", "Density", "InternalEnergy", "ElectronAbundance", "StarFormationRate", "DelayTime"),
-    *("Metallicity", "GFM_Metallicity", "SmoothingLength", "KernelMaxRadius", "Velocities", "ParticleIDs"),
+    *(
+        "Metallicity",
+        "GFM_Metallicity",
+        "GFM_Metals",
+        "SmoothingLength",
+        "KernelMaxRadius",
+        "Velocities",
+        "ParticleIDs",
+    ),
     *("ParticleChildIDsNumber", "ParticleIDGenerationNumber", "NeutralHydrogenAbundance", "Potential", "Acceleration"),
 }
-OTHER_NAMES = {"Metallicity": ("GFM_Metallicity",), "SmoothingLength": ("KernelMaxRadius",)}
+OTHER_NAMES = {
+    "Metallicity": ("GFM_Metallicity",),
+    "SmoothingLength": ("KernelMaxRadius",),
+    "HeliumFraction": ("GFM_Metals", "Metallicity"),
+}
+COLUMN = {"Metallicity": 0, "HeliumFraction": 1}  # of several
 
 
 class Hdf5File:
@@ -78,7 +91,12 @@ class Hdf5File:
 
     def has(self, kind: int, name: str) -> bool:
         """Whether a block is there, also if it is a link that leads nowhere, which `read` refuses."""
-        return self._name(kind, name) in self._names(kind)
+        label = self._name(kind, name)
+        if name == "HeliumFraction" and label in self._names(kind):
+            with in_one_line(f"{self.path}: {label} cannot be read; is it truncated?", LookupError, TypeError):
+                block = self._file.get(f"PartType{kind}/{label}")
+                return isinstance(block, h5py.Dataset) and block.ndim == 2 and block.shape[1] > COLUMN[name]
+        return label in self._names(kind)
 
     def others(self) -> list[str]:
         """Blocks of gas that are not understood."""
@@ -105,8 +123,8 @@ class Hdf5File:
         if not isinstance(block, h5py.Dataset):
             raise InputError(f"{self.path}: has no {label}")
         shape = (self.counts[kind], 3) if name == "Coordinates" else (self.counts[kind],)
-        if name == "Metallicity" and block.ndim == 2 and len(block) == shape[0]:
-            values: npt.NDArray[Any] = block[rows, 0]
+        if name in COLUMN and block.ndim == 2 and len(block) == shape[0]:
+            values: npt.NDArray[Any] = block[rows, COLUMN[name]]
         elif block.shape != shape:
             raise InputError(f"{self.path}: {label} is {block.shape}, but the Header counts {shape}")
         else:

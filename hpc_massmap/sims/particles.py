@@ -17,6 +17,7 @@ from hpc_massmap.arrays import FloatArray, IntArray
 BoolArray = npt.NDArray[np.bool_]
 
 HYDROGEN_FRACTION = 0.76  # primordial, as in the simulations' cooling
+HELIUM_FRACTION = 0.24  # of gas that has metals, where the snapshot does not say
 FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electrons per hydrogen nucleus, with helium
 GAMMA = 5 / 3
 
@@ -77,6 +78,8 @@ class Gas(Particles):
     metallicity : (n,), mass fraction of what is heavier than helium; None where the snapshot has none
     wind : (n,), launched by feedback and still decoupled from the gas about it (GIZMO's DelayTime > 0); None where
         the snapshot knows no such gas
+    hydrogen : (n,), mass fraction; None for the primordial one
+    multiphase : (n,), whose energy is that of the subgrid model; None for all that forms stars
     """
 
     density: FloatArray
@@ -86,11 +89,18 @@ class Gas(Particles):
     star_formation_rate: FloatArray
     metallicity: FloatArray | None = None
     wind: BoolArray | None = None
+    hydrogen: FloatArray | None = None
+    multiphase: BoolArray | None = None
+
+    @property
+    def hydrogen_fraction(self) -> FloatArray | float:
+        """Of the mass: (n,), or one for all."""
+        return HYDROGEN_FRACTION if self.hydrogen is None else self.hydrogen
 
     @property
     def thermal(self) -> BoolArray:
-        """Whether the temperature is that of a plasma, (n,): not of star-forming gas, nor of decoupled wind."""
-        quiet = self.star_formation_rate <= 0
+        """Whether the temperature is that of a plasma, (n,): not of multiphase gas, nor of decoupled wind."""
+        quiet = self.star_formation_rate <= 0 if self.multiphase is None else ~self.multiphase
         return np.asarray(quiet if self.wind is None else quiet & ~self.wind)
 
     def at(self, rows: IntArray) -> "Gas":

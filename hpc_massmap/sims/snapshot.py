@@ -51,6 +51,7 @@ from hpc_massmap.sims.particles import (
     Snapshot,
     Stars,
 )
+from hpc_massmap.sims.pymsz import hydrogen_fraction, multiphase
 
 NEIGHBOURS = 64
 CHUNK = 1_000_000  # particles read at a time
@@ -95,7 +96,9 @@ def snapshot_files(path: Path) -> list[Path]:
     return files
 
 
-def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool = True) -> Snapshot:
+def read_snapshot(
+    path: Path, spheres: Spheres | None = None, metallicity: bool = True, pymsz: bool = False
+) -> Snapshot:
     """Read a snapshot and convert its units.
 
     Parameters
@@ -105,6 +108,7 @@ def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool 
         at most twice the positions of what is kept, its other fields, and 100 MB for the 1e6 particles under way.
         Blocks of pieces that lie wholly outside are not looked at.
     metallicity : whether it is asked for; if not, what is wrong with it is nobody's business
+    pymsz : whether hydrogen and multiphase gas are by the rules of sims/pymsz.py
 
     Raises
     ------
@@ -117,7 +121,7 @@ def read_snapshot(path: Path, spheres: Spheres | None = None, metallicity: bool 
         check_same_snapshot(files, header)
         scale = scale_of(files[0], header)
         of_gas = _Reader(files, GAS, scale, spheres)
-        gas = _gas(files, header, of_gas, metallicity, scale)
+        gas = _gas(files, header, of_gas, metallicity, pymsz, scale)
         others = [_Reader(files, kind, scale, spheres) for kind in (DARK_MATTER, STARS, BLACK_HOLES)]
         readers, (dark_matter, stars, black_holes) = [of_gas, *others], others
         extent = np.array([_least(reader.low for reader in readers), -_least(-reader.high for reader in readers)])
@@ -177,7 +181,7 @@ def _open(path: Path) -> File:
     raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
 
 
-def _gas(files: list[File], header: Header, reader: "_Reader", metallicity: bool, scale: Scale) -> Gas:
+def _gas(files: list[File], header: Header, reader: "_Reader", metallicity: bool, pymsz: bool, scale: Scale) -> Gas:
     _say_what_is_missing(files, reader)
     cool = reader.has("ElectronAbundance")
     masses = reader.masses()
@@ -186,16 +190,21 @@ def _gas(files: list[File], header: Header, reader: "_Reader", metallicity: bool
         radius = reader.block("SmoothingLength", positive=True) * scale.length
     else:
         radius = np.cbrt(NEIGHBOURS * 3 * masses / header.h / (4 * np.pi * density))
+    star_formation_rate = _star_formation_rate(files, reader)
+    hydrogen = hydrogen_fraction(reader) if pymsz else None
+    ionised = np.full(len(masses), FULLY_IONISED) if hydrogen is None else 1 + (1 - hydrogen) / (2 * hydrogen)
     return Gas(
         reader.positions,
         masses,
         density=density,
         smoothing_length=radius,
         internal_energy=reader.block("InternalEnergy", positive=True) * scale.energy,
-        electron_abundance=reader.block("ElectronAbundance") if cool else np.full(len(masses), FULLY_IONISED),
-        star_formation_rate=_star_formation_rate(files, reader),
+        electron_abundance=reader.block("ElectronAbundance") if cool else ionised,
+        star_formation_rate=star_formation_rate,
         metallicity=reader.block("Metallicity") if metallicity and reader.has("Metallicity") else None,
         wind=reader.block("DelayTime") > 0 if reader.has("DelayTime") else None,
+        hydrogen=hydrogen,
+        multiphase=multiphase(reader, star_formation_rate) if pymsz else None,
     )
 
 
@@ -259,6 +268,10 @@ class _Reader:
     def label(self, name: str) -> str:
         """What the first file calls a block."""
         return self._files[0].label(self._kind, name)
+
+    def where(self) -> str:
+        """The first file that holds any."""
+        return str(self._files[0].path)
 
     def masses(self) -> FloatArray:
         """Msun/h."""

@@ -274,10 +274,10 @@ def test_bytes_that_change_are_told_or_of_no_matter(tmp_path: Path) -> None:
     assert [line for line in told if str(path) not in line] == []
 
 
-def problem(path: Path) -> str:
+def problem(path: Path, pymsz: bool = False) -> str:
     """The one line that reading the file ends with."""
     with pytest.raises(InputError) as error:
-        read_snapshot(path)
+        read_snapshot(path, pymsz=pymsz)
     message = str(error.value)
     assert "\n" not in message
     return message

@@ -14,7 +14,9 @@ from hpc_massmap.dataset.build import plan
 from hpc_massmap.maps.gas import temperature
 from hpc_massmap.maps.sz import integrated_compton_y
 from hpc_massmap.maps.xray import bremsstrahlung_luminosity, xray_luminosity
+from hpc_massmap.progress import say_once
 from hpc_massmap.sims.particles import FULLY_IONISED, Gas
+from hpc_massmap.sims.selection import Source
 from hpc_massmap.sims.snapshot import read_snapshot
 from tests.maps.test_physics import H, gas, halo_at
 from tests.maps.test_xray import flat_table
@@ -80,6 +82,7 @@ def test_gizmo_s_columns_and_the_cut_in_star_formation(tmp_path: Path) -> None:
 
 def test_arepo_s_helium_and_a_metallicity_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_snapshot(tmp_path / "s")
+    say_once.cache_clear()
     with h5py.File(path, "a") as file:
         file["PartType0/GFM_Metallicity"] = np.full(5, 0.02)
     assert read_snapshot(path, pymsz=True).gas.hydrogen == pytest.approx(np.full(5, 0.74))
@@ -120,7 +123,7 @@ def test_maps_of_other_rules_are_other_parts(tmp_path: Path) -> None:
     (tmp_path / "made.hdf5").touch()
     (tmp_path / "made.AHF_halos").touch()
     halo = halo_at(1e14, 1000.0)
-    files = {"snapshot_file": tmp_path / "made.hdf5", "catalogue_file": tmp_path / "made.AHF_halos"}
-    halo = dataclasses.replace(halo, source=dataclasses.replace(halo.source, **files))
+    source = Source("made", "region_1", 1, tmp_path / "made.hdf5", tmp_path / "made.AHF_halos")
+    halo = dataclasses.replace(halo, source=source)
     settings = (Maps(), Maps(gas_rules="pymsz"), Maps(accuracy="fine"))
     assert len({plan([halo], config, tmp_path, {})[0].key for config in settings}) == 3

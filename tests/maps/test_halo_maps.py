@@ -14,7 +14,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.maps import make, reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps, region_maps
-from hpc_massmap.metrics.profiles import enclosed_mass
+from hpc_massmap.sims.mock_profiles import enclosed_mass
 from hpc_massmap.sims.particles import FULLY_IONISED, Particles
 from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.maps import deposit, reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import Layer, layers_of
-from hpc_massmap.sims.mock_profiles import enclosed_mass
 from hpc_massmap.sims.selection import Halo, candidates, find_sources
 from hpc_massmap.sims.snapshot import read_snapshot
 

@@ -8,13 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config import Maps, Selection, Simulation
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps import make, reference
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps, region_maps
-from hpc_massmap.sims.mock_profiles import enclosed_mass
 from hpc_massmap.sims.particles import FULLY_IONISED, Particles
 from hpc_massmap.sims.selection import find_sources
 from hpc_massmap.sims.snapshot import read_snapshot

@@ -47,6 +47,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 
+exclude_patterns = ["pypi.md"]
 html_theme = "pydata_sphinx_theme"
 html_title = f"hpc_massmap {release}"
 html_sidebars = {"**": ["globaltoc.html"]}

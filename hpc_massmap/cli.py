@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpc_massmap.cluster.term import end_at_term
 from hpc_massmap.errors import EXIT_BAD_INPUT, InputError, line_of
@@ -18,57 +18,76 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
+CONFIG_HELP = "a file of configs/"
+OVERRIDE = "key.sub=value"
 SITE_HELP = "a file of configs/sites/: submit to this Slurm cluster; auto: its own, or what this job itself has"
 STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how often, by whom
 
 
-def plain_parser(description: str | None, *examples: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names only, and says of what it misses what that is."""
+
+    def __init__(self, **of_argparse: Any) -> None:
+        of_argparse.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **of_argparse)
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line; values in place of the config's are never what is missing."""
+        super().error(message.replace(f"config, {OVERRIDE}", f"config, {CONFIG_HELP}"))
+
+
+def plain_parser(job: str, description: str | None, *examples: str) -> Parser:
     """A parser without arguments yet, whose help is a job's docstring and examples."""
-    return argparse.ArgumentParser(
-        description=description,
-        epilog="\n".join(f"example: {example}" for example in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    epilog = "\n".join(f"example: {example}" for example in examples)
+    return Parser(prog=f"massmap {job}", description=description, epilog=epilog)
 
 
-def parser(description: str | None, example: str) -> argparse.ArgumentParser:
+def parser(job: str, description: str | None, *examples: str) -> Parser:
     """A parser with what every step takes; a job adds its own options."""
-    arguments = plain_parser(description, example)
-    arguments.add_argument("config", type=Path, help="a file of configs/")
-    arguments.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values in place of the config's")
+    arguments = plain_parser(job, description, *examples)
+    arguments.add_argument("config", type=Path, help=CONFIG_HELP)
+    add_overrides(arguments)
     arguments.add_argument("--force", action="store_true", help="discard what the step wrote, and redo it")
     return arguments
 
 
-def run_parser(description: str | None, example: str) -> argparse.ArgumentParser:
-    """A parser of a job that looks into a run which is there."""
-    arguments = plain_parser(description, example)
+def add_overrides(arguments: Parser) -> None:
+    """Add values in place of the config's, which a shell completes by the config's schema."""
+    what = "values in place of the config's"
+    action: Any = arguments.add_argument("overrides", nargs="*", metavar=OVERRIDE, help=what)
+    action.completer = _completions
+
+
+def _completions(prefix: str, **_: Any) -> list[str]:
+    from hpc_massmap.config import Config
+    from hpc_massmap.keys import completions
+
+    return completions(Config, prefix)
+
+
+def with_run(arguments: Parser) -> Parser:
+    """Add the run that a job looks into."""
     arguments.add_argument("run", type=Path, help="the folder of a run")
     return arguments
 
 
-def add_verb(verbs: Any, name: str, what: str, example: str) -> argparse.ArgumentParser:
+def add_verb(verbs: Any, name: str, what: str, example: str) -> Parser:
     """A parser of one verb of a job, with a help of its own; `verbs` is what `add_subparsers` returned."""
-    verb: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    described = f"{what[0].upper()}{what[1:]}."
+    verb: Parser = verbs.add_parser(name, help=what, description=described, epilog=f"example: {example}")
     return verb
 
 
-def with_site(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def with_site(arguments: Parser) -> Parser:
     """Add --site and --dry-run to a job that submits others."""
     arguments.add_argument("--site", type=Path, help=SITE_HELP)
     arguments.add_argument("--dry-run", action="store_true", help="show what would be submitted, and check it")
     return arguments
 
 
-def with_elsewhere(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add --of to a job that goes on with what jobs/predict.py --maps predicted."""
-    what = "what the run's model says of another map file: the --out of jobs/predict.py"
+def with_elsewhere(arguments: Parser) -> Parser:
+    """Add --of to a job that goes on with what massmap predict --maps predicted."""
+    what = "what the run's model says of another map file: the --out of massmap predict"
     arguments.add_argument("--of", type=Path, metavar="FOLDER", help=what)
     return arguments
 
@@ -97,7 +116,10 @@ def config_of(args: argparse.Namespace) -> "Config":
     from hpc_massmap.cluster.proposal import is_derived
     from hpc_massmap.cluster.site import refuse_site
     from hpc_massmap.config import load_config
+    from hpc_massmap.shipped import hint
 
+    if not args.config.exists() and (puts := hint(args.config)):
+        raise InputError(f"{args.config}: no such config file{puts}")
     refuse_site(args.config)
     config = load_config(args.config, args.overrides)
     site = site_of(args)

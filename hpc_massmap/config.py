@@ -71,7 +71,7 @@ class Band(Section):
     """One more X-ray map: of the photons between two energies in closed form, or of a table made for such."""
 
     energies: tuple[float, float] | None = None  # keV, as emitted: [low, high] of bremsstrahlung
-    cooling_table: Path | None = None  # a file of jobs/cooling_table.py --energies
+    cooling_table: Path | None = None  # a file of massmap cooling_table --energies
 
     @model_validator(mode="after")
     def _one_emissivity(self) -> Self:
@@ -92,7 +92,7 @@ class Maps(Section):
     adaptive_smoothing: Count | None = None  # kernel radius of dark matter and stars: distance of the k-th neighbour
     gas_rules: Literal["primordial", "pymsz"] = "primordial"  # X = 0.76, none that forms stars; or those of PyMSZ
     bad_regions: Literal["stop", "skip"] = "stop"  # what to do about one that cannot be read or drawn
-    xray: Literal["bremsstrahlung", "table"] = "bremsstrahlung"  # closed form, or a file of jobs/cooling_table.py
+    xray: Literal["bremsstrahlung", "table"] = "bremsstrahlung"  # closed form, or a file of massmap cooling_table
     cooling_table: Path | None = None
     bands: dict[Name, Band] = {}  # further X-ray maps by the names of their views
 
@@ -107,7 +107,7 @@ class Maps(Section):
     @model_validator(mode="after")
     def _has_the_table_it_uses(self) -> Self:
         if (self.xray == "table") != (self.cooling_table is not None):
-            raise ValueError("xray: table and cooling_table: FILE (of jobs/cooling_table.py) need each other")
+            raise ValueError("xray: table and cooling_table: FILE (of massmap cooling_table) need each other")
         return self
 
 
@@ -332,7 +332,7 @@ class Predict(Section):
 
 
 class Mock(Section):
-    """A mock universe to write into the folders of the simulations (jobs/mock.py): for scale, never for science."""
+    """A mock universe to write into the folders of the simulations (massmap mock): for scale, never for science."""
 
     halos: Count = 40  # of each simulation, at each of its snapshots
     particles: Count = 50_000  # of each halo

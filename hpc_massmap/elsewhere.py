@@ -14,7 +14,7 @@ RECORD = "elsewhere.json"
 
 
 def make_elsewhere(config: Config, folder: Path, maps: Path) -> Run:
-    """The folder for what a run's model says of another map file, for `jobs/predict.py`; nothing is written yet.
+    """The folder for what a run's model says of another map file, for `massmap predict`; nothing is written yet.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def keep_elsewhere(run: Run, note: str) -> None:
 
 
 def elsewhere(config: Config, folder: Path) -> Run:
-    """The folder that `jobs/predict.py --maps` made for this run's model.
+    """The folder that `massmap predict --maps` made for this run's model.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def _run(config: Config, folder: Path, home: Path, maps: Path) -> Run:
 def _read(folder: Path) -> tuple[str, str]:
     path = folder / RECORD
     if not path.exists():
-        raise InputError(f"{folder}: holds no predictions of another map file; run jobs/predict.py --maps --out first")
+        raise InputError(f"{folder}: holds no predictions of another map file; run massmap predict --maps --out first")
     record = read_json(path)
     if not isinstance(record, dict) or not {"run", "maps"} <= record.keys():
-        raise InputError(f"{path}: damaged; remove it and run jobs/predict.py again")
+        raise InputError(f"{path}: damaged; remove it and run massmap predict again")
     return str(record["run"]), str(record["maps"])

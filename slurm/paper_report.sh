@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The report that compares what there is of the paper; jobs/paper.py submits it to run when everything else has ended.
+# The report that compares what there is of the paper; massmap paper submits it to run when everything else has ended.
 #   sbatch slurm/paper_report.sh CONFIG [--models MODEL ...]
 #SBATCH --job-name=paper_report
 #SBATCH --mem=4G

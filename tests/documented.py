@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PAGES = [*map(Path, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(Path("docs").rglob("*.md"))]
-PROGRAMS = "python|mpirun|srun|torchrun|make|sbatch"  # in blocks; not each in a sentence begins a command
+PROGRAMS = "massmap|python|mpirun|srun|torchrun|make|sbatch"  # in blocks; not each in a sentence begins a command
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -25,10 +25,8 @@ def _commands(page: Path) -> Iterator[str]:
         if re.match(rf"(SITE=\S+ )?({PROGRAMS}) ", line):
             yield line.split("#")[0].strip()
     for words in inline(page):
-        if re.match(r"(SITE=\S+ )?(python|mpirun|make|sbatch) ", words):
+        if re.match(r"(SITE=\S+ )?(massmap|python|mpirun|make|sbatch) ", words):
             yield words
-        elif re.match(r"jobs/\w+\.py [^-]", words):
-            yield f"python {words}"
 
 
 # in lines of blocks without a language, and within sentences

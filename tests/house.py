@@ -6,6 +6,7 @@ and train, and how much its scripts ask of Slurm.
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def build_house(folder: Path) -> Path:
     """The same folder, with a clone in it."""
     for name in ("Makefile", "benchmarks", "examples", "hpc_massmap", "jobs", ".venv"):
         (folder / name).symlink_to(ROOT / name)
+    command = folder / "bin" / "massmap"  # as an installation has it
+    command.parent.mkdir()
+    main = f"import sys; sys.path.insert(0, '{ROOT}'); from hpc_massmap.__main__ import main; main()"
+    command.write_text(f"#!{sys.executable}\n{main}\n")
+    command.chmod(0o755)
     for name in ("configs", "slurm"):
         shutil.copytree(ROOT / name, folder / name)
     configs = folder / "configs"

@@ -11,7 +11,7 @@ STAGES = [
     *("cluster", "sims", "maps", "dataset", "model", "posterior", "train", "diagnostics", "predict", "tune"),
     *("metrics", "report", "pipeline"),
 ]
-DOORS = ["cli", "jobs"]  # may import from all
+DOORS = ["cli", "jobs", "__main__"]  # may import from all
 PACKAGE = Path("hpc_massmap")
 
 

@@ -32,65 +32,63 @@ JOINING = "name=longer tuned_by=demo train.epochs=30"
 
 # what is typed, and what it says
 IN_ORDER = [
-    ("python jobs/paper.py configs/paper.yaml --dry-run", "report: slurm/paper_report.sh"),
-    ("mpirun -n 2 python jobs/mock.py configs/mock.yaml", "31/31 halos"),
-    ("mpirun -n 2 python jobs/make_maps.py configs/mock.yaml --consolidate", "122 maps of 122 halos"),
-    ("python jobs/maps.py check runs/mock/maps.h5", "GIZMO-SIMBA  61"),
-    ("python jobs/maps.py show runs/mock/maps.h5 --halo 0 1 2", "runs/mock/maps_halo_0_1_2.png"),
+    ("massmap paper configs/paper.yaml --dry-run", "report: slurm/paper_report.sh"),
+    ("mpirun -n 2 massmap mock configs/mock.yaml", "31/31 halos"),
+    ("mpirun -n 2 massmap make_maps configs/mock.yaml --consolidate", "122 maps of 122 halos"),
+    ("massmap maps check runs/mock/maps.h5", "GIZMO-SIMBA  61"),
+    ("massmap maps show runs/mock/maps.h5 --halo 0 1 2", "runs/mock/maps_halo_0_1_2.png"),
     (
-        "mpirun -n 2 python jobs/make_maps.py configs/multi3.yaml maps.file=data/maps.h5 --consolidate",
+        "mpirun -n 2 massmap make_maps configs/multi3.yaml maps.file=data/maps.h5 --consolidate",
         "data/maps.h5: 122 maps of 122 halos",
     ),
-    ("mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate", "make_maps: already done"),
-    ("python jobs/tune.py configs/multi3.yaml tune.workers=2 tune.evaluations=20", "20/20 trials"),
-    ("python jobs/monitor.py runs/multi3", "20 of 20 done"),
-    ("python jobs/monitor.py runs/multi3 --json | jq .best.values", '"filters": '),
-    ("python jobs/trials.py runs/multi3 list", "trial  state  loss"),
-    ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 20 trials"),
-    ("python jobs/trials.py runs/multi3 export trials.jsonl", "trials.jsonl: 20 trials"),
-    ("python jobs/train.py configs/multi3.yaml --profile", "wrote runs/multi3/logs/train/trace.json"),
-    ("torchrun --nproc-per-node=4 jobs/train.py configs/multi3.yaml", ""),
+    ("mpirun -n 8 massmap make_maps configs/multi3.yaml --consolidate", "make_maps: already done"),
+    ("massmap tune configs/multi3.yaml tune.workers=2 tune.evaluations=20", "20/20 trials"),
+    ("massmap monitor runs/multi3", "20 of 20 done"),
+    ("massmap monitor runs/multi3 --json | jq .best.values", '"filters": '),
+    ("massmap trials list runs/multi3", "trial  state  loss"),
+    ("massmap trials export runs/multi3 trials.csv", "trials.csv: 20 trials"),
+    ("massmap trials export runs/multi3 trials.jsonl", "trials.jsonl: 20 trials"),
+    ("massmap train configs/multi3.yaml --profile", "wrote runs/multi3/logs/train/trace.json"),
+    ("torchrun --nproc-per-node=4 --no-python massmap train configs/multi3.yaml", ""),
     (
-        "python jobs/train.py configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'",
+        "massmap train configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'",
         "training multi4 with F = 4, K = 3, N = 1",
     ),
-    ("python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
-    ("mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
-    ("python jobs/report.py configs/multi3.yaml", "report: runs/multi3/report/index.html"),
+    ("massmap predict configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
+    ("mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
+    ("massmap report configs/multi3.yaml", "report: runs/multi3/report/index.html"),
     (
-        "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/low_mass.yaml",
+        "massmap report configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/low_mass.yaml",
         "report: runs/multi3/report/index.html",
     ),
-    ("python jobs/maps.py check runs/demo/maps.h5", "GADGET-X"),
-    ("python jobs/maps.py show runs/demo/maps.h5 --halo 0 60 120", "runs/demo/maps_halo_0_60_120.png"),
-    ("python jobs/trials.py runs/demo list", "trial  state  loss"),
-    ("python jobs/monitor.py runs/demo --once", "demo: database not running: from trials.jsonl"),
-    (f"python jobs/train.py configs/demo.yaml {JOINING}", "of runs/demo/best.yaml"),
-    (f"python jobs/predict.py configs/demo.yaml {JOINING}", "maps, "),
-    (f"python jobs/evaluate.py configs/demo.yaml {JOINING}", "b200, "),
-    ("python jobs/report.py configs/demo.yaml --with runs/longer --force", "report: runs/demo/report/index.html"),
+    ("massmap maps check runs/demo/maps.h5", "GADGET-X"),
+    ("massmap maps show runs/demo/maps.h5 --halo 0 60 120", "runs/demo/maps_halo_0_60_120.png"),
+    ("massmap trials list runs/demo", "trial  state  loss"),
+    ("massmap monitor runs/demo --once", "demo: database not running: from trials.jsonl"),
+    (f"massmap train configs/demo.yaml {JOINING}", "of runs/demo/best.yaml"),
+    (f"massmap predict configs/demo.yaml {JOINING}", "maps, "),
+    (f"massmap evaluate configs/demo.yaml {JOINING}", "b200, "),
+    ("massmap report configs/demo.yaml --with runs/longer --force", "report: runs/demo/report/index.html"),
     (
-        "python jobs/maps.py import x.h5 simba.h5 maps.h5 --simulation GADGET-X GIZMO-SIMBA "
+        "massmap maps import x.h5 simba.h5 maps.h5 --simulation GADGET-X GIZMO-SIMBA "
         "--redshift 128:0 127:0.022 --h 0.678 --omega-m 0.307",
         "maps.h5: 24 maps of 8 halos",
     ),
-    ("python jobs/paper.py configs/paper.yaml --estimate", "of one process on CPUs"),
+    ("massmap paper configs/paper.yaml --estimate", "of one process on CPUs"),
     ("make clean", "rm -rf runs/demo"),
 ]
 ELSEWHERE = {
     # tests/test_docs.py types them where a database runs or trials have failed, and tests/test_packaging.py a module
-    "python jobs/database.py runs/multi3",
-    "python jobs/trials.py runs/multi3 import elsewhere/trials.jsonl",
-    "python jobs/trials.py runs/multi3 retry 17 23",
-    "python jobs/trials.py runs/multi3 retry",
-    "python -m hpc_massmap.jobs.tune CONFIG",
-    "python -m hpc_massmap.jobs.tune",
+    "massmap database runs/multi3",
+    "massmap trials import runs/multi3 elsewhere/trials.jsonl",
+    "massmap trials retry runs/multi3 17 23",
+    "massmap trials retry runs/multi3",
     # another map file with truth: tests/test_elsewhere.py
-    "mpirun -n 4 python jobs/predict.py configs/multi3.yaml --maps other/maps.h5 --out elsewhere/other",
-    "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml --of elsewhere/other",
-    "python jobs/report.py configs/multi3.yaml --of elsewhere/other",
+    "mpirun -n 4 massmap predict configs/multi3.yaml --maps other/maps.h5 --out elsewhere/other",
+    "mpirun -n 4 massmap evaluate configs/multi3.yaml --of elsewhere/other",
+    "massmap report configs/multi3.yaml --of elsewhere/other",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
-    "python jobs/cooling_table.py FILE",
+    "massmap cooling_table FILE",
 }
 BY_HAND = {
     "make demo",
@@ -131,12 +129,12 @@ def for_demo_report(house: Path) -> None:
     """Its metrics, too, by the model of the longer training."""
     shutil.copytree(house / "runs" / "longer" / "model", house / "runs" / "demo" / "model")
     for job in ("predict", "evaluate"):
-        typed(f"python jobs/{job}.py configs/demo.yaml", house)
+        typed(f"massmap {job} configs/demo.yaml", house)
 
 
 def for_report(house: Path) -> None:
     for job in ("predict", "evaluate"):
-        typed(f"python jobs/{job}.py configs/multi3.yaml", house)
+        typed(f"massmap {job} configs/multi3.yaml", house)
 
 
 def for_other_report(house: Path) -> None:
@@ -149,13 +147,13 @@ def for_import(house: Path) -> None:
 
 
 BEFORE: dict[str, Callable[[Path], None]] = {
-    "python jobs/predict.py configs/multi3.yaml --maps": for_predictions,
-    "mpirun -n 4 python jobs/predict.py": for_predictions,
-    "python jobs/report.py configs/multi3.yaml": for_report,
-    "python jobs/report.py configs/multi3.yaml --with": for_other_report,
-    "python jobs/maps.py check runs/demo": for_demo,
-    "python jobs/report.py configs/demo.yaml --with": for_demo_report,
-    "python jobs/maps.py import": for_import,
+    "massmap predict configs/multi3.yaml --maps": for_predictions,
+    "mpirun -n 4 massmap predict": for_predictions,
+    "massmap report configs/multi3.yaml": for_report,
+    "massmap report configs/multi3.yaml --with": for_other_report,
+    "massmap maps check runs/demo": for_demo,
+    "massmap report configs/demo.yaml --with": for_demo_report,
+    "massmap maps import": for_import,
 }
 
 
@@ -163,7 +161,8 @@ def typed(command: str, house: Path) -> str:
     """What a command says that is typed where .venv is activated; jq may be missing."""
     if shutil.which("jq") is None:
         command = command.partition(" | jq")[0]
-    environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, **OVERSUBSCRIBED, "PATH": PATHS, "PYTHONPATH": str(ROOT)}
+    own = {"PATH": f"{house / 'bin'}:{PATHS}", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **AS_ROOT, **ON_ONE_HOST, **OVERSUBSCRIBED, **own}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=house,
@@ -217,9 +216,9 @@ def test_what_the_commands_left_is_right(house: Path) -> None:
 def test_a_step_that_is_done_says_so_and_is_not_overwritten(house: Path) -> None:
     tuned = "tune.evaluations=20"
     for step in ("tune", "train", "predict", "evaluate"):
-        assert f"{step}: already done" in typed(f"python jobs/{step}.py configs/multi3.yaml {tuned}", house)
+        assert f"{step}: already done" in typed(f"massmap {step} configs/multi3.yaml {tuned}", house)
     with pytest.raises(AssertionError, match=r"error: .*train was done with train\.epochs = 8, now 3; use a new run"):
-        typed("python jobs/train.py configs/multi3.yaml train.epochs=3", house)
+        typed("massmap train configs/multi3.yaml train.epochs=3", house)
 
 
 def test_every_documented_command_is_typed_by_a_test() -> None:

@@ -117,8 +117,9 @@ def test_every_job_is_on_the_page_of_jobs() -> None:
     site = loaded(Path("docs/conf.py"))
     shown = {job: site.help_of(job) for job in jobs}
     assert all("example: " in texts[0] for texts in shown.values())
-    assert {job: len(texts) - 1 for job, texts in shown.items() if len(texts) > 1} == {"maps": 3, "trials": 4}
-    assert len({text for texts in shown.values() for text in texts}) == len(jobs) + 7
+    verbs = {job: len(texts) - 1 for job, texts in shown.items() if len(texts) > 1}
+    assert verbs == {"configs": 2, "maps": 3, "trials": 4}
+    assert len({text for texts in shown.values() for text in texts}) == len(jobs) + sum(verbs.values())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -150,7 +151,7 @@ def test_the_example_of_a_catalogue_is_read(tmp_path: Path) -> None:
 def test_the_documented_stages_of_the_paper_are_those_it_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = "python jobs/paper.py configs/paper.yaml --dry-run"
+    command = "massmap paper configs/paper.yaml --dry-run"
     assert command in COMMANDS
     loaded(Path("jobs/paper.py")).main([*shlex.split(command)[2:], f"runs={tmp_path}"])
     said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
@@ -220,10 +221,10 @@ def test_the_snippets_speak_tls_as_documented(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("python jobs/trials.py runs/multi3 list", f"\n{BEST} "),
-        ("python jobs/trials.py runs/multi3 export trials.csv", "trials.csv: 42 trials"),
-        ("python jobs/monitor.py runs/multi3", "33 of 100 done"),
-        ("python jobs/database.py runs/multi3", ": 42 trials; docs/tuning.md says how to look into it"),
+        ("massmap trials list runs/multi3", f"\n{BEST} "),
+        ("massmap trials export runs/multi3 trials.csv", "trials.csv: 42 trials"),
+        ("massmap monitor runs/multi3", "33 of 100 done"),
+        ("massmap database runs/multi3", ": 42 trials; docs/tuning.md says how to look into it"),
     ],
 )
 def test_a_documented_look_at_a_study_shows_it(
@@ -236,8 +237,8 @@ def test_a_documented_look_at_a_study_shows_it(
 
 def typed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a job in a folder as its command line says; one that waits for Ctrl-C gets it at once."""
-    _, path, *words = shlex.split(command)
-    job = loaded(Path(path))
+    _, name, *words = shlex.split(command)
+    job = loaded(Path(f"jobs/{name}.py"))
     with monkeypatch.context() as changed:
         changed.chdir(folder)
         changed.setattr(signal, "pause", lambda: signal.raise_signal(signal.SIGINT))
@@ -285,7 +286,7 @@ def test_the_documented_changes_of_a_study(
         ("retry 17 23", "2 trials will be tried again"),
         ("retry", "5 trials will be tried again"),
     ):
-        command = f"python jobs/trials.py runs/multi3 {words}"
+        command = f"massmap trials {words.split()[0]} runs/multi3 {' '.join(words.split()[1:])}".strip()
         assert command in COMMANDS
         typed(command, study, monkeypatch)
         assert says in capsys.readouterr().out

@@ -18,7 +18,9 @@ from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("[!_]*.py"))
-OTHERS = ("cooling_table", "database", "maps", "monitor", "site", "trials")  # those take no config
+OTHERS = (  # those take no config
+    *("completion", "configs", "cooling_table", "database", "demo", "maps", "monitor", "site", "trials"),
+)
 STEPS = [path for path in JOBS if path.stem not in OTHERS]
 CONFIG = """
 name: small
@@ -140,10 +142,10 @@ def test_ranks_without_maps_are_told_before_anything_is_submitted(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("tune", "make it with jobs/make_maps.py"),
-        ("train", "make it with jobs/make_maps.py"),
-        ("predict", "jobs/train.py"),
-        ("evaluate", "jobs/predict.py"),
+        ("tune", "make it with massmap make_maps"),
+        ("train", "make it with massmap make_maps"),
+        ("predict", "massmap train"),
+        ("evaluate", "massmap predict"),
         ("report", "jobs/"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_folder_that_is_no_run_is_one_line_and_exit_code_2(run: Run) -> None:
 @pytest.mark.parametrize(("name", "words"), [("monitor", ["--once"]), ("monitor", ["--json"]), ("trials", ["list"])])
 def test_a_run_without_trials_says_so(name: str, words: list[str], run: Run) -> None:
     run.trials_export.unlink()
-    with pytest.raises(InputError, match=r"neither a database that answers \(.*\) nor trials.jsonl; jobs/tune.py"):
+    with pytest.raises(InputError, match=r"neither a database that answers \(.*\) nor trials.jsonl; massmap tune"):
         said(name, run, *words)
 
 

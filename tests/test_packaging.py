@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -13,6 +14,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import hpc_massmap
+from hpc_massmap.config import load_config
+from tests.conftest import AS_ROOT
 from tests.definition import SCRIPTS, SECTIONS, sections_of
 
 PACKAGE = "hpc_massmap"
@@ -24,18 +28,35 @@ OF_CONDA = {"python", "pip", "openmpi"}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which `pip install .` was told to install."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution and the wheel that is built of it."""
     if shutil.which("git") is None or not Path(".git").exists():
         pytest.skip("git tells which files the package must have, and this is no clone")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
-    for name in [*tracked("hpc_massmap"), "pyproject.toml", "README.md", "LICENSE"]:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    for name in tracked("."):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(name, source / name)
-    # the rest is installed here already
-    pip = [sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(target), "."], cwd=source, check=True)
+        shutil.copy(name, source / name, follow_symlinks=False)
+    # what builds is installed here already
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", out], cwd=source, check=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which `pip install` was told to install the wheel; the rest is installed here already."""
+    target = tmp_path_factory.mktemp("target")
+    pip = [sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--no-index", "--target", str(target)]
+    subprocess.run([*pip, *built.glob("*.whl")], check=True)
     return target
+
+
+def massmap(installed: Path, folder: Path, *words: str, expect: int = 0) -> str:
+    """What the installed command says in some folder."""
+    environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin", "HOME": str(folder), **AS_ROOT}
+    command = [str(installed / "bin" / "massmap"), *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def tracked(folder: str) -> list[str]:
@@ -45,6 +66,56 @@ def tracked(folder: str) -> list[str]:
 def test_the_package_has_every_file_of_the_code(installed: Path) -> None:
     assert [name for name in tracked(PACKAGE) if not (installed / name).exists()] == []
     assert len(tracked(PACKAGE)) > 100
+
+
+def test_the_package_has_configs_scripts_and_the_halos_of_the_demo(installed: Path) -> None:
+    inside = installed / PACKAGE
+    wanted = [*tracked("configs"), *tracked("slurm"), *tracked("examples/gadget4_L50")]
+    assert [name for name in wanted if not (inside / name).exists()] == []
+    assert not (inside / "configs" / "sites" / "local.yaml").exists()
+
+
+def test_the_source_has_all_that_a_clone_has(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    of_a_clone = (".ci/", ".github/", ".gitignore", ".pre-commit")
+    left = [name for name in tracked(".") if name not in inside and not name.startswith(of_a_clone)]
+    assert left == []
+    assert {"jobs/tune.py", "hpc_massmap/configs/demo.yaml"} <= inside
+
+
+def test_the_index_would_take_both(built: Path) -> None:
+    """The page, too: no link of it is of a clone."""
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *built.iterdir()], check=True)
+    links = re.findall(r"\]\(([^)]+)\)", Path("docs/pypi.md").read_text())
+    assert links
+    assert all(link.startswith("https://") for link in links)
+
+
+def test_the_command_works_in_any_folder(installed: Path, tmp_path: Path) -> None:
+    assert massmap(installed, tmp_path, "--version") == f"massmap {hpc_massmap.__version__}\n"
+    assert "configs/multi3.yaml" in massmap(installed, tmp_path, "configs", "list")
+    refused = massmap(installed, tmp_path, "tune", "configs/multi3.yaml", expect=2)
+    assert refused == (
+        "error: configs/multi3.yaml: no such config file; massmap configs copy configs/multi3.yaml puts it here\n"
+    )
+    massmap(installed, tmp_path, "configs", "copy", "multi3", "slurm")
+    assert load_config(tmp_path / "configs" / "multi3.yaml").name == "multi3"
+    script = "cd $0; SLURM_SUBMIT_DIR=. PYTHON=$1 bash slurm/tune_multi3.sh --help"
+    environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"}
+    words = ["bash", "-c", script, str(tmp_path), sys.executable]
+    assert "usage: massmap tune" in subprocess.run(words, env=environment, capture_output=True, text=True).stdout
+
+
+def test_the_demo_works_in_any_folder(installed: Path, tmp_path: Path) -> None:
+    """As far as its maps; its config names the halos that came with the package."""
+    asked = ["maps.lines_of_sight=1", "selection.m200_min=8e13", "tuned_by=none"]
+    said = massmap(installed, tmp_path, "demo", *asked, expect=2)
+    assert said.startswith("wrote configs/demo.yaml\nmake_maps: begins\n")
+    assert re.search(r"runs/demo/maps.h5: (\d+) maps of \1 halos", said)
+    assert said.endswith("error: runs/none/best.yaml: no such file; tune none first, or leave tuned_by out\n")
+    folder = load_config(tmp_path / "configs" / "demo.yaml").simulations[0].folder
+    assert folder == installed / PACKAGE / "examples" / "gadget4_L50"
 
 
 def test_each_job_is_a_module_of_the_package(installed: Path, tmp_path: Path) -> None:
@@ -127,9 +198,9 @@ def test_the_image_is_described_as_apptainer_reads_it() -> None:
         subprocess.run(["sh", "-n"], input=sections[name], text=True, check=True)
     copied = dict(line.split() for line in sections["files"].splitlines())
     assert all(Path(source).exists() for source in copied)
-    assert set(re.findall(r"jobs\.\$job", sections["runscript"])) == {"jobs.$job"}
+    assert 'massmap "$job"' in sections["runscript"]
     assert set(re.search(r"for job in (.*); do", sections["test"])[1].split()) <= set(JOBS)  # type: ignore[index]
-    needed_to_build = {"pyproject.toml", "README.md", "LICENSE", "hpc_massmap"}
+    needed_to_build = {"pyproject.toml", "docs/pypi.md", "LICENSE", "hpc_massmap"}
     assert needed_to_build | {"constraints.txt"} == set(copied)
 
 

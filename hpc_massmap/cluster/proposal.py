@@ -1,6 +1,6 @@
 """A site where nobody has written one: proposed from what Slurm says of the cluster, or of the job that asks.
 
-`--site auto` takes the cluster's own file, which jobs/site.py writes once; else a job proposes for itself, from its
+`--site auto` takes the cluster's own file, which massmap site writes once; else a job proposes for itself, from its
 partition, account, QoS, constraint and GPUs. A worker then is one GPU, or some CPUs where the nodes have none, with its
 share of the smallest node.
 """
@@ -54,7 +54,7 @@ def site_at(path: Path) -> Site:
         say(f"site: {OWN}")
         return load_site(OWN)
     if "SLURM_JOB_ID" not in os.environ:
-        raise InputError(f"--site auto: no {OWN} here, and this is no job to learn from; jobs/site.py writes one")
+        raise InputError(f"--site auto: no {OWN} here, and this is no job to learn from; massmap site writes one")
     proposal = propose_for_job(os.environ["SLURM_JOB_ID"])
     asked = proposal.site.model_dump(mode="json", exclude_unset=True, exclude={"database", "setup"})
     say(f"site: no {OWN}; derived from this job: {', '.join(f'{key} {value}' for key, value in asked.items())}")
@@ -89,7 +89,7 @@ def propose(partition: str | None = None) -> Proposal:
     if partition is None:
         by_default = sorted(partitions, key=lambda name: partitions[name].get("Default") != "YES")
         partition = next((name for name in by_default if shares[name].get("gpus_per_task")), by_default[0])
-    notes = [f"proposed by jobs/site.py; look at it, and at configs/sites/template.yaml. {_said_of(partitions)}"]
+    notes = [f"proposed by massmap site; look at it, and at configs/sites/template.yaml. {_said_of(partitions)}"]
     values = {"partition": partition, **shares[partition], **_times(partitions[partition])}
     accounts = _accounts()
     if len(accounts) > 1:

@@ -84,7 +84,7 @@ def open_maps(path: Path, needed: Iterable[str] = (), check_values: bool = False
         If it is missing, truncated, of another schema, lacks a map of `needed`, or holds NaN or negative pixels.
     """
     complaint = f"{path}: not a readable map file; make it again"
-    by = "make it with jobs/make_maps.py CONFIG, or sbatch slurm/make_maps.sh CONFIG"
+    by = "make it with massmap make_maps CONFIG, or sbatch slurm/make_maps.sh CONFIG"
     with opened(path, complaint, f"{path}: no such map file; {by}") as file:
         maps = _read(path, file, list(needed))
         if check_values:

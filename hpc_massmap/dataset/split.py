@@ -51,7 +51,7 @@ def split_maps(maps: MapFile, split: Split) -> Rows:
         if not member.any() and not taught.all():
             raise InputError(
                 f"{maps.path}: split.log_m200 and split.only leave no {part} set; widen them, or see the halos with "
-                "jobs/maps.py show"
+                "massmap maps show"
             )
         if not member.any():
             unit = "regions" if split.policy == "halo" else "maps"

@@ -114,7 +114,7 @@ def parted_stacks(path: Path, datasets: Mapping[str, h5py.Dataset]) -> dict[str,
             raise
         raise InputError(
             f"{path}: its {len(files)} parts are more files than a process may open here (ulimit -n); "
-            "where more may be, make it one file by jobs/make_maps.py --consolidate"
+            "where more may be, make it one file by massmap make_maps --consolidate"
         ) from None
     return {name: PartedStack([maps[name] for maps in found]) for name in datasets}
 

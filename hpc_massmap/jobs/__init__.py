@@ -1,1 +1,1 @@
-"""The steps as commands: `python -m hpc_massmap.jobs.tune CONFIG`, in a clone also `python jobs/tune.py CONFIG`."""
+"""The steps as commands: `python -m hpc_massmap.jobs.tune CONFIG`, in a clone also `massmap tune CONFIG`."""

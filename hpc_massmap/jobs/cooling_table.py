@@ -7,13 +7,12 @@ Needs `pip install pyatomdb` and AtomDB's data, a download of some GB: `pyatomdb
 `export ATOMDB=folder`.
 """
 
-import argparse
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from hpc_massmap.cli import plain_parser, run_job
+from hpc_massmap.cli import Parser, plain_parser, run_job
 from hpc_massmap.errors import InputError
 
 ELEMENTS = [1, 2, 6, 7, 8, 14, 26]  # H He C N O Si Fe
@@ -23,17 +22,17 @@ FAINTEST = 1e-300  # erg cm^3/s: the table has logarithms, and cold gas may shin
 FILES = ("apec_line.fits", "apec_coco.fits", "userdata")  # the last is what PyAtomDB itself looks for
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    bolometric = "python jobs/cooling_table.py data/cooling.h5"
-    hard = "python jobs/cooling_table.py data/hard.h5 --energies 2 10"
-    arguments = plain_parser(__doc__, bolometric, hard)
-    arguments.add_argument("file", type=Path, help="the table to write, HDF5")
-    arguments.add_argument(
+def arguments() -> Parser:
+    bolometric = "massmap cooling_table data/cooling.h5"
+    hard = "massmap cooling_table data/hard.h5 --energies 2 10"
+    parser = plain_parser("cooling_table", __doc__, bolometric, hard)
+    parser.add_argument("file", type=Path, help="the table to write, HDF5")
+    parser.add_argument(
         "--energies", type=float, nargs=2, default=(1e-3, 100.0), metavar="KEV", help="of a band (default: 0.001 100)"
     )
-    arguments.add_argument("--all-elements", action="store_true", help="hydrogen to zinc, not H He C N O Si Fe alone")
-    arguments.add_argument("--abundances", default="AG89", help="solar abundances by AtomDB's name (default AG89)")
-    return arguments.parse_args(argv)
+    parser.add_argument("--all-elements", action="store_true", help="hydrogen to zinc, not H He C N O Si Fe alone")
+    parser.add_argument("--abundances", default="AG89", help="solar abundances by AtomDB's name (default AG89)")
+    return parser
 
 
 def atomdb() -> Any:
@@ -50,7 +49,7 @@ def atomdb() -> Any:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = arguments().parse_args(argv)
     low, high = args.energies
     if not 0 < low < high < float("inf"):
         raise InputError(f"--energies {low:g} {high:g}: must be two energies in keV, the lower first, above 0")
@@ -81,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     mass = {z: abundances[z] * pyatomdb.atomic.Z_to_mass(z) for z in ALL_ELEMENTS}
     solar = sum(mass[z] for z in ALL_ELEMENTS[2:]) / sum(mass.values())
     provenance = (
-        f"jobs/cooling_table.py, pyatomdb {pyatomdb.__version__}, {os.path.realpath(session.linefile)}, "
+        f"massmap cooling_table, pyatomdb {pyatomdb.__version__}, {os.path.realpath(session.linefile)}, "
         f"elements {elements}, {low:g}-{high:g} keV, with electron-electron bremsstrahlung"
     )
     table = CoolingTable(

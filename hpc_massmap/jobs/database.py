@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Keep the trials database of a run open, to look into it with MongoDB's own tools. Ctrl-C closes it."""
 
-import argparse
 import signal
 from contextlib import ExitStack
 
-from hpc_massmap.cli import run_job, run_parser
+from hpc_massmap.cli import Parser, plain_parser, run_job, with_run
 
 
-def arguments() -> argparse.ArgumentParser:
-    return run_parser(__doc__, "python jobs/database.py runs/multi3")
+def arguments() -> Parser:
+    return with_run(plain_parser("database", __doc__, "massmap database runs/multi3"))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with ExitStack() as held:
             if started:
-                held.enter_context(holders(run).hold(f"{run.database}: jobs/database.py", 0))
+                held.enter_context(holders(run).hold(f"{run.database}: massmap database", 0))
                 start_watchdog(run)  # it ends what we cannot any more, if we are killed
             opened = connect(settings, run.database)
             host, port = opened.client.address or ("?", "?")

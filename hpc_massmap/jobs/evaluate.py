@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Compare the predicted maps of a run with the true ones: pixels, profiles, power spectra and MMD (section 4)."""
 
-from hpc_massmap.cli import parse, parser, run_job, run_of, with_elsewhere
+from hpc_massmap.cli import Parser, parse, parser, run_job, run_of, with_elsewhere
 
-EXAMPLE = "mpirun -n 4 python jobs/evaluate.py configs/multi3.yaml"
+EXAMPLE = "mpirun -n 4 massmap evaluate configs/multi3.yaml"
+
+
+def arguments() -> Parser:
+    return with_elsewhere(parser("evaluate", __doc__, EXAMPLE))
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(with_elsewhere(parser(__doc__, EXAMPLE)), argv)
+    args = parse(arguments(), argv)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.metrics.driver import evaluate

@@ -3,21 +3,24 @@
 
 from typing import TYPE_CHECKING
 
-from hpc_massmap.cli import config_of, forced, parse, parser, run_job
+from hpc_massmap.cli import Parser, config_of, forced, parse, parser, run_job
 
 if TYPE_CHECKING:
     from hpc_massmap.config import Config
     from hpc_massmap.sims.selection import Source
 
-EXAMPLE = "mpirun -n 8 python jobs/make_maps.py configs/multi3.yaml --consolidate"
+EXAMPLE = "mpirun -n 8 massmap make_maps configs/multi3.yaml --consolidate"
+
+
+def arguments() -> Parser:
+    step = parser("make_maps", __doc__, EXAMPLE)
+    what = "make the map file one contiguous file, and remove its parts"
+    step.add_argument("--consolidate", action="store_true", help=what)
+    return step
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = parser(__doc__, EXAMPLE)
-    arguments.add_argument(
-        "--consolidate", action="store_true", help="make the map file one contiguous file, and remove its parts"
-    )
-    args = parse(arguments, argv)
+    args = parse(arguments(), argv)
     force = forced(args)
 
     import shutil

@@ -4,17 +4,17 @@
 import argparse
 from pathlib import Path
 
-from hpc_massmap.cli import add_verb, plain_parser, run_job
+from hpc_massmap.cli import Parser, add_verb, plain_parser, run_job
 
-SHOW = "python jobs/maps.py show runs/demo/maps.h5 --halo 0 17"
-CHECK = "python jobs/maps.py check runs/demo/maps.h5"
-IMPORT_EXAMPLE = """python jobs/maps.py import gadgetx.h5 simba.h5 the300.h5
+SHOW = "massmap maps show runs/demo/maps.h5 --halo 0 17"
+CHECK = "massmap maps check runs/demo/maps.h5"
+IMPORT_EXAMPLE = """massmap maps import gadgetx.h5 simba.h5 the300.h5
              --simulation GADGET-X GIZMO-SIMBA --h 0.6777 --omega-m 0.307115
              --redshift 128:0 127:0.022 126:0.045 125:0.069 124:0.093 123:0.117"""
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = plain_parser(__doc__, SHOW, CHECK)
+def arguments() -> Parser:
+    parser = plain_parser("maps", __doc__, SHOW, CHECK)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|check|import")
     drawn = "draw the maps of halos, as fig. 2 of the paper does"
     show = add_verb(verbs, "show", drawn, SHOW)

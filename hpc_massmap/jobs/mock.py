@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Write a mock universe: snapshots and halo catalogues in The300's formats, for benchmarks, not for science."""
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import Parser, config_of, parse, parser, run_job
 
-EXAMPLE = "mpirun -n 2 python jobs/mock.py configs/mock.yaml mock.halos=100 mock.particles=500000"
+EXAMPLE = "mpirun -n 2 massmap mock configs/mock.yaml mock.halos=100 mock.particles=500000"
+
+
+def arguments() -> Parser:
+    return parser("mock", __doc__, EXAMPLE)
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__, EXAMPLE), argv)
+    args = parse(arguments(), argv)
 
     from hpc_massmap.mpi import communicator, on_first
     from hpc_massmap.progress import progress

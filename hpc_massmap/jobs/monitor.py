@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Watch the tuning of a run: workers, trials, losses, what is left. q or Ctrl-C leaves; nothing is changed."""
 
-import argparse
 import io
 import sys
 
-from hpc_massmap.cli import run_job, run_parser
+from hpc_massmap.cli import Parser, plain_parser, run_job, with_run
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = run_parser(__doc__, "python jobs/monitor.py runs/multi3")
+def arguments() -> Parser:
+    parser = with_run(plain_parser("monitor", __doc__, "massmap monitor runs/multi3"))
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="print one screen; so it does where there is no terminal")
     how.add_argument("--json", action="store_true", help="print one JSON object; docs/tuning.md says which keys it has")

@@ -8,24 +8,28 @@ the other. The same command again goes on with what is left.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_massmap.cli import config_of, parse, parser, run_job, site_of, with_site
+from hpc_massmap.cli import Parser, config_of, parse, parser, run_job, site_of, with_site
 
 if TYPE_CHECKING:
     from hpc_massmap.pipeline.stages import Stage
 
-EXAMPLE = "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml"
+EXAMPLE = "massmap paper configs/paper.yaml --site configs/sites/gpu.yaml"
+
+
+def arguments() -> Parser:
+    paper = with_site(parser("paper", __doc__, EXAMPLE))
+    paper.add_argument("--models", nargs="+", metavar="MODEL", help="some of the paper's; all by default")
+    asks = "ask sbatch for more, for a stage or all of a kind, as make_maps:ntasks=16 or train:account=mine"
+    paper.add_argument("--ask", action="append", default=[], metavar="STAGE:OPTION", help=asks)
+    paper.add_argument("--estimate", action="store_true", help="only say what it will cost, from a few steps here")
+    paper.add_argument("--report", action="store_true", help="only the report of what there is")
+    return paper
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = with_site(parser(__doc__, EXAMPLE))
-    arguments.add_argument("--models", nargs="+", metavar="MODEL", help="some of the paper's; all by default")
-    asks = "ask sbatch for more, for a stage or all of a kind, as make_maps:ntasks=16 or train:account=mine"
-    arguments.add_argument("--ask", action="append", default=[], metavar="STAGE:OPTION", help=asks)
-    arguments.add_argument("--estimate", action="store_true", help="only say what it will cost, from a few steps here")
-    arguments.add_argument("--report", action="store_true", help="only the report of what there is")
-    args = parse(arguments, argv)
+    args = parse(arguments(), argv)
     if args.force:
-        arguments.error("--force is for the job of a single step: it would throw every model away")
+        arguments().error("--force is for the job of a single step: it would throw every model away")
     base, site = config_of(args), site_of(args)
 
     import sys
@@ -36,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.pipeline.estimate import estimate
     from hpc_massmap.pipeline.here import run_here
     from hpc_massmap.pipeline.missing import why_missing
-    from hpc_massmap.pipeline.on_slurm import submit
+    from hpc_massmap.pipeline.on_slurm import of_this_job, submit
     from hpc_massmap.pipeline.stages import RETRAINED, TUNED, Stage, stages, write_configs
     from hpc_massmap.progress import say
     from hpc_massmap.storage import write_text
@@ -67,9 +71,8 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
         return
     require()
-    if is_derived(args.site):  # what this job was given is all that is known of the cluster
-        own = [f"{key}={value}" for key in ("partition", "account", "qos") if (value := getattr(site, key))]
-        asked |= {name: [*own, *asked.get(name, [])] for name in {Path(s.script[0]).stem for s in [*wanted, last]}}
+    if is_derived(args.site):
+        asked |= {name: [*own, *asked.get(name, [])] for name, own in of_this_job(site, [*wanted, last]).items()}
     site_file = file_of(args.site, site, folder)
     for name, (job, told) in submit(wanted, last, folder, site_file, asked).items():
         say(f"{name}: {told}{f' as job {job}' if job else ''}")

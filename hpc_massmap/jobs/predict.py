@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import Parser, config_of, parse, parser, run_job
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -17,28 +17,32 @@ if TYPE_CHECKING:
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import TrainedModel
 
-EXAMPLE = """mpirun -n 4 python jobs/predict.py configs/multi3.yaml
-example: python jobs/predict.py configs/multi3.yaml --validation
-example: python jobs/predict.py configs/multi3.yaml --maps observed --out predicted
-example: python jobs/predict.py configs/multi3.yaml --maps other/maps.h5 --out elsewhere"""
+EXAMPLE = """mpirun -n 4 massmap predict configs/multi3.yaml
+example: massmap predict configs/multi3.yaml --validation
+example: massmap predict configs/multi3.yaml --maps observed --out predicted
+example: massmap predict configs/multi3.yaml --maps other/maps.h5 --out elsewhere"""
+
+
+def arguments() -> Parser:
+    step = parser("predict", __doc__, EXAMPLE)
+    step.add_argument("--maps", type=Path, metavar="PATH", help="another map file, or a folder of NAME_VIEW.fits")
+    step.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go")
+    what = "of another map file these halos only, by their numbers in massmap maps show"
+    step.add_argument("--halos", type=int, nargs="+", metavar="N", help=what)
+    what = "of the maps that validated, into predictions_validation.h5: error bars are calibrated on them"
+    step.add_argument("--validation", action="store_true", help=what)
+    return step
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = parser(__doc__, EXAMPLE)
-    arguments.add_argument("--maps", type=Path, metavar="PATH", help="another map file, or a folder of NAME_VIEW.fits")
-    arguments.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go")
-    what = "of another map file these halos only, by their numbers in jobs/maps.py show"
-    arguments.add_argument("--halos", type=int, nargs="+", metavar="N", help=what)
-    what = "of the maps that validated, into predictions_validation.h5: error bars are calibrated on them"
-    arguments.add_argument("--validation", action="store_true", help=what)
-    args = parse(arguments, argv)
+    args = parse(arguments(), argv)
     if (args.maps is None) != (args.out is None):
-        arguments.error("--maps and --out go together")
+        arguments().error("--maps and --out go together")
     if args.validation and args.maps is not None:
-        arguments.error("--validation is of the run's own maps; leave --maps out")
+        arguments().error("--validation is of the run's own maps; leave --maps out")
     of_a_map_file = args.maps is not None and (args.maps.is_file() or args.maps.suffix in (".h5", ".hdf5"))
     if args.halos is not None and not of_a_map_file:
-        arguments.error("--halos are of another map file; give it as --maps")
+        arguments().error("--halos are of another map file; give it as --maps")
 
     from hpc_massmap.mpi import communicator, on_first, together
     from hpc_massmap.progress import say
@@ -127,7 +131,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
         predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which)
     if comm.rank == 0:
         step.finish()
-        say(f"{there.predictions}: {len(rows.test)} maps; go on with jobs/evaluate.py and report.py --of {args.out}")
+        say(f"{there.predictions}: {len(rows.test)} maps; go on with massmap evaluate and report --of {args.out}")
 
 
 def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracomm") -> None:

@@ -7,14 +7,14 @@ retrained on some halos in a panel each (fig. A4).
 
 from pathlib import Path
 
-from hpc_massmap.cli import parse, parser, run_job, run_of, with_elsewhere
+from hpc_massmap.cli import Parser, parse, parser, run_job, run_of, with_elsewhere
 
-EXAMPLE = "python jobs/report.py configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/xray.yaml"
+EXAMPLE = "massmap report configs/multi3.yaml --with configs/star.yaml configs/sz.yaml configs/xray.yaml"
 
 
-def main(argv: list[str] | None = None) -> None:
-    arguments = with_elsewhere(parser(__doc__, EXAMPLE))
-    arguments.add_argument(
+def arguments() -> Parser:
+    step = with_elsewhere(parser("report", __doc__, EXAMPLE))
+    step.add_argument(
         *("--with", "-w"),
         dest="others",
         type=Path,
@@ -25,8 +25,12 @@ def main(argv: list[str] | None = None) -> None:
         help="other runs to show beside this one: their config files, or their folders in runs/",
     )
     note = "a line for the page, as what is missing and why; can be given again"
-    arguments.add_argument("--note", dest="notes", action="append", default=[], metavar="TEXT", help=note)
-    args = parse(arguments, argv)
+    step.add_argument("--note", dest="notes", action="append", default=[], metavar="TEXT", help=note)
+    return step
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(arguments(), argv)
 
     from hpc_massmap.elsewhere import notes_of
     from hpc_massmap.progress import say

@@ -3,17 +3,21 @@
 
 from pathlib import Path
 
-from hpc_massmap.cli import plain_parser, run_job
+from hpc_massmap.cli import Parser, plain_parser, run_job
 
 OUT = Path("configs/sites/local.yaml")
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = plain_parser(__doc__, "python jobs/site.py --partition gpu")
+def arguments() -> Parser:
+    parser = plain_parser("site", __doc__, "massmap site --partition gpu")
     parser.add_argument("--partition", metavar="NAME", help="default: the default one, or the first that has GPUs")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="the site file (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the file")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
 
     from hpc_massmap.cluster.proposal import propose
     from hpc_massmap.cluster.slurm import require

@@ -4,13 +4,17 @@
 Started by torchrun, or by srun as several tasks, each process is one rank of the training; else it submits the ranks.
 """
 
-from hpc_massmap.cli import config_of, forced, parse, parser, run_job, site_of, with_site
+from hpc_massmap.cli import Parser, config_of, forced, parse, parser, run_job, site_of, with_site
+
+
+def arguments() -> Parser:
+    step = with_site(parser("train", __doc__, "massmap train configs/multi3.yaml train.ranks=2"))
+    step.add_argument("--profile", action="store_true", help="only write a trace of a few steps, made here")
+    return step
 
 
 def main(argv: list[str] | None = None) -> None:
-    arguments = with_site(parser(__doc__, "python jobs/train.py configs/multi3.yaml train.ranks=2"))
-    arguments.add_argument("--profile", action="store_true", help="only write a trace of a few steps, made here")
-    args = parse(arguments, argv)
+    args = parse(arguments(), argv)
     config, site, force = config_of(args), site_of(args), forced(args)
 
     from hpc_massmap.cluster.requeue import handing_over

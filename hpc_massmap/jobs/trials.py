@@ -1,32 +1,36 @@
 #!/usr/bin/env python3
 """The trials of a run: list them, take them out to a file or in from one, or have those that failed tried again."""
 
-import argparse
+import sys
 from pathlib import Path
 
-from hpc_massmap.cli import add_verb, run_job, run_parser
+from hpc_massmap.cli import Parser, add_verb, plain_parser, run_job, with_run
+
+VERBS = ("list", "export", "import", "retry")
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = run_parser(__doc__, "python jobs/trials.py runs/multi3 list")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|export|import|retry")
-    listing = add_verb(verbs, "list", "all trials, the best first", "python jobs/trials.py runs/multi3 list")
+def arguments() -> Parser:
+    parser = plain_parser("trials", __doc__, "massmap trials list runs/multi3")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(VERBS))
+    listing = with_run(add_verb(verbs, "list", "all trials, the best first", "massmap trials list runs/multi3"))
     listing.add_argument("--json", action="store_true", help="as a list of objects")
-    written = "python jobs/trials.py runs/multi3 export trials.csv"
-    export = add_verb(verbs, "export", "write all trials to a file", written)
+    written = "massmap trials export runs/multi3 trials.csv"
+    export = with_run(add_verb(verbs, "export", "write all trials to a file", written))
     export.add_argument("file", type=Path, help="of JSON lines, or CSV if it ends in .csv")
     taken = "put the ended trials of a file into the database where it lacks them"
-    restore = add_verb(verbs, "import", taken, "python jobs/trials.py runs/multi3 import trials.jsonl")
+    restore = with_run(add_verb(verbs, "import", taken, "massmap trials import runs/multi3 trials.jsonl"))
     restore.add_argument("file", type=Path, help="of JSON lines, as `export` writes them")
-    retry = add_verb(
-        verbs, "retry", "let workers try failed trials again", "python jobs/trials.py runs/multi3 retry 7 12"
-    )
+    again = "massmap trials retry runs/multi3 7 12"
+    retry = with_run(add_verb(verbs, "retry", "let workers try failed trials again", again))
     retry.add_argument("tids", type=int, nargs="*", metavar="TID", help="all that failed if none is given")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = arguments().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) > 1 and words[0] not in VERBS and words[1] in VERBS:  # as it was: the run before the verb
+        words[:2] = words[1], words[0]
+    args = arguments().parse_args(words)
 
     from hpc_massmap.progress import say
     from hpc_massmap.storage import write_text
@@ -52,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         taken, of = import_trials(run, args.file)
         say(f"{taken} of {of} trials of {args.file} were taken over")
     else:
-        say(f"{retry_trials(run, args.tids or None)} trials will be tried again; jobs/tune.py starts workers for them")
+        say(f"{retry_trials(run, args.tids or None)} trials will be tried again; massmap tune starts workers for them")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of the cooling function Lambda(T, Z), which jobs/cooling_table.py makes.
+"""Tables of the cooling function Lambda(T, Z), which massmap cooling_table makes.
 
 Lambda is the emissivity over n_e n_H, in erg cm^3/s, of all photons or of a band. log10 Lambda is interpolated
 linearly in log10 T and in the metallicity in solar units. Beyond the table's edges the value at the edge holds.
@@ -78,19 +78,19 @@ def read_cooling_table(path: Path) -> CoolingTable:
         If the file is missing, damaged or none of ours.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such cooling table; make one with jobs/cooling_table.py")
-    with opened(path, f"{path}: damaged cooling table; make it again with jobs/cooling_table.py") as file:
+        raise InputError(f"{path}: no such cooling table; make one with massmap cooling_table")
+    with opened(path, f"{path}: damaged cooling table; make it again with massmap cooling_table") as file:
         said = attributes_of(file)
         if said.get("format") != FORMAT or attributes_of(dataset_of(file, "cooling")).get("unit") != UNIT:
-            raise InputError(f"{path}: not a {FORMAT!r}; make one with jobs/cooling_table.py")
+            raise InputError(f"{path}: not a {FORMAT!r}; make one with massmap cooling_table")
         log_temperature, metallicity, cooling = (_numbers(path, dataset_of(file, name)) for name in DATASETS)
         abundances, solar, provenance = (attribute_of(file, name) for name in ATTRIBUTES)
     if not isinstance(solar, float):
-        raise InputError(f"{path}: solar_metallicity is no number; make the table again with jobs/cooling_table.py")
+        raise InputError(f"{path}: solar_metallicity is no number; make the table again with massmap cooling_table")
     table = CoolingTable(log_temperature, metallicity, cooling, str(abundances), float(solar), str(provenance))
     fault = _fault(table)
     if fault:
-        raise InputError(f"{path}: {fault}; make the table again with jobs/cooling_table.py")
+        raise InputError(f"{path}: {fault}; make the table again with massmap cooling_table")
     return table
 
 

@@ -18,7 +18,7 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import Unreadable, attribute_of, attributes_of, dataset_of, names_in, opened, values_of
 
-AGAIN = "run jobs/predict.py again"
+AGAIN = "run massmap predict again"
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def digest_of_file(path: Path) -> str:
 
 def _opened(path: Path) -> AbstractContextManager[h5py.File]:
     complaint = f"{path}: not a readable file of predictions; {AGAIN}"
-    return opened(path, complaint, f"{path}: no such file; run jobs/predict.py first")
+    return opened(path, complaint, f"{path}: no such file; run massmap predict first")
 
 
 def _refuse_no_rows(path: Path, name: str, rows: IntArray, maps: MapFile) -> None:

@@ -70,8 +70,8 @@ def read_metrics(path: Path) -> Metrics:
     InputError
         If it is missing, truncated or not such a file.
     """
-    complaint = f"{path}: not a readable file of metrics; run jobs/evaluate.py again"
-    with opened(path, complaint, f"{path}: no such file; run jobs/evaluate.py first") as file:
+    complaint = f"{path}: not a readable file of metrics; run massmap evaluate again"
+    with opened(path, complaint, f"{path}: no such file; run massmap evaluate first") as file:
         edges = np.asarray(attribute_of(file, "mass_intervals"))
         if edges.dtype.kind not in "fiu" or edges.ndim != 1:
             raise Unreadable("its attribute mass_intervals has no numbers")
@@ -89,5 +89,5 @@ def _read_target(path: Path, group: h5py.Group) -> TargetMetrics:
     found = names_in(group)
     for metric in registry.METRICS:
         if metric.name not in found:
-            raise InputError(f"{path}: was written without the metric {metric.name!r}; run jobs/evaluate.py --force")
+            raise InputError(f"{path}: was written without the metric {metric.name!r}; run massmap evaluate --force")
     return TargetMetrics(metric.read(group_of(group, metric.name)) for metric in registry.METRICS)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from hpc_massmap.pipeline.missing import last_words
@@ -39,10 +40,20 @@ def run_here(stages: list[Stage], logs: Path, on_stage: Callable[[str, str], Non
     return lost
 
 
-def _run(jobs: list[list[str]], log: Path) -> int:
-    with log.open("a", encoding="utf-8") as output:
+def run_in_sight(stages: list[Stage], on_stage: Callable[[str, str], None]) -> int:
+    """Run each stage that is not done, its words on this terminal; the exit code of the job that failed, or 0."""
+    for stage in stages:
+        on_stage(stage.name, "already done" if stage.is_done else "begins")
+        code = 0 if stage.is_done else _run(stage.jobs, None)
+        if code:
+            return code
+    return 0
+
+
+def _run(jobs: list[list[str]], log: Path | None) -> int:
+    with nullcontext() if log is None else log.open("a", encoding="utf-8") as output:
         for job in jobs:
-            running = subprocess.Popen([sys.executable, *job], stdout=output, stderr=subprocess.STDOUT)
+            running = subprocess.Popen([sys.executable, *job], stdout=output, stderr=output and subprocess.STDOUT)
             try:
                 code = running.wait()
             except SystemExit:  # TERM came to us alone; Ctrl-C comes to all that a terminal runs

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from hpc_massmap.cluster import slurm
 from hpc_massmap.cluster.environment import environment
+from hpc_massmap.cluster.site import Site
 from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.stages import Stage
 from hpc_massmap.storage import read_json, write_json
 
 
 def submit(
-    stages: list[Stage], last: Stage, folder: Path, site: Path, asks: dict[str, list[str]]
+    stages: list[Stage], last: Stage | None, folder: Path, site: Path, asks: dict[str, list[str]]
 ) -> dict[str, tuple[str, str]]:
     """Submit what is neither done nor on its way.
 
     Parameters
     ----------
-    last : the stage that runs when all others have ended, however they did
+    last : a stage that runs when all others have ended, however they did
     folder : of logs and of the file that remembers the jobs
     asks : by stage or script (as `make_maps`, `train`), options of sbatch that it gets besides its own
 
@@ -32,13 +33,13 @@ def submit(
     Raises
     ------
     InputError
-        If Slurm refuses a job; those before it stay submitted, and the next call finds them.
+        If Slurm refuses a job or there is no such script; those before it stay submitted, and the next call finds them.
     """
     remembered = folder / "jobs.json"
     jobs: dict[str, str] = read_json(remembered) if remembered.exists() else {}
     alive = {job.partition("_")[0] for job in slurm.in_queue()}
     told: dict[str, tuple[str, str]] = {}
-    for stage in [*stages, last]:
+    for stage in [*stages, *([last] if last else [])]:
         if stage.is_done and stage is not last:
             told[stage.name] = "", "done"
             continue
@@ -56,7 +57,15 @@ def submit(
     return told
 
 
+def of_this_job(site: Site, stages: list[Stage]) -> dict[str, list[str]]:
+    """What `submit` asks for each script where what this job itself was given is all that is known of the cluster."""
+    own = [f"{key}={value}" for key in ("partition", "account", "qos") if (value := getattr(site, key))]
+    return {Path(stage.script[0]).stem: own for stage in stages}
+
+
 def _sbatch(stage: Stage, needs: list[str], how: str, folder: Path, site: Path, asks: dict[str, list[str]]) -> str:
+    if not Path(stage.script[0]).exists():
+        raise InputError(f"{stage.script[0]}: no such batch script here; massmap configs copy slurm puts it here")
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     script = Path(stage.script[0]).stem
     command = ["sbatch", "--parsable", f"--job-name={stage.name}", f"--output={folder / 'logs' / stage.name}.log"]

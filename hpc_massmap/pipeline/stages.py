@@ -11,6 +11,7 @@ from hpc_massmap.config import Config, load_config
 from hpc_massmap.dataset.imported import was_imported
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
+from hpc_massmap.shipped import here_or_shipped
 from hpc_massmap.storage import write_text
 from hpc_massmap.yamlfile import dump_yaml, load_yaml, validated
 
@@ -48,7 +49,7 @@ def config_of_model(base: Config, model: str) -> Config:
     """
     if model not in TUNED + RETRAINED:
         raise InputError(f"--models {model}: not one of {', '.join(TUNED + RETRAINED)}")
-    its = load_config(Path("configs") / f"{model}.yaml")
+    its = load_config(here_or_shipped(Path("configs") / f"{model}.yaml"))
     data = base.model_dump(mode="json")
     data["name"] = name_of(base, model)
     data["tuned_by"] = its.tuned_by and name_of(base, its.tuned_by)
@@ -81,35 +82,59 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
     InputError
         If a retrained model is asked for without the one whose hyperparameters it takes, and these are not there yet.
     """
-    maps = Run(base, base.runs / base.name)
-    made = Stage(
-        "make_maps",
-        ["slurm/make_maps.sh", str(base_path)],
-        [_job("make_maps", str(base_path), "--consolidate")],
-        _is_done(maps, "make_maps") or was_imported(maps.maps),
-    )
-    found = [made]
+    found = [_making(Run.of(base), [str(base_path)])]
     for model, path in paths.items():
         config = load_config(path)
-        run = Run(config, config.runs / config.name)
+        run = Run.of(config)
         before = "make_maps"
         if config.tuned_by is None:
             before = f"tune_{model}"
-            tuning = ["slurm/tune.sh", str(path)], [_job("tune", str(path))]
-            found.append(Stage(before, *tuning, _is_done(run, "tune"), ["make_maps"]))
+            found.append(_tuning(before, run, [str(path)]))
         elif MAIN in paths:
             before = f"tune_{MAIN}"
         elif not run.best.exists():
             raise InputError(
                 f"--models {model}: it takes the hyperparameters of {config.tuned_by}: ask for {MAIN}, too"
             )
-        training = [_job("train", str(path)), _job("predict", str(path))]
-        done = _is_done(run, "train", "predict")
-        found.append(Stage(f"train_{model}", ["slurm/train.sh", str(path)], training, done, [before]))
-        judging = [_job("evaluate", str(path)), _job("report", str(path))]
-        script, done = ["slurm/evaluate.sh", str(path)], _is_done(run, "evaluate", "report")
-        found.append(Stage(f"evaluate_{model}", script, judging, done, [f"train_{model}"]))
+        found.append(_training(f"train_{model}", run, [str(path)], before))
+        found.append(_judging(f"evaluate_{model}", run, [str(path)], f"train_{model}"))
     return found
+
+
+def stages_of_run(config: Config, words: list[str], tune: bool) -> list[Stage]:
+    """All stages of one run, each after the one it needs.
+
+    Parameters
+    ----------
+    words : the config and values in place of its own, as each job takes them
+    tune : whether to search for hyperparameters, unless the config names another run that did
+    """
+    run = Run.of(config)
+    found = [_making(run, words)]
+    if tune and config.tuned_by is None:
+        found.append(_tuning("tune", run, words))
+    found.append(_training("train", run, words, found[-1].name))
+    return [*found, _judging("evaluate", run, words, "train")]
+
+
+def _making(run: Run, words: list[str]) -> Stage:
+    jobs = [_job("make_maps", *words, "--consolidate")]
+    done = _is_done(run, "make_maps") or was_imported(run.maps)
+    return Stage("make_maps", ["slurm/make_maps.sh", *words], jobs, done)
+
+
+def _tuning(name: str, run: Run, words: list[str]) -> Stage:
+    return Stage(name, ["slurm/tune.sh", *words], [_job("tune", *words)], _is_done(run, "tune"), ["make_maps"])
+
+
+def _training(name: str, run: Run, words: list[str], after: str) -> Stage:
+    jobs = [_job("train", *words), _job("predict", *words)]
+    return Stage(name, ["slurm/train.sh", *words], jobs, _is_done(run, "train", "predict"), [after])
+
+
+def _judging(name: str, run: Run, words: list[str], after: str) -> Stage:
+    jobs = [_job("evaluate", *words), _job("report", *words)]
+    return Stage(name, ["slurm/evaluate.sh", *words], jobs, _is_done(run, "evaluate", "report"), [after])
 
 
 def report_job(paths: dict[str, Path], notes: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ def rows_of(maps: MapFile, halos: Iterable[int] | None) -> Rows:
     chosen = np.arange(n_halos) if halos is None else np.unique(np.array(list(halos)))
     for halo in chosen.tolist():
         if not 0 <= halo < n_halos:
-            raise InputError(f"{maps.path}: has halos 0 to {n_halos - 1}, no {halo}; see them with jobs/maps.py show")
+            raise InputError(f"{maps.path}: has halos 0 to {n_halos - 1}, no {halo}; see them with massmap maps show")
     none: IntArray = np.zeros(0, np.int64)
     return Rows(none, none, np.flatnonzero(np.isin(maps.halo, chosen)))
 

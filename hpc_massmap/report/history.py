@@ -66,12 +66,12 @@ def read_training_log(path: Path) -> TrainingLog:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run jobs/train.py first") from None
-    complaint = f"{path}: not a training log; run jobs/train.py again"
+        raise InputError(f"{path}: no such file; run massmap train first") from None
+    complaint = f"{path}: not a training log; run massmap train again"
     with in_one_line(complaint, csv.Error):
         rows = list(csv.DictReader(text.splitlines(), restval=""))
     if not rows:
-        raise InputError(f"{path}: has no epochs; run jobs/train.py again")
+        raise InputError(f"{path}: has no epochs; run massmap train again")
     for field in dataclasses.fields(TrainingLog):
         if field.name not in rows[0]:
             raise InputError(f"{complaint} ({field.name!r} is missing)")

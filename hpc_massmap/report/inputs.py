@@ -93,7 +93,7 @@ def read_inputs(run: Run) -> Inputs:
     predictions = read_predictions(run.predictions, maps)
     metrics = read_metrics(run.metrics)
     if not _belong_together(metrics, predictions):
-        raise InputError(f"{run.metrics}: not the metrics of {run.predictions}; run jobs/evaluate.py again")
+        raise InputError(f"{run.metrics}: not the metrics of {run.predictions}; run massmap evaluate again")
     return Inputs(run, predictions, metrics, read_trials(run.trials_export, run.config.space), training, _records(run))
 
 

@@ -154,7 +154,7 @@ def write_tuning_figures(export: Path, folder: Path, startup: int = 0) -> list[P
     """
     trials, colour = read_trials(export), style.COLOURS["sz"]
     if not trials:
-        raise InputError(f"{export}: holds no trials; run jobs/tune.py first")
+        raise InputError(f"{export}: holds no trials; run massmap tune first")
     found = importance(trials)
     figures = {
         "trials": trials_figure(trials, startup, colour),

@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint; make it with jobs/train.py") from None
+        raise InputError(f"{path}: no such checkpoint; make it with massmap train") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     envelope = _deserialised(path, whole)

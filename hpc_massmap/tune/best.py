@@ -39,8 +39,8 @@ def with_best(config: Config, path: Path) -> Config:
     best = load_yaml(path)
     missing = [name for name in HYPERPARAMETERS if name not in best]
     if missing:
-        raise InputError(f"{path}: {missing[0]}: missing; run jobs/tune.py again")
+        raise InputError(f"{path}: {missing[0]}: missing; run massmap tune again")
     try:
         return config.with_values("model", **{name: best[name] for name in HYPERPARAMETERS})
     except InputError as error:
-        raise InputError(f"{path}: {error}; run jobs/tune.py again") from None
+        raise InputError(f"{path}: {error}; run massmap tune again") from None

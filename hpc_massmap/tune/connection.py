@@ -46,7 +46,7 @@ def join_study(run: Run) -> Study:
     """
     study = open_study(run)
     if not study.exists():
-        raise DatabaseUnreachable(f"study {study.key}: not there yet; jobs/tune.py makes it")
+        raise DatabaseUnreachable(f"study {study.key}: not there yet; massmap tune makes it")
     return study
 
 

@@ -247,7 +247,7 @@ def _refuse_stopped(run: Run, connection: StudyConnection) -> None:
     failed = [document["tid"] for document in connection(Study.documents) if document["state"] == JOB_STATE_ERROR]
     if failed:
         shown = f"{', '.join(map(str, failed[:8]))}{' ...' if len(failed) > 8 else ''}"
-        say(f"trials {shown} failed for reasons of their own; jobs/trials.py {run.folder} retry tries them again")
+        say(f"trials {shown} failed for reasons of their own; massmap trials retry {run.folder} tries them again")
     if why := connection(Study.stopped):
         raise InputError(f"the study was stopped: {why}; mend the cause and run the same command again")
 

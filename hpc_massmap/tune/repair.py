@@ -27,7 +27,7 @@ def import_trials(run: Run, path: Path) -> tuple[int, int]:
         If the file is missing or of a study with other settings.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; jobs/trials.py runs/... export FILE writes one")
+        raise InputError(f"{path}: no such file; massmap trials export runs/... FILE writes one")
     theirs = path.with_name(run.study.name)
     if theirs.exists() and run.study.exists() and read_json(theirs) != read_json(run.study):
         raise InputError(f"{path}: its trials have other settings than this run ({theirs} differs from {run.study})")
@@ -56,7 +56,7 @@ def _changing(run: Run) -> Iterator[Study]:
         study.stopped()  # raises if there is no study
         yield study
         export(study, run.trials_export)
-        run.step("tune", {}, {}, []).record.unlink(missing_ok=True)  # jobs/tune.py looks again at what is left to do
+        run.step("tune", {}, {}, []).record.unlink(missing_ok=True)  # massmap tune looks again at what is left to do
     finally:
         if started:
             stop(run.database)

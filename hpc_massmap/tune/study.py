@@ -98,7 +98,7 @@ class Study:
         found = self.studies.find_one({"_id": self.key})
         counts = [(found or {}).get(name, 0) for name in ("issued", "evaluations", "failures")]
         if found is None or not all(type(count) is int and count >= 0 for count in counts):
-            raise InputError(f"study {self.key}: the database has none, or a damaged one; run jobs/tune.py")
+            raise InputError(f"study {self.key}: the database has none, or a damaged one; run massmap tune")
         return dict(found)
 
     def documents(self, *fields: str) -> list[Document]:

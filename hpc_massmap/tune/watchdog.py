@@ -31,7 +31,7 @@ def launchers(run: Run) -> Ownership:
 
 
 def holders(run: Run) -> Ownership:
-    """What is owned by who keeps the database of a run open without a launcher (jobs/database.py)."""
+    """What is owned by who keeps the database of a run open without a launcher (massmap database)."""
     return Ownership(run.database / "holders")
 
 

@@ -18,20 +18,20 @@ IN_ORDER = [
     ("sbatch slurm/make_maps.sh configs/multi3.yaml", "drawing 1 views of each halo on 2 ranks: 122 halos"),
     ("sbatch --partition=long --time=2-0 slurm/make_maps.sh", "make_maps: already done"),
     ("sbatch --account=astro slurm/make_maps.sh", "make_maps: already done"),
-    ("python jobs/tune.py configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run", "--job-name=tune_multi3"),
+    ("massmap tune configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run", "--job-name=tune_multi3"),
     (
-        "python jobs/train.py configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run",
+        "massmap train configs/multi3.yaml --site configs/sites/gpu.yaml --dry-run",
         "#SBATCH --job-name=train_mul",
     ),
     ("sbatch slurm/tune_multi3.sh", "2/2 trials"),
     ("sbatch --partition=long --gpus=1 slurm/tune_multi3.sh", "tune: already done"),
-    ("python jobs/site.py", "wrote configs/sites/local.yaml"),
+    ("massmap site", "wrote configs/sites/local.yaml"),
     (f"{SITE} sbatch slurm/tune_multi3.sh", "tune: already done"),
-    ("python jobs/tune.py configs/multi3.yaml --site configs/sites/gpu.yaml --workers 16", "tune: already done"),
+    ("massmap tune configs/multi3.yaml --site configs/sites/gpu.yaml --workers 16", "tune: already done"),
     ("sbatch slurm/train.sh configs/multi3.yaml", "predicting on 1 ranks"),
-    ("python jobs/train.py configs/multi3.yaml --site configs/sites/gpu.yaml", "train: already done"),
+    ("massmap train configs/multi3.yaml --site configs/sites/gpu.yaml", "train: already done"),
     (
-        "srun --nodes=2 --ntasks-per-node=4 --gpus-per-task=1 python jobs/train.py configs/multi3.yaml",
+        "srun --nodes=2 --ntasks-per-node=4 --gpus-per-task=1 massmap train configs/multi3.yaml",
         "train: already done",
     ),
     ("sbatch slurm/evaluate.sh configs/multi3.yaml", "report: runs/multi3/report/index.html"),
@@ -40,8 +40,7 @@ IN_ORDER = [
 ONLY_SUBMITTED = [
     f"{SITE} sbatch slurm/tune_multi3.sh tune.evaluations=200",
     "sbatch slurm/reproduce_paper.sh configs/paper.yaml",
-    "python jobs/paper.py configs/paper.yaml --site configs/sites/gpu.yaml --models star multi3 "
-    "--ask make_maps:ntasks=16",
+    "massmap paper configs/paper.yaml --site configs/sites/gpu.yaml --models star multi3 --ask make_maps:ntasks=16",
 ]
 ON_SLURM = [*(command for command, _ in IN_ORDER), *ONLY_SUBMITTED]
 
@@ -52,13 +51,13 @@ def house(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the scripts run .venv/bin/python, which `make` installs; this environment is another")
     house = build_house(tmp_path_factory.mktemp("house"))
     change(house / "configs" / "paper.yaml", {"train": {"epochs": 2}})
-    typed(slurm, "python jobs/mock.py configs/mock.yaml", house)
+    typed(slurm, "massmap mock configs/mock.yaml", house)
     return house
 
 
 def typed(slurm: Cluster, command: str, house: Path) -> str:
     """What a command says, and its job until that has ended."""
-    path = f"export PATH={Path(sys.executable).parent}:$PATH"
+    path = f"export PATH={house / 'bin'}:{Path(sys.executable).parent}:$PATH"
     said = slurm.run("bash", "-c", f"{path}; {command}", cwd=house, seconds=200)
     if submitted := re.fullmatch(r"Submitted batch job (\d+)\n", said):
         job = submitted[1]

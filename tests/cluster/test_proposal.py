@@ -55,7 +55,7 @@ def test_gpus_are_preferred_and_a_worker_gets_its_share(described: None, tmp_pat
 
 def test_a_job_is_a_site(described: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(InputError, match=r"this is no job to learn from; jobs/site\.py writes one"):
+    with pytest.raises(InputError, match=r"this is no job to learn from; massmap site writes one"):
         site_at(AUTO)
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_JOB_PARTITION": "cpu"}.items():
         monkeypatch.setenv(name, value)

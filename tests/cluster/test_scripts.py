@@ -67,7 +67,7 @@ def test_the_whole_paper_in_a_bad_night(mended: Cluster, tmp_path: Path) -> None
     slurm.wait_for(jobs["report"], "COMPLETED", seconds=400)
     assert slurm.states(jobs["evaluate_sz"])[jobs["evaluate_sz"]].startswith("CANCELLED")
     page = (runs["star"] / "report" / "index.html").read_text()
-    assert "sz: runs/sz/model/log.csv: no such file; run jobs/train.py first" in page
+    assert "sz: runs/sz/model/log.csv: no such file; run massmap train first" in page
     assert re.search(r"<li>tune_sz is not done: .* CANCELLED AT .*; all of it is in .*/logs/tune_sz\.log</li>", page)
     trials = [json.loads(line) for line in (runs["star"] / "trials.jsonl").read_text().splitlines()]
     assert [trial["state"] for trial in trials] == [2, 2]
@@ -104,4 +104,4 @@ def test_without_a_site_the_job_itself_is_one(slurm: Cluster, tmp_path: Path) ->
     assert told.startswith("site: no configs/sites/local.yaml; derived from this job: partition low, ")
     for field in ("gpus_per_task 2", "cpus_per_task 4", "minutes 1440", "signal_seconds 30", "qos normal"):
         assert f", {field}" in told
-    assert "no such map file; make it with jobs/make_maps.py CONFIG, or sbatch slurm/make_maps.sh CONFIG" in refused
+    assert "no such map file; make it with massmap make_maps CONFIG, or sbatch slurm/make_maps.sh CONFIG" in refused

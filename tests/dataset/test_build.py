@@ -124,7 +124,7 @@ def test_more_parts_than_files_may_be_open(tmp_path: Path, few_files: None, monk
     write_virtual_file(path, parts, *tables)
     with monkeypatch.context() as strict:
         strict.setattr(stacks, "_allow_many_files", lambda: None)
-        with pytest.raises(InputError, match=r"its 40 parts are more files than .*jobs/make_maps\.py --consolidate$"):
+        with pytest.raises(InputError, match=r"its 40 parts are more files than .*massmap make_maps --consolidate$"):
             open_maps(path)
     consolidate(path)
     assert open_maps(path, check_values=True).digest == whole.digest

@@ -83,7 +83,7 @@ def link_elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (Path.unlink, "no such map file; make it with jobs/make_maps.py"),
+        (Path.unlink, "no such map file; make it with massmap make_maps"),
         (truncate, "not a readable map file"),
         (empty, "not a readable map file"),
         (text, "not a readable map file"),

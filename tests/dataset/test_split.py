@@ -49,7 +49,7 @@ def test_some_halos_train_and_all_are_tested(tmp_path: Path) -> None:
         log_m200 = np.log10(maps.halos["m200"][maps.halo])
         np.testing.assert_array_equal(part, [row for row in whole if low <= log_m200[row] < high])
     with pytest.raises(
-        InputError, match=r"split\.log_m200 and split\.only leave no train set; widen them, .* jobs/maps\.py show$"
+        InputError, match=r"split\.log_m200 and split\.only leave no train set; widen them, .* massmap maps show$"
     ):
         split_maps(maps, Split(only=["another"]))
 

@@ -185,7 +185,7 @@ def test_what_is_missing_is_one_line(folder: Folder, evaluate_job: Launch, missi
 
 
 def test_a_damaged_metrics_file_is_refused(folder: Folder) -> None:
-    with pytest.raises(InputError, match=r"no such file; run jobs/evaluate\.py first"):
+    with pytest.raises(InputError, match=r"no such file; run massmap evaluate first"):
         read_metrics(folder.run.metrics)
     folder.run.metrics.write_bytes(b"not HDF5")
     with pytest.raises(InputError, match="not a readable file of metrics"):

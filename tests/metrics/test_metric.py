@@ -93,7 +93,7 @@ def test_ranks_do_not_change_it(folder: Folder, launch: Launch) -> None:
 def test_a_file_from_before_a_metric_says_which_it_lacks(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     write_metrics(folder.run.metrics, in_process(folder))
     monkeypatch.setattr(registry, "METRICS", [*registry.METRICS, Brightest])
-    with pytest.raises(InputError, match=r"was written without the metric 'brightest'; run jobs/evaluate\.py --force"):
+    with pytest.raises(InputError, match=r"was written without the metric 'brightest'; run massmap evaluate --force"):
         read_metrics(folder.run.metrics)
 
 

@@ -86,7 +86,7 @@ def test_missing_and_truncated_files_are_refused(folder: Folder) -> None:
         read_predictions(path, maps)
     path.unlink()
     for read in (lambda: read_predictions(path, maps), lambda: digest_of_file(path)):
-        with pytest.raises(InputError, match=r"no such file; run jobs/predict\.py first"):
+        with pytest.raises(InputError, match=r"no such file; run massmap predict first"):
             read()
 
 

@@ -54,7 +54,7 @@ def test_runs_are_sorted_by_their_test_maps(compared: comparison.Comparison) -> 
     assert [comparison.shown_name(run) for run in compared.apart] == ["low_mass", "others"]
     assert len(compared.missing) == 1
     assert compared.missing[0].startswith("unfinished: ")
-    assert compared.missing[0].endswith("metrics.h5: no such file; run jobs/evaluate.py first")
+    assert compared.missing[0].endswith("metrics.h5: no such file; run massmap evaluate first")
 
 
 def test_each_model_has_its_own_colour_everywhere(compared: comparison.Comparison) -> None:
@@ -150,7 +150,7 @@ def test_page_of_several(runs: dict[str, Run], main: Inputs, tmp_path: Path, mon
     together_first = [f"fig{n}_models_mass" for n in (5, 6, 7, 8, 9)]
     assert [name for name in written if "models" in name or "A4" in name] == [*together_first, "figA4_retrained_mass"]
     assert "unfinished: " in text
-    assert "metrics.h5: no such file; run jobs/evaluate.py first" in text
+    assert "metrics.h5: no such file; run massmap evaluate first" in text
     assert "residual of SZ" in text
     assert (tmp_path / "tables" / "b200_models_mass.tex").exists()
 

@@ -187,9 +187,9 @@ def test_closing_lines(inputs: Inputs) -> None:
 )
 def test_missing_input_names_its_job(own_run: Run, path: str, job: str) -> None:
     (own_run.folder / path).unlink()
-    with pytest.raises(InputError, match=rf"{path}: no such file; run jobs/{job}.py first"):
+    with pytest.raises(InputError, match=rf"{path}: no such file; run massmap {job} first"):
         input_digests(own_run)
-    with pytest.raises(InputError, match=rf"{path}: no such file; run jobs/{job}.py first"):
+    with pytest.raises(InputError, match=rf"{path}: no such file; run massmap {job} first"):
         read_inputs(own_run)
 
 
@@ -198,7 +198,7 @@ def test_metrics_of_other_predictions_are_refused(own_run: Run, file: str, datas
     with h5py.File(own_run.folder / file, "r+") as opened:
         opened[dataset][0] = opened[dataset][0] * 2 + 1
     with pytest.raises(
-        InputError, match=r"metrics.h5: not the metrics of .*predictions.h5; run jobs/evaluate.py again"
+        InputError, match=r"metrics.h5: not the metrics of .*predictions.h5; run massmap evaluate again"
     ):
         read_inputs(own_run)
 
@@ -261,4 +261,4 @@ def test_job_tells_what_is_missing_in_one_line(own_run: Run) -> None:
     own_run.metrics.unlink()
     missing = run_job(str(config))
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
-    assert "run jobs/evaluate.py first" in missing.stderr
+    assert "run massmap evaluate first" in missing.stderr

@@ -155,7 +155,7 @@ def connect(config: Database, folder: Path, timeout: float = 10.0) -> MongoDatab
     endpoint = None if config.kind == "external" else published(folder)
     if endpoint is None and config.kind != "external":
         path = folder / "endpoint.json"
-        raise DatabaseUnreachable(f"{path}: no such file: no database runs; jobs/tune.py starts it")
+        raise DatabaseUnreachable(f"{path}: no such file: no database runs; massmap tune starts it")
     if endpoint is not None and _is_refused(endpoint):
         raise DatabaseUnreachable(f"{endpoint.host}:{endpoint.port}: no MongoDB answers there (connection refused)")
     return _join(config, folder, endpoint, timeout)

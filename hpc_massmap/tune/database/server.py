@@ -73,7 +73,7 @@ def published(folder: Path) -> Endpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError):
-        raise InputError(f"{path}: not an endpoint; remove it and run jobs/tune.py") from None
+        raise InputError(f"{path}: not an endpoint; remove it and run massmap tune") from None
 
 
 def login(path: Path) -> tuple[str, str]:

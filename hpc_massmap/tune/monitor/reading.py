@@ -60,7 +60,7 @@ class StudyReader:
             if not export.exists():
                 raise InputError(
                     f"{self._run.folder}: neither a database that answers ({error}) nor {export.name}; "
-                    "jobs/tune.py starts a study"
+                    "massmap tune starts a study"
                 ) from None
             return _of_export(export, "database not running" if _is_away(error) else str(error))
 

@@ -25,7 +25,7 @@ def _commands(page: Path) -> Iterator[str]:
         if re.match(rf"(SITE=\S+ )?({PROGRAMS}) ", line):
             yield line.split("#")[0].strip()
     for words in inline(page):
-        if re.match(r"(SITE=\S+ )?(massmap|python|mpirun|make|sbatch) ", words):
+        if re.match(r"(SITE=\S+ )?(massmap \w+ [^-]|(python|mpirun|make|sbatch) )", words):
             yield words
 
 

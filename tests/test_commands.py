@@ -78,6 +78,9 @@ IN_ORDER = [
     ("make clean", "rm -rf runs/demo"),
 ]
 ELSEWHERE = {
+    # tests/test_massmap.py and, of the package as it is installed, tests/test_packaging.py
+    *("massmap --help", "massmap completion bash", "massmap configs copy", "massmap configs list", "massmap demo"),
+    *("massmap run CONFIG", "massmap run configs/multi3.yaml", "python -m hpc_massmap"),
     # tests/test_docs.py types them where a database runs or trials have failed, and tests/test_packaging.py a module
     "massmap database runs/multi3",
     "massmap trials import runs/multi3 elsewhere/trials.jsonl",

@@ -11,9 +11,13 @@ import pytest
 
 from hpc_massmap.__main__ import JOBS, main
 from hpc_massmap.cli import Parser
+from hpc_massmap.cluster import slurm
 from hpc_massmap.config import load_config
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import configs, run, trials
+from hpc_massmap.pipeline.here import run_in_sight
+from hpc_massmap.pipeline.on_slurm import submit
+from hpc_massmap.pipeline.stages import Stage
 from hpc_massmap.shipped import about, chosen, copy, names
 from tests.conftest import ROOT
 
@@ -127,3 +131,24 @@ def test_the_stages_of_a_run_are_told_and_a_batch_script_is_missed(
     run.main(["configs/demo.yaml", f"runs={tmp_path}", "--dry-run", "--no-tune"])
     told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert told == ["make_maps", "train", "evaluate"]
+
+
+def test_stages_run_in_sight_until_one_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+
+    def of(name: str, code: int, is_done: bool = False) -> Stage:
+        return Stage(name, [], [["-c", f"print('{name} speaks'); raise SystemExit({code})"]], is_done)
+
+    wanted = [of("a", 0), of("b", 1, is_done=True), of("c", 75), of("d", 0)]
+    assert run_in_sight(wanted, lambda name, told: said.append(f"{name} {told}")) == 75
+    assert said == ["a begins", "b already done", "c begins"]
+    assert capfd.readouterr().out == "a speaks\nc speaks\n"
+
+
+def test_a_script_that_is_not_here_is_told_before_slurm_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(slurm, "in_queue", lambda: [])
+    with pytest.raises(InputError, match=r"slurm/tune\.sh: no such batch script here; massmap configs copy slurm"):
+        submit([Stage("tune", ["slurm/tune.sh"], [], False)], None, tmp_path, tmp_path / "site.yaml", {})

@@ -68,7 +68,7 @@ def test_a_changed_byte_of_a_quantile_is_found(of_quantiles: Path) -> None:
         file["quantiles/mass"][1, 2, 3, 4] *= 1.001
     found.quantiles("mass", slice(0, 1))
     with pytest.raises(
-        InputError, match=r"/quantiles/mass\[1\] does not match its checksum; run jobs/predict.py again"
+        InputError, match=r"/quantiles/mass\[1\] does not match its checksum; run massmap predict again"
     ):
         found.quantiles("mass", slice(0, 2))
 

@@ -23,6 +23,7 @@ Level = Annotated[float, Field(gt=0, lt=1)]  # of a quantile
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
+Output = Literal["point", "quantiles", "flow"]
 LEVELS = [0.05, 0.16, 0.5, 0.84, 0.95]
 
 
@@ -142,7 +143,7 @@ class Model(Section):
     layers: Annotated[int, Field(ge=1, le=4)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # what it says of a map; a point model is the same whether or not the keys are there
-    output: Annotated[Literal["point", "quantiles"], Field(exclude_if=lambda output: output == "point")] = "point"
+    output: Annotated[Output, Field(exclude_if=lambda output: output == "point")] = "point"
     levels: Annotated[list[Level], Field(min_length=2, exclude_if=lambda levels: levels == LEVELS)] = LEVELS
 
     @field_validator("levels")

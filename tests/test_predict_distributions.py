@@ -62,6 +62,31 @@ def test_any_number_of_ranks_writes_the_same_bits(of_quantiles: Path, launch: La
     assert (folder_of(of_quantiles) / "predictions_validation.h5").read_bytes() == alone
 
 
+@pytest.fixture(scope="module")
+def of_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("flow"), output="flow")
+
+
+def test_samples_are_kept_with_their_mean_and_the_same_on_any_ranks(of_flow: Path, launch: Launch) -> None:
+    found = predicted(of_flow, "predict.samples=3", "--validation")
+    assert (found.levels, found.n_samples) == ((), 3)
+    samples, (mean, _) = found.samples("mass", slice(2, 20)), found.block("mass", slice(2, 20))
+    assert samples.shape == (18, 3, 80, 80)
+    np.testing.assert_allclose(samples.mean(1), mean, atol=2e-3 * np.abs(samples).max())
+    assert np.abs(samples[:, 0] - samples[:, 1]).mean() > 0.01 * np.abs(samples).mean()
+    written = found.path.read_bytes()
+    done = launch(2, JOB, of_flow, "predict.samples=3", "--validation", "--force")
+    assert done.returncode == 0, done.stderr
+    assert found.path.read_bytes() == written
+    with pytest.raises(InputError, match="predict_validation was done with samples = 3, now 4"):
+        main([str(of_flow), "predict.samples=4", "--validation"])
+
+
+def test_no_samples_of_a_model_that_is_known_by_them_are_refused(of_flow: Path) -> None:
+    with pytest.raises(InputError, match=r"predict.samples = 0: what this model says is known by samples alone"):
+        main([str(of_flow), "predict.samples=0"])
+
+
 def test_a_changed_byte_of_a_quantile_is_found(of_quantiles: Path) -> None:
     found = predicted(of_quantiles, "--force")
     with h5py.File(found.path, "r+") as file:

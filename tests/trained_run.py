@@ -42,7 +42,8 @@ def write_model(folder: Path, config: Config, model: Model, normalisation: str =
     torch.manual_seed(1)
     network = network_of(model)
     with torch.no_grad():  # in training mode: the statistics of its batch normalisation become those of some maps
-        network(torch.randn(16, len(model.views), 80, 80))
+        inputs = [torch.randn(16, len(names), 80, 80) for names in (model.views, model.targets)]
+        network(*inputs, torch.rand(16)) if model.output == "flow" else network(inputs[0])
     state = {
         "model": network.state_dict(),
         "normalisation": fit_normalisation(maps, rows, names, normalisation).as_dict(),

@@ -25,11 +25,16 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of a batch; `of_batch` is the number of maps on all ranks."""
+    """One rank's share of a batch; `of_batch` is the number of maps on all ranks.
+
+    Chance that a loss needs, of a map, follows from `stream` and its row.
+    """
 
     views: torch.Tensor  # (n, views, 80, 80)
     targets: torch.Tensor  # (n, targets, 80, 80)
     of_batch: int
+    rows: IntArray  # (n,)
+    stream: tuple[int, ...] = ()  # seed and epoch of a training; none of a validation, which is the same each time
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,13 @@ class Batches:
             return self.take(rows)
         return self.gather(rows, self.views), self.gather(rows, self.targets)
 
-    def _batch(self, rows: IntArray, symmetries: IntArray | None) -> Batch:
-        views, targets = self._maps(np.array_split(rows, self.world)[self.rank])
+    def _batch(self, rows: IntArray, symmetries: IntArray | None, stream: tuple[int, int]) -> Batch:
+        share = np.array_split(rows, self.world)[self.rank]
+        views, targets = self._maps(share)
         if symmetries is not None:
             own = np.array_split(symmetries, self.world)[self.rank]
             views, targets = turned(views, own), turned(targets, own)
-        return Batch(views, targets, len(rows))
+        return Batch(views, targets, len(rows), share, stream)
 
     def shuffled(self, seed: int, epoch: int, maps_per_epoch: int | None, first_step: int = 0) -> Iterator[Batch]:
         """A training epoch from one of its steps on. A last batch too small to give every rank a map is left out."""
@@ -89,7 +95,7 @@ class Batches:
         for start in range(first_step * self.batch_size, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
             if len(order[part]) >= self.world:
-                yield self._batch(order[part], None if symmetries is None else symmetries[part])
+                yield self._batch(order[part], None if symmetries is None else symmetries[part], (seed, epoch))
 
     def steps(self, maps_per_epoch: int | None) -> int:
         """How many batches a training epoch has."""
@@ -102,7 +108,7 @@ class Batches:
         share = np.array_split(self.rows, self.world)[self.rank]
         for start in range(0, len(share), self.batch_size):
             rows = share[start : start + self.batch_size]
-            yield Batch(*self._maps(rows), len(rows))
+            yield Batch(*self._maps(rows), len(rows), rows)
 
 
 def turned(maps: torch.Tensor, symmetries: IntArray) -> torch.Tensor:

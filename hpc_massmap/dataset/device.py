@@ -68,14 +68,14 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
         while (batch := coming.result()) is not None:
             coming = thread.submit(_next, batches)
             views, targets = (maps.to(device, non_blocking=True) for maps in (batch.views, batch.targets))
-            yield Batch(views, targets, batch.of_batch)
+            yield replace(batch, views=views, targets=targets)
 
 
 def _next(batches: Iterator[Batch]) -> Batch | None:
     batch = next(batches, None)
     if batch is None or batch.views.device.type != "cpu":
         return batch
-    return Batch(batch.views.pin_memory(), batch.targets.pin_memory(), batch.of_batch)
+    return replace(batch, views=batch.views.pin_memory(), targets=batch.targets.pin_memory())
 
 
 def _dtype(precision: str) -> torch.dtype:

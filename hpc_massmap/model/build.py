@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from hpc_massmap.config import Model
+from hpc_massmap.model.timed import TimedUNet
 from hpc_massmap.model.unet import UNet
 
 
@@ -15,14 +16,16 @@ class Needs:
     Attributes
     ----------
     maps_per_target : that it gives
+    timed : whether it takes maps on their way from noise to a target, and their times, after the views
     """
 
     maps_per_target: int = 1
+    timed: bool = False
 
 
 def build_model(model: Model, needs: Needs) -> nn.Module:
     """An untrained network, all its maps normalised; weights from torch's seed.
 
-    (n, views, 80, 80) to (n, targets x maps_per_target, 80, 80).
+    (n, views, 80, 80) to (n, targets x maps_per_target, 80, 80); a timed one as `TimedUNet`.
     """
-    return UNet(model, needs.maps_per_target)
+    return TimedUNet(model) if needs.timed else UNet(model, needs.maps_per_target)

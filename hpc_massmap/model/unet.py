@@ -6,10 +6,14 @@ One encoder over all views stacked as channels (`multi1`), or one per view with 
 On CPUs the decoder computes eq. 6 in another order, with the same parameters: see `on_upsampled`.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 
 from hpc_massmap.config import Model
+
+Change = Callable[[torch.Tensor], torch.Tensor]
 
 SMALL = 8  # pixels a side of a coarse map below which summing the weights costs more than it saves
 
@@ -92,8 +96,16 @@ def convolved_upsampled(coarse: torch.Tensor, weight: torch.Tensor, bias: torch.
     )
 
 
+def unchanged(maps: torch.Tensor) -> torch.Tensor:
+    """Features of any shape as they are."""
+    return maps
+
+
 class Encoder(nn.Module):
-    """Eq. 5: (n, channels, s, s) to the latent (n, F 2^(N-1), s/2^N, s/2^N) and the skips of levels 1 to N."""
+    """Eq. 5: (n, channels, s, s) to the latent (n, F 2^(N-1), s/2^N, s/2^N) and the skips of levels 1 to N.
+
+    The features of each level, and the latent, may be changed on their way: `changes`, N + 1 of them.
+    """
 
     def __init__(self, channels: int, filters: int, kernel: int, layers: int) -> None:
         super().__init__()
@@ -105,17 +117,23 @@ class Encoder(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.bottom = convolution(channels, channels, kernel)
 
-    def forward(self, maps: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(
+        self, maps: torch.Tensor, changes: Sequence[Change] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        changes = changes or [unchanged] * (len(self.blocks) + 1)
         skips = []
-        for block in self.blocks:
-            maps = block(maps)
+        for block, change in zip(self.blocks, changes, strict=False):
+            maps = change(block(maps))
             skips.append(maps)
             maps = self.pool(maps)
-        return self.bottom(maps), skips
+        return changes[-1](self.bottom(maps)), skips
 
 
 class Decoder(nn.Module):
-    """Eq. 6: latent and skips of `encoders` encoders to (n, targets, s, s)."""
+    """Eq. 6: latent and skips of `encoders` encoders to (n, targets, s, s).
+
+    The features of each level may be changed on their way, those of the coarsest first: `changes`, N of them.
+    """
 
     def __init__(self, targets: int, encoders: int, filters: int, kernel: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -131,11 +149,14 @@ class Decoder(nn.Module):
             channels = width
         self.head = nn.Sequential(convolution(channels, filters // 2, kernel), nn.Conv2d(filters // 2, targets, 1))
 
-    def forward(self, latent: torch.Tensor, skips: list[list[torch.Tensor]]) -> torch.Tensor:
+    def forward(
+        self, latent: torch.Tensor, skips: list[list[torch.Tensor]], changes: Sequence[Change] | None = None
+    ) -> torch.Tensor:
         maps = latent
-        for block, of_level in zip(self.blocks, reversed(skips), strict=True):
+        changes = changes or [unchanged] * len(self.blocks)
+        for block, of_level, change in zip(self.blocks, reversed(skips), changes, strict=True):
             first, second = block.children()
-            maps = second(on_upsampled(first, maps, of_level))
+            maps = change(second(on_upsampled(first, maps, of_level)))
         predicted: torch.Tensor = self.head(maps)
         return predicted
 

@@ -17,6 +17,8 @@ from hpc_massmap.dataset.batches import Batch
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.model.build import Needs
 
+SAMPLES = 16  # of each map, unless a config says how many
+
 
 class MapDistribution(Protocol):
     """What a network says of a batch of n clusters."""

@@ -7,13 +7,12 @@ from torch import nn
 from hpc_massmap.config import Model
 from hpc_massmap.errors import InputError
 from hpc_massmap.model.build import build_model
-from hpc_massmap.posterior.distribution import Kind
+from hpc_massmap.posterior.distribution import SAMPLES, Kind
+from hpc_massmap.posterior.flow import FLOW
 from hpc_massmap.posterior.point import POINT
 from hpc_massmap.posterior.quantiles import QUANTILES
 
-SAMPLES = 16  # of each map, unless a config says how many
-
-KINDS: dict[str, Kind] = {"point": POINT, "quantiles": QUANTILES}
+KINDS: dict[str, Kind] = {"point": POINT, "quantiles": QUANTILES, "flow": FLOW}
 
 
 def kind_of(model: Model) -> Kind:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -29,7 +30,7 @@ def rehearsed_step(
         torch.randn(n_maps, len(names), PIXELS, PIXELS, device=ranks.device)
         for names in (config.model.views, config.model.targets)
     )
-    batch = Batch(views, targets, n_maps * ranks.world)
+    batch = Batch(views, targets, n_maps * ranks.world, np.arange(n_maps))
 
     def step() -> None:
         learner.step(batch, config.train.learning_rate)

@@ -45,7 +45,7 @@ def test_its_steps_are_those_of_the_paper_s_recipe_to_the_bit(config: Config) ->
         loss = nn.functional.l1_loss(network(views.contiguous(memory_format=torch.channels_last)), true)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        assert learner.step(Batch(views, true, 4), 1e-3) == loss
+        assert learner.step(Batch(views, true, 4, np.arange(4)), 1e-3) == loss
     for ours, plain in zip(learner.model.parameters(), network.parameters(), strict=True):
         assert torch.equal(ours, plain)
 

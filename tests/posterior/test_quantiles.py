@@ -69,7 +69,7 @@ def test_trained_on_a_known_distribution_levels_and_mean_are_right(kind: str) ->
         views = torch.randn(4, 1, 40, 40)
         true = 2 * views + scatter * torch.randn(4, 1, 40, 40)
         optimiser.zero_grad()
-        loss(network, Batch(views, true, 4)).backward()  # type: ignore[no-untyped-call]
+        loss(network, Batch(views, true, 4, np.arange(4))).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
         means, quantiles = split(network(torch.zeros(1, 1, 1, 1)), MODEL)

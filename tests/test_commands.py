@@ -90,6 +90,10 @@ ELSEWHERE = {
     "mpirun -n 4 massmap predict configs/multi3.yaml --maps other/maps.h5 --out elsewhere/other",
     "mpirun -n 4 massmap evaluate configs/multi3.yaml --of elsewhere/other",
     "massmap report configs/multi3.yaml --of elsewhere/other",
+    # maps of one's own with truth: tests/test_predict_own_truth.py
+    "mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --truth --out compared",
+    "mpirun -n 4 massmap evaluate configs/multi3.yaml --of compared",
+    "massmap report configs/multi3.yaml --of compared",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "massmap cooling_table FILE",
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXAMPLE = """mpirun -n 4 massmap predict configs/multi3.yaml
 example: massmap predict configs/multi3.yaml --validation
 example: massmap predict configs/multi3.yaml --maps observed --out predicted
+example: massmap predict configs/multi3.yaml --maps observed --truth --out compared
 example: massmap predict configs/multi3.yaml --maps other/maps.h5 --out elsewhere"""
 
 
@@ -27,6 +28,8 @@ def arguments() -> Parser:
     step = parser("predict", __doc__, EXAMPLE)
     step.add_argument("--maps", type=Path, metavar="PATH", help="another map file, or a folder of NAME_VIEW.fits")
     step.add_argument("--out", type=Path, metavar="FOLDER", help="where their predictions go")
+    what = "the folder has the true map of each target, too, for massmap evaluate and report to compare with"
+    step.add_argument("--truth", action="store_true", help=what)
     what = "of another map file these halos only, by their numbers in massmap maps show"
     step.add_argument("--halos", type=int, nargs="+", metavar="N", help=what)
     what = "of the maps that validated, into predictions_validation.h5: error bars are calibrated on them"
@@ -41,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.validation and args.maps is not None:
         arguments().error("--validation is of the run's own maps; leave --maps out")
     of_a_map_file = args.maps is not None and (args.maps.is_file() or args.maps.suffix in (".h5", ".hdf5"))
+    if args.truth and (args.maps is None or of_a_map_file):
+        arguments().error("--truth is of a folder of maps, to be given as --maps; a map file has the truth")
     if args.halos is not None and not of_a_map_file:
         arguments().error("--halos are of another map file; give it as --maps")
 
@@ -55,7 +60,9 @@ def main(argv: list[str] | None = None) -> None:
             model = load_model(run.model)
         if comm.rank == 0 and not run.is_recorded("train"):
             say(f"{run.model}: its training is not recorded as finished; this is its best model so far")
-        if of_a_map_file:
+        if args.truth:
+            import_own_maps(args, run, model, comm)
+        if of_a_map_file or args.truth:
             predict_map_file(args, run, model, comm)
         elif args.maps:
             predict_own_maps(args, model, comm)
@@ -132,6 +139,20 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if comm.rank == 0:
         step.finish()
         say(f"{there.predictions}: {len(rows.test)} maps; go on with massmap evaluate and report --of {args.out}")
+
+
+def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    """Maps that have the truth become a map file beside their predictions, and are predicted as any other."""
+    from hpc_massmap.elsewhere import make_elsewhere
+    from hpc_massmap.mpi import on_first
+    from hpc_massmap.predict.own_truth import import_clusters
+    from hpc_massmap.progress import say
+
+    there = on_first(comm, lambda: make_elsewhere(run.config, args.out, args.out / "maps.h5"))
+    for note in sorted(on_first(comm, lambda: import_clusters(there.maps, args.maps, model))):
+        if comm.rank == 0:
+            say(note)
+    args.maps = there.maps
 
 
 def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracomm") -> None:

@@ -46,19 +46,16 @@ def apply_model(
         If a map has a pixel that is not finite, or that the model's normalisation does not take.
     """
     says, threads = prepared(model, comm)
-    views, names = model.description.views, list(clusters)
+    names = list(clusters)
 
     def work(task: int) -> str:
         cluster = clusters[names[task]]
-        maps = np.stack([read_view(cluster[view]) for view in views])
-        normalised = model.normalisation.apply(torch.from_numpy(maps[None]), views).float()
+        maps, normalised = normalised_views(model, cluster, names[task])
         predicted = says(normalised, np.array([crc32(names[task].encode())])).mean()[0]
-        for values, what in ((normalised.numpy(), "is below what its log can take"), (predicted, "gives no number")):
-            if not np.all(np.isfinite(values)):
-                raise InputError(f"{cluster[views[0]].path.parent}: {names[task]}: a pixel {what}; look at its maps")
+        _check_finite(predicted, cluster, names[task], "gives no number")
         for target, pixels in zip(model.description.targets, predicted, strict=True):
             _write(out / f"{names[task]}_{target}.fits", pixels, target, cluster, model)
-        return _strangeness(maps, cluster, model)
+        return strangeness(maps, cluster, model)
 
     def told(task: int, strange: str) -> bool:
         on_done(strange)
@@ -75,8 +72,34 @@ def check_out(out: Path, clusters: dict[str, Cluster], targets: list[str], force
             raise InputError(f"{path}: exists already; choose another --out, or --force to replace it")
 
 
-def _strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
-    """What a person should look at, since a network answers to nonsense too."""
+def normalised_views(model: TrainedModel, cluster: Cluster, name: str) -> tuple[FloatArray, torch.Tensor]:
+    """The views of a cluster in the training maps' units, (views, 80, 80), and as the network sees them, (1, ...).
+
+    Raises
+    ------
+    InputError
+        If a pixel is not finite, or the model's normalisation does not take it.
+    """
+    views = model.description.views
+    maps = np.stack([read_view(cluster[view]) for view in views])
+    normalised = model.normalisation.apply(torch.from_numpy(maps[None]), views).float()
+    _check_finite(normalised.numpy(), cluster, name, "is below what its log can take")
+    return maps, normalised
+
+
+def _check_finite(values: FloatArray, cluster: Cluster, name: str, what: str) -> None:
+    if not np.all(np.isfinite(values)):
+        folder = next(iter(cluster.values())).path.parent
+        raise InputError(f"{folder}: {name}: a pixel {what}; look at its maps")
+
+
+def strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
+    """What a person should look at, since a network answers to nonsense too: lines of text.
+
+    Parameters
+    ----------
+    maps : (views, 80, 80), of `normalised_views`
+    """
     notes = [f"{own.path}: {own.note}" for own in cluster.values() if own.note]
     for pixels, view in zip(maps, model.description.views, strict=True):
         ratio = float(pixels.mean()) / model.normalisation.mean[view]

@@ -28,6 +28,7 @@ KEYWORDS = {
     "unit": "BUNIT",
     "h": "HUBBLE",
     "redshift": "REDSHIFT",
+    "region": "REGION",
     "ext": None,
 }
 # how the names of images begin that go with a map and are none
@@ -55,7 +56,7 @@ class OwnMap:
     r200_as_given : with its unit
     pixel : with its unit, if known
     centre_from : which of the places in the table of own_maps.py says so
-    h, redshift : if known
+    h, redshift, region : if known
     turn : (2, 2), orthogonal: a step (columns, rows) on the predicted map's grid as a step on this one's
     note : what was done to it, or could not be checked; empty if nothing
     """
@@ -74,6 +75,7 @@ class OwnMap:
     centre_from: str
     h: float | None
     redshift: float | None
+    region: str | None
     wcs: WCS | None
     turn: FloatArray
     note: str

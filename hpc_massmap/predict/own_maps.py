@@ -11,6 +11,7 @@ x, y      `VIEW_x` or `x`, as FITS counts        XCENTRE, YCENTRE    CRPIX, or t
 unit      `VIEW_unit` or `unit`                  BUNIT               1 for Compton-y, else an error
 h         `VIEW_h` or `h`                        HUBBLE              an error if a unit has h and another not
 redshift  `VIEW_redshift` or `redshift`          REDSHIFT            not compared
+region    `VIEW_region` or `region`              REGION              its own, which only a truth asks for
 ext       `VIEW_ext` or `ext`                                        the only image, or the one called SCI
 ========  =====================================  ==================  =======================================
 
@@ -47,21 +48,22 @@ LARGEST_H = 1.5
 Cluster = dict[str, OwnMap]  # by view
 
 
-def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
+def find_clusters(folder: Path, units: dict[str, str], of_targets: dict[str, str] | None = None) -> dict[str, Cluster]:
     """The clusters of a folder by name, each with a checked map of every view; maps of other views are left alone.
 
     Parameters
     ----------
     units : of the training maps, by view
+    of_targets : the same by target, if each cluster must have the true map of every one, too
 
     Raises
     ------
     InputError
-        If a cluster lacks a view, a map's size, unit or centre is not known or cannot be, or two views contradict each
-        other.
+        If a cluster lacks a view or a truth, a map's size, unit or centre is not known or cannot be, or two views
+        contradict each other.
     """
-    views = list(units)
-    found = find_files(folder, views)
+    views, targets, units = list(units), list(of_targets or {}), units | (of_targets or {})
+    found = find_files(folder, [*views, *targets])
     table = read_table(folder / TABLE)
     for name in table.keys() - found.keys():
         raise InputError(f"{folder / TABLE}: {name}: no map of this name is in the folder")
@@ -72,10 +74,16 @@ def find_clusters(folder: Path, units: dict[str, str]) -> dict[str, Cluster]:
                 f"{folder}: {name} has no {' and no '.join(missing)} map, but the model was trained on "
                 f"{', '.join(views)}; add {name}_{missing[0]}.fits or use a model of fewer views"
             )
+        for target in targets:
+            if target not in paths:
+                raise InputError(
+                    f"{folder}: {name} has no {target} map, which is the truth; add {name}_{target}.fits, or leave "
+                    "--truth out"
+                )
     clusters: dict[str, Cluster] = {}
     for name in sorted(found):
         maps = []
-        for view in views:
+        for view in (*views, *targets):
             maps.append(_described(found[name][view], view, units[view], table.get(name, {})))
         clusters[name] = {own.view: own for own in aligned(maps)}
     return clusters
@@ -137,7 +145,7 @@ def _described(path: Path, view: str, ours: str, said: dict[str, str]) -> OwnMap
     factor = factor_to(path, unit or "1", ours, h, pixel)
     return OwnMap(
         *(path, view, image, shape, unit or "1", factor, r200, str(text), pixel, x, y, centre_from),
-        *(h, number("redshift"), wcs, NO_TURN, ""),
+        *(h, number("redshift"), known("region"), wcs, NO_TURN, ""),
     )
 
 

@@ -104,6 +104,11 @@ class Run:
         return self.folder / "predictions_validation.h5"
 
     @property
+    def calibration(self) -> Path:
+        """Of the error bars of its predictions."""
+        return self.folder / "calibration.h5"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.h5"
 

@@ -21,7 +21,7 @@ class Band:
 
     Attributes
     ----------
-    low, high, scale : (levels, ...)
+    low, high, scale : (levels, ...); a first axis of 1 stands for all levels
     """
 
     low: FloatArray
@@ -35,11 +35,9 @@ def pixel_scale(maps: FloatArray) -> FloatArray:
     return np.asarray((size + means_in_rings(size)[..., ring_of_pixels()]) / 2)
 
 
-def band_of_point(centre: FloatArray, scale: FloatArray, levels: Sequence[float]) -> Band:
-    """Of a quantity without an interval: the same at every level; `centre` and `scale` of any shape."""
-    everywhere = (len(levels), *centre.shape)
-    low = np.broadcast_to(centre, everywhere)
-    return Band(low, low, np.broadcast_to(scale, everywhere))
+def band_of_point(centre: FloatArray, scale: FloatArray) -> Band:
+    """Of a quantity without an interval, the same at every level; `centre` and `scale` of any shape."""
+    return Band(centre[None], centre[None], scale[None])
 
 
 def band_of_samples(ordered: FloatArray, levels: Sequence[float]) -> Band:

@@ -50,13 +50,24 @@ def factors(found: FloatArray, region: npt.NDArray[np.generic], levels: Sequence
     -------
     (len(levels),), infinite where so few regions can promise nothing.
     """
+    ordered, through, n = _by_region(found, region)
+    place = np.searchsorted(through, np.array(levels) * (n + 1) - ROUNDING)
+    return np.append(ordered, np.inf)[place]
+
+
+def quantiles_by_region(found: FloatArray, region: npt.NDArray[np.generic], levels: Sequence[float]) -> FloatArray:
+    """Quantiles of values of which each region has the same part, given as to `factors`: (len(levels),)."""
+    ordered, through, n = _by_region(found, region)
+    return np.asarray(ordered[np.minimum(np.searchsorted(through, np.array(levels) * n - ROUNDING), len(ordered) - 1)])
+
+
+def _by_region(found: FloatArray, region: npt.NDArray[np.generic]) -> tuple[FloatArray, FloatArray, int]:
+    """Values in their order, the weight up to and with each, in regions, and how many regions there are."""
     _, own, maps = np.unique(region, return_inverse=True, return_counts=True)
     flat = found.reshape(len(found), -1)
     weights = np.repeat(1 / (maps[own] * flat.shape[1]), flat.shape[1])
     order = np.argsort(flat, axis=None, kind="stable")
-    through = np.cumsum(weights[order])  # in regions: all of them weigh their number
-    place = np.searchsorted(through, np.array(levels) * (len(maps) + 1) - ROUNDING)
-    return np.append(flat.ravel()[order], np.inf)[np.minimum(place, flat.size)]
+    return flat.ravel()[order], np.cumsum(weights[order]), len(maps)
 
 
 def interval(

@@ -183,6 +183,12 @@ def training_of(predictions: Predictions) -> Training | None:
     return Training(rows, validation, views)
 
 
+def model_of(predictions: Predictions) -> str:
+    """The digest of the model that predicted; raises an InputError if the file does not say it."""
+    with _opened(predictions.path) as file:
+        return str(attribute_of(file, "model"))
+
+
 def digest_of_file(path: Path) -> str:
     """SHA-256 of predictions.h5 as it stands, the identity of an evaluation's input."""
     with _opened(path), path.open("rb") as file:

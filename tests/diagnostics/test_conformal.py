@@ -112,5 +112,5 @@ def test_an_interval_holds_the_truths_whose_score_is_at_most_the_factor() -> Non
 def test_without_a_scale_a_truth_is_held_or_it_never_is() -> None:
     zero = np.zeros(2)
     np.testing.assert_array_equal(scores(np.array([0.0, 1.0]), zero, zero, zero), [-1, np.inf])
-    band = band_of_point(zero, zero, [0.5])
+    band = band_of_point(zero, zero)
     assert interval(band.low[0], band.high[0], band.scale[0], np.inf)[1].tolist() == [np.inf, np.inf]

@@ -10,7 +10,7 @@ from hpc_massmap.cli import Parser, run_job
 
 GROUPS = {
     "begin": ("demo", "configs", "site"),
-    "the steps of a run": ("make_maps", "tune", "train", "predict", "evaluate", "report", "run"),
+    "the steps of a run": ("make_maps", "tune", "train", "predict", "calibrate", "evaluate", "report", "run"),
     "look": ("maps", "monitor", "trials", "database"),
     "more": ("paper", "mock", "cooling_table", "completion"),
 }

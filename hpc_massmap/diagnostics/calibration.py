@@ -32,7 +32,7 @@ from hpc_massmap.hdf5 import (
 
 SCHEMA = 1
 PARTS = 99  # quantiles of residuals, in the middle of equal parts
-AGAIN = "run jobs/predict.py --validation and jobs/calibrate.py again"
+AGAIN = "run massmap predict --validation and massmap calibrate again"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def read_calibration(path: Path) -> Calibration:
         If it is missing, cut off, damaged or of another version.
     """
     complaint = f"{path}: not a readable calibration; {AGAIN}"
-    with opened(path, complaint, f"{path}: no such file; run jobs/calibrate.py first") as file:
+    with opened(path, complaint, f"{path}: no such file; run massmap calibrate first") as file:
         if attribute_of(file, "schema") != SCHEMA or tuple(np.atleast_1d(attribute_of(file, "levels"))) != LEVELS:
             raise InputError(f"{path}: a calibration of another version; {AGAIN}")
         model, maps_digest, says = (str(attribute_of(file, name)) for name in ("model", "maps_digest", "says"))

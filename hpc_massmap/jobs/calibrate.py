@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Calibrate the error bars of a run's model by region, on the maps that validated it.
 
-These are predicted by predict.py --validation. Test maps are never read.
+These are predicted by `massmap predict --validation`. Test maps are never read.
 """
 
-from hpc_massmap.cli import config_of, parse, parser, run_job
+from hpc_massmap.cli import Parser, config_of, parse, parser, run_job
 
-EXAMPLE = "python jobs/calibrate.py configs/multi3.yaml"
+EXAMPLE = "massmap calibrate configs/multi3.yaml"
+
+
+def arguments() -> Parser:
+    return parser("calibrate", __doc__, EXAMPLE)
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse(parser(__doc__, EXAMPLE), argv)
+    args = parse(arguments(), argv)
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.diagnostics.calibration import write_calibration

@@ -53,11 +53,11 @@ def _refuse_others(predictions: Predictions) -> None:
     """What was seen in training is predicted better than what is new, and what tests must not have been seen."""
     training = training_of(predictions)
     if training is None:
-        raise InputError(f"{predictions.path}: does not say which maps validated; run jobs/predict.py --validation")
+        raise InputError(f"{predictions.path}: does not say which maps validated; run massmap predict --validation")
     others = np.setdiff1d(predictions.rows, training.validation)
     if len(others):
         raise InputError(
-            f"{predictions.path}: map {others[0]} is none that validated the model; run jobs/predict.py --validation"
+            f"{predictions.path}: map {others[0]} is none that validated the model; run massmap predict --validation"
         )
     maps = predictions.maps
     trained, validated = (set(maps.halos["region"][maps.halo[rows]]) for rows in (training.rows, predictions.rows))

@@ -102,7 +102,7 @@ def test_test_maps_are_never_read(tmp_path: Path) -> None:
     folder = write_run(tmp_path, POINT)
     folder.run.predictions_of_validation.unlink()
     folder.run.predictions.rename(folder.run.predictions_of_validation)
-    assert "is none that validated the model; run jobs/predict.py --validation" in refusal(folder)
+    assert "is none that validated the model; run massmap predict --validation" in refusal(folder)
 
 
 def test_regions_that_trained_promise_nothing(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_predictions_that_do_not_say_what_validated_are_refused(tmp_path: Path) 
         del file["index/validation"]
     assert "does not say which maps validated" in refusal(folder)
     folder.run.predictions_of_validation.unlink()
-    assert "no such file; run jobs/predict.py" in refusal(folder)
+    assert "no such file; run massmap predict" in refusal(folder)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""What options of the recipe are worth: bias and scatter of b200 by mass interval, over seeds.
+"""What options of the recipe are worth: error of pixels and of b200 over seeds, each beside the first variant's.
 
-Every variant is the config given but for what its name says, trained for the same number of maps on one thread, and
-judged on the test set. A line of JSON is kept for each training, so that an interrupted comparison goes on.
+Every variant is the config given but for what its name says, trained on the same number of maps on one thread. What is
+printed is of the validation regions, on which a variant may be chosen; `--judge` prints the test regions, once that is
+done. A line of JSON is kept for each training, so that an interrupted comparison goes on.
 """
 
 import argparse
 import json
 import tempfile
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import torch
 from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Config, load_config
-from hpc_massmap.dataset.batches import Batches
+from hpc_massmap.dataset.batches import SYMMETRIES, Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.metrics.bootstrap import half_width
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import CPU, Ranks
@@ -45,9 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", help="key=value, of every variant")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="names joined by + are combined")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, read first if they exist")
+    parser.add_argument("--judge", action="store_true", help="print the test regions, on which nothing may be chosen")
     args = parser.parse_args()
     base = load_config(args.config, args.overrides)
     maps = open_maps(base.maps.file)
@@ -59,13 +62,12 @@ def main() -> None:
     done = {(result["variant"], result["seed"]): result for result in known}
     for seed, variant in product(range(args.seeds), args.variants):
         if (variant, seed) not in done:
-            done[variant, seed] = train_and_judge(varied(base, variant, seed), maps) | {
-                "variant": variant,
-                "seed": seed,
-            }
+            found = train_and_judge(varied(base, variant, seed), maps)
+            done[variant, seed] = {"variant": variant, "seed": seed} | found
             with args.results.open("a", encoding="utf-8") as results:
                 results.write(json.dumps(done[variant, seed]) + "\n")
-    print(table(base.evaluate.mass_intervals, args.variants, list(done.values())))
+    own = [done[variant, seed] for variant in args.variants for seed in range(args.seeds)]
+    print(table(args.variants, own, "test" if args.judge else "validation"))
 
 
 def varied(base: Config, variant: str, seed: int) -> Config:
@@ -79,58 +81,93 @@ def varied(base: Config, variant: str, seed: int) -> Config:
 
 
 def train_and_judge(config: Config, maps: MapFile) -> dict[str, Any]:
-    """Train one model and compare its predictions of the test set with the truth."""
+    """Train one model and compare its predictions with the truth, region by region."""
     torch.set_num_threads(1)
     rows = split_maps(maps, config.split)
     with tempfile.TemporaryDirectory() as folder:
         history = fit(maps, rows, config, Ranks(), Path(folder)).history
-        predicted = predictions(load_model(Path(folder)), maps, rows.test)
-    true = np.asarray(maps.maps[TARGET][rows.test])
-    halo = maps.halo[rows.test]
-    r200, mass = maps.halos["r200"][halo], np.log10(maps.halos["m200"][halo])
-    b200 = enclosed_mass(predicted, r200)[:, -1] / enclosed_mass(true, r200)[:, -1] - 1
-    inside = [(low <= mass) & (mass < high) for low, high in pairwise(config.evaluate.mass_intervals)]
+        model = load_model(Path(folder))
     return {
         "epochs": len(history),
         "images_per_second": float(np.mean([epoch.images_per_second for epoch in history])),
-        "pixels": float(np.abs(predicted - true).mean() / true.mean()),
-        "bias": [float(np.median(b200[which])) for which in inside],
-        "scatter": [half_width(b200[which]) for which in inside],
+        "validation": by_region(model, maps, rows.validation),
+        "test": by_region(model, maps, rows.test),
     }
 
 
-def predictions(model: TrainedModel, maps: MapFile, rows: IntArray) -> FloatArray:
-    """Of the first target, (len(rows), 80, 80) in physical units."""
+def by_region(model: TrainedModel, maps: MapFile, rows: IntArray) -> dict[str, Any]:
+    """Error of pixels over the mean of the truth, and b200, of each region's maps.
+
+    Each is given twice: of the prediction, and of the mean of the predictions of the map's eight symmetries.
+    """
+    true = np.asarray(maps.maps[TARGET][rows])
+    halo = maps.halo[rows]
+    region, r200 = maps.halos["region"][halo], maps.halos["r200"][halo]
+    found: dict[str, Any] = {"regions": sorted(set(region.tolist()))}
+    plain, turned = predictions(model, maps, rows)
+    for name, predicted in (("plain", plain), ("symmetries", turned)):
+        pixels = np.abs(predicted - true).mean((1, 2)) / true.mean()
+        b200 = enclosed_mass(predicted, r200)[:, -1] / enclosed_mass(true, r200)[:, -1] - 1
+        found[name] = {
+            "pixels": [float(pixels[region == one].mean()) for one in found["regions"]],
+            "b200": [np.round(b200[region == one], 5).tolist() for one in found["regions"]],
+        }
+    return found
+
+
+def predictions(model: TrainedModel, maps: MapFile, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Of the first target, as it is and averaged over symmetries: (len(rows), 80, 80) each, in physical units."""
     views, targets = model.description.views, model.description.targets
-    parts = []
+    plain, turned = [], []
     with torch.inference_mode(), autocast(model.precision, CPU):
         for batch in Batches(maps, rows, views, targets, model.normalisation, batch_size=32).in_order():
-            parts.append(model.normalisation.invert(model.network(batch.views).float(), targets)[:, 0].numpy())
-    return np.concatenate(parts)
+            each = [turn_back(model.network(turn(batch.views, way)).float(), way) for way in range(SYMMETRIES)]
+            plain.append(model.normalisation.invert(each[0], targets)[:, 0].numpy())
+            turned.append(model.normalisation.invert(torch.stack(each).mean(0), targets)[:, 0].numpy())
+    return np.concatenate(plain), np.concatenate(turned)
 
 
-def half_width(values: FloatArray) -> float:
-    """Half the distance of the 16th and 84th percentile."""
-    low, high = np.percentile(values, [16, 84])
-    return float(high - low) / 2
+def turn(maps: torch.Tensor, way: int) -> torch.Tensor:
+    """One of the eight symmetries of the square, of maps (n, c, 80, 80)."""
+    return torch.rot90(maps.flip(-1) if way >= SYMMETRIES // 2 else maps, way % 4, (-2, -1)).contiguous()
 
 
-def table(edges: list[float], variants: list[str], results: list[dict[str, Any]]) -> str:
-    """Means over seeds and their standard deviations, as Markdown."""
-    intervals = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
-    head = ["variant", "seeds", "error of pixels", *(f"{what}, {i}" for i in intervals for what in ("bias", "scatter"))]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for variant in variants:
-        own = [result for result in results if result["variant"] == variant]
-        cells = [variant, str(len(own)), over_seeds([result["pixels"] for result in own])]
-        for n in range(len(intervals)):
-            cells += [over_seeds([result[what][n] for result in own], "+") for what in ("bias", "scatter")]
+def turn_back(maps: torch.Tensor, way: int) -> torch.Tensor:
+    """The inverse of `turn`."""
+    back = torch.rot90(maps, -(way % 4), (-2, -1))
+    return back.flip(-1) if way >= SYMMETRIES // 2 else back
+
+
+def table(variants: list[str], results: list[dict[str, Any]], part: str) -> str:
+    """Means over seeds as Markdown, and how far each is from the first variant, with the 68 % error over regions."""
+    columns = ["pixels", "from the first", "mean abs b200", "from the first", "median b200", "half-width of b200"]
+    lines = [f"| variant | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    first: dict[str, FloatArray] = {}
+    for variant, way in product(variants, ("plain", "symmetries")):
+        own = [result[part][way] for result in results if result["variant"] == variant]
+        measured = {
+            "pixels": np.array([one["pixels"] for one in own]),
+            "mean abs b200": np.array([[np.mean(np.abs(b200)) for b200 in one["b200"]] for one in own]),
+        }  # (seeds, regions)
+        first = first or measured
+        cells = [variant if way == "plain" else f"{variant}, symmetries averaged", str(len(own))]
+        for name, values in measured.items():
+            cells += [over_seeds(values.mean(1).tolist()), over_regions((values - first[name]).mean(0))]
+        every = [np.concatenate(one["b200"]) for one in own]
+        cells.append(over_seeds([float(np.median(b200)) for b200 in every], "+"))
+        cells.append(over_seeds([float(np.diff(np.percentile(b200, [16, 84]))[0]) / 2 for b200 in every]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def over_seeds(values: list[float], sign: str = "") -> str:
-    return f"{np.mean(values):{sign}.3f} ± {np.std(values, ddof=min(1, len(values) - 1)):.3f}"
+    return f"{np.mean(values):{sign}.4f} ± {np.std(values, ddof=min(1, len(values) - 1)):.4f}"
+
+
+def over_regions(differences: FloatArray) -> str:
+    """The mean of a difference, (regions,), with the 68 % interval of Student's t."""
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return f"{differences.mean():+.4f} ± {float(half_width(error, len(differences))):.4f}"
 
 
 if __name__ == "__main__":

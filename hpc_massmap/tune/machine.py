@@ -1,4 +1,4 @@
-"""Faults of the machine, which no trial is charged with: a disk or quota that is full, a file that is away.
+"""Faults of the machine, which no trial is charged with: a full disk or quota, a file that is away, a broken GPU.
 
 What the operating system refuses, and what is wrong with a file that all trials share, has nothing to do with the
 hyperparameters of the trial that meets it first: it is given back, and goes on when the fault is over.
@@ -26,6 +26,11 @@ PAUSES = (1.0, 30.0)  # seconds before files are tried again: the first, the lon
 LEAST_TO_WRITE = 2**20  # bytes
 # of libraries that give the text of an error of the operating system, and not its number
 REFUSALS = re.compile("|".join(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.EROFS))))
+# what CUDA says of a GPU that fails, is away or belongs to somebody else; no kernel of ours can bring these about
+BROKEN_GPU = re.compile(
+    "uncorrectable ECC error|uncorrectable NVLink error|hardware stack error|is/are busy or unavailable"
+    "|no CUDA-capable device|CUDA driver initialization failed|system not yet initialized|CUDA error: unknown error"
+)
 
 
 def fault_of_machine(error: BaseException) -> str | None:
@@ -45,11 +50,11 @@ def fault_of_machine(error: BaseException) -> str | None:
 
 
 def _is_refused(error: BaseException) -> bool:
-    """Whether the operating system refused something other than memory, or to speak with another rank."""
+    """Whether a GPU is broken, or the operating system refused something other than memory or a word with a rank."""
     if isinstance(error, OSError):
         of_ranks = isinstance(error, ConnectionError) or (isinstance(error, TimeoutError) and error.errno is None)
         return not of_ranks and error.errno != errno.ENOMEM
-    return isinstance(error, RuntimeError) and bool(REFUSALS.search(str(error)))
+    return isinstance(error, RuntimeError) and bool(REFUSALS.search(str(error)) or BROKEN_GPU.search(str(error)))
 
 
 def check_files(run: Run) -> None:

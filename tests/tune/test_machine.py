@@ -107,6 +107,12 @@ def caught(error: BaseException) -> BaseException:
         (OSError("Can't synchronously read data (file read failed: errno = 5)"), True),  # of h5py
         (RuntimeError("[enforce fail at inline_container.cc:595] . unexpected pos; No space left on device"), True),
         (InputError("maps.h5: no such map file"), True),
+        # as torch words them: there is no broken GPU here
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported"), True),
+        (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"), True),
+        (RuntimeError("No CUDA GPUs are available; CUDA driver initialization failed"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), False),
         (MemoryError(), False),
         (OutOfMemory("batch"), False),

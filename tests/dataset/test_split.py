@@ -1,5 +1,6 @@
 """The split leaks nothing, is stable and has the asked shares."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,32 @@ def test_hashes_are_uniform_and_follow_the_seed() -> None:
     assert unit_hash(0, "a") != unit_hash(1, "a")
 
 
+def test_each_map_is_where_a_hash_by_hand_puts_it(map_path: Path) -> None:
+    """One map at a time; the name of a map must never change, or a test map of an old run trains the next one."""
+    maps = open_maps(map_path)
+    for policy in ("halo", "map"):
+        split = Split.model_validate({"policy": policy, "train": 0.5, "validation": 0.2, "seed": 3})
+        expected: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+        for row, halo in enumerate(maps.halo):
+            of = {name: column[halo] for name, column in maps.halos.items()}
+            name = of["region"]
+            if policy == "map":
+                name += f"/{of['simulation']}/{of['snapshot']}/{of['halo_id']}/{maps.projection[row]}"
+            position = int(hashlib.sha256(f"3:{name}".encode()).hexdigest()[:16], 16) / 2**64
+            expected["train" if position < 0.5 else "validation" if position < 0.7 else "test"].append(row)
+        rows = split_maps(maps, split)
+        assert {"train": rows.train.tolist(), "validation": rows.validation.tolist(), "test": rows.test.tolist()} == (
+            expected
+        )
+
+
 def test_too_few_halos_for_the_split(tmp_path: Path) -> None:
     write_synthetic_maps(tmp_path / "few.h5", regions=2, projections=1)
-    with pytest.raises(InputError, match=r"few\.h5: its 2 regions leave no .* set with split\.seed = 0; add halos"):
+    with pytest.raises(
+        InputError,
+        match=r"few\.h5: its 2 regions leave no (train|validation|test) set with split\.seed = 0; "
+        r"add halos or change split\.seed$",
+    ):
         split_maps(open_maps(tmp_path / "few.h5"), Split())
-    with pytest.raises(InputError, match=r"few\.h5: its 4 maps leave no .* set"):
+    with pytest.raises(InputError, match=r"few\.h5: its 4 maps leave no (train|validation|test) set with"):
         split_maps(open_maps(tmp_path / "few.h5"), Split(policy="map"))

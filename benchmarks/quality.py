@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hpc_massmap.metrics.bootstrap import half_width
 
 from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray, IntArray
@@ -22,7 +23,6 @@ from hpc_massmap.config import Config, load_config
 from hpc_massmap.dataset.batches import SYMMETRIES, Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
-from hpc_massmap.metrics.bootstrap import half_width
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import CPU, Ranks

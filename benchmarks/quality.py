@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from hpc_massmap.metrics.bootstrap import half_width
 
 from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Config, load_config
-from hpc_massmap.dataset.batches import SYMMETRIES, Batches
+from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.diagnostics.bootstrap import half_width
+from hpc_massmap.model.symmetries import OverSymmetries
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.ranks import CPU, Ranks
@@ -118,24 +119,12 @@ def by_region(model: TrainedModel, maps: MapFile, rows: IntArray) -> dict[str, A
 def predictions(model: TrainedModel, maps: MapFile, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     """Of the first target, as it is and averaged over symmetries: (len(rows), 80, 80) each, in physical units."""
     views, targets = model.description.views, model.description.targets
-    plain, turned = [], []
+    plain, turned = list[FloatArray](), list[FloatArray]()
     with torch.inference_mode(), autocast(model.precision, CPU):
         for batch in Batches(maps, rows, views, targets, model.normalisation, batch_size=32).in_order():
-            each = [turn_back(model.network(turn(batch.views, way)).float(), way) for way in range(SYMMETRIES)]
-            plain.append(model.normalisation.invert(each[0], targets)[:, 0].numpy())
-            turned.append(model.normalisation.invert(torch.stack(each).mean(0), targets)[:, 0].numpy())
+            for found, network in ((plain, model.network), (turned, OverSymmetries(model.network))):
+                found.append(model.normalisation.invert(network(batch.views).float(), targets)[:, 0].numpy())
     return np.concatenate(plain), np.concatenate(turned)
-
-
-def turn(maps: torch.Tensor, way: int) -> torch.Tensor:
-    """One of the eight symmetries of the square, of maps (n, c, 80, 80)."""
-    return torch.rot90(maps.flip(-1) if way >= SYMMETRIES // 2 else maps, way % 4, (-2, -1)).contiguous()
-
-
-def turn_back(maps: torch.Tensor, way: int) -> torch.Tensor:
-    """The inverse of `turn`."""
-    back = torch.rot90(maps, -(way % 4), (-2, -1))
-    return back.flip(-1) if way >= SYMMETRIES // 2 else back
 
 
 def table(variants: list[str], results: list[dict[str, Any]], part: str) -> str:

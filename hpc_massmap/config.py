@@ -330,6 +330,7 @@ class Predict(Section):
     """What a prediction keeps of what a model says."""
 
     samples: Annotated[int, Field(ge=0, le=LARGEST)] | None = None  # of each map; None: 16 if the model has samples
+    symmetries: bool = False  # the mean over the 8 symmetries of the square, 8 times slower
 
 
 class Mock(Section):

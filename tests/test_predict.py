@@ -1,6 +1,7 @@
 """Predictions of a test set: the same file whoever makes it, whole or not there."""
 
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_any_number_of_ranks_writes_the_same_bits(ranks: int, config: Path, alon
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("its training is not recorded as finished; this is its best model so far") == 1
     assert (folder_of(config) / "predictions.h5").read_bytes() == alone.read_bytes()
+
+
+def test_the_mean_over_symmetries_is_kept_apart_from_what_the_network_says(config: Path, alone: Path) -> None:
+    path, before = folder_of(config) / "predictions.h5", alone.read_bytes()
+    for asked, is_plain in ((["predict.symmetries=true", "--force"], False), (["--force"], True)):
+        done = subprocess.run(
+            [sys.executable, JOB, config, *asked], capture_output=True, text=True, check=False, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stderr
+        assert (path.read_bytes() == before) == is_plain
+        if not is_plain:
+            with h5py.File(path) as averaged, h5py.File(alone) as plain:
+                np.testing.assert_array_equal(averaged["index/row"], plain["index/row"])
+                assert np.abs(averaged["predictions/mass"][:] - plain["predictions/mass"][:]).max() > 0
 
 
 def test_predictions_are_what_the_network_says_of_each_map_alone(config: Path, alone: Path) -> None:

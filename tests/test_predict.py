@@ -62,6 +62,7 @@ def test_the_mean_over_symmetries_is_kept_apart_from_what_the_network_says(confi
         if not is_plain:
             with h5py.File(path) as averaged, h5py.File(alone) as plain:
                 np.testing.assert_array_equal(averaged["index/row"], plain["index/row"])
+                assert averaged.attrs["symmetries"]  # a calibration is of one or the other
                 assert np.abs(averaged["predictions/mass"][:] - plain["predictions/mass"][:]).max() > 0
 
 

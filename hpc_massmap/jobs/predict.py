@@ -5,7 +5,6 @@ Of the run's test set, or of the maps that validated; of another map file; or of
 """
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.halos is not None and not of_a_map_file:
         arguments().error("--halos are of another map file; give it as --maps")
 
-    from hpc_massmap.model.symmetries import OverSymmetries
     from hpc_massmap.mpi import communicator, on_first, together
+    from hpc_massmap.predict.rows import over_symmetries
     from hpc_massmap.progress import say
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import load_model
@@ -60,8 +59,6 @@ def main(argv: list[str] | None = None) -> None:
         run = on_first(comm, lambda: Run.of(config_of(args)))
         with together(comm):
             model = load_model(run.model)
-        if run.config.predict.symmetries:
-            model = replace(model, network=OverSymmetries(model.network))
         if comm.rank == 0 and not run.is_recorded("train"):
             say(f"{run.model}: its training is not recorded as finished; this is its best model so far")
         if args.truth:
@@ -69,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         if of_a_map_file or args.truth:
             predict_map_file(args, run, model, comm)
         elif args.maps:
-            predict_own_maps(args, model, comm)
+            predict_own_maps(args, over_symmetries(model) if run.config.predict.symmetries else model, comm)
         else:
             predict_part(args, run, model, comm)
 
@@ -88,7 +85,7 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     on_first(comm, run.keep_config)
     path = run.predictions_of_validation if args.validation else run.predictions
     name = "predict_validation" if args.validation else "predict"
-    step = run.step(name, settings_of(run, which), {"maps": maps.digest, "model": model.digest}, [path])
+    step = run.step(name, settings_of(which), {"maps": maps.digest, "model": model.digest}, [path])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     n_maps = len(split.validation if args.validation else split.test)
@@ -104,12 +101,12 @@ def which_of(args: Namespace, run: "Run", model: "TrainedModel") -> "Which":
     from hpc_massmap.predict.rows import Which
 
     samples = samples_of(model.description, run.config.predict.samples)
-    return Which("validation" if args.validation else "test", samples, run.config.seed)
+    return Which("validation" if args.validation else "test", samples, run.config.seed, run.config.predict.symmetries)
 
 
-def settings_of(run: "Run", which: "Which") -> dict[str, int]:
+def settings_of(which: "Which") -> dict[str, int]:
     """What predictions depend on besides maps and model; nothing by default."""
-    settings = {"symmetries": True} if run.config.predict.symmetries else {}
+    settings = {"symmetries": True} if which.symmetries else {}
     return settings | ({"samples": which.samples, "seed": which.seed} if which.samples else {})
 
 
@@ -135,7 +132,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if note and comm.rank == 0:
         say(note)
     inputs = {"maps": maps.digest, "model": model.digest}
-    step = there.step("predict", {"halos": args.halos, **settings_of(run, which)}, inputs, [there.predictions])
+    step = there.step("predict", {"halos": args.halos, **settings_of(which)}, inputs, [there.predictions])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))

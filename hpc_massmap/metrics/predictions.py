@@ -32,6 +32,7 @@ class Predictions:
     rows : (n_test,), row of each prediction in the map file
     levels : (k,), of the quantiles that are kept; none where there are none
     n_samples : of each map; 0 where there are none
+    symmetries : whether they are averaged over those of the square
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Predictions:
     rows: IntArray
     levels: tuple[float, ...] = field(default=(), kw_only=True)
     n_samples: int = field(default=0, kw_only=True)
+    symmetries: bool = field(default=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,6 +108,7 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         shapes = {target: (dataset.shape, dataset.dtype) for target, dataset in found.items()}
         digest, made_from, name = (str(attribute_of(file, key)) for key in ("maps_digest", "maps", "name"))
         levels, n_samples = _extent(file, targets, len(rows))
+        symmetries = "symmetries" in attributes_of(file)
     if digest != maps.digest:
         raise InputError(
             f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
@@ -120,7 +123,7 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         if shape != (len(rows), PIXELS, PIXELS) or dtype != np.float32:
             wanted = f"float32 ({len(rows)}, {PIXELS}, {PIXELS})"
             raise InputError(f"{path}: /predictions/{target} is {dtype} {shape}, not {wanted}; {AGAIN}")
-    return Predictions(path, maps, name, targets, rows, levels=levels, n_samples=n_samples)
+    return Predictions(path, maps, name, targets, rows, levels=levels, n_samples=n_samples, symmetries=symmetries)
 
 
 def _extent(file: h5py.File, targets: list[str], n_maps: int) -> tuple[tuple[float, ...], int]:

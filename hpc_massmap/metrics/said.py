@@ -82,8 +82,9 @@ def said_of(predictions: Predictions, target: str, part: slice, mean: FloatArray
 
 def description(predictions: Predictions) -> str:
     """What a model says of every map, in a few words; calibrations are of one kind."""
+    how = " over symmetries" if predictions.symmetries else ""
     if predictions.n_samples >= FEWEST_SAMPLES:
-        return f"{predictions.n_samples} samples"
+        return f"{predictions.n_samples} samples{how}"
     if predictions.levels:
-        return f"quantiles at {', '.join(f'{level:g}' for level in predictions.levels)}"
-    return "one map"
+        return f"quantiles at {', '.join(f'{level:g}' for level in predictions.levels)}{how}"
+    return f"one map{how}"

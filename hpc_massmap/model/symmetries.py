@@ -19,7 +19,7 @@ class OverSymmetries(nn.Module):
 
     def forward(self, maps: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         """Maps (n, c, 80, 80) to (n, c', 80, 80); the others are of no direction, and given as they are."""
-        total = self.network(maps, *others).float()
+        total: torch.Tensor = self.network(maps, *others).float()
         for way in range(1, SYMMETRIES):
             said = self.network(turned(maps, np.full(len(maps), way)), *others).float()
             total = total + turned(said, np.full(len(maps), inverse(way)))

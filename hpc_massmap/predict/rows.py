@@ -7,7 +7,7 @@ Maps and HDF5's own tables carry checksums, so that no byte that changed on the 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.hdf5 import new_hdf5
+from hpc_massmap.model.symmetries import OverSymmetries
 from hpc_massmap.posterior.kinds import levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.kept import Kept, kept
@@ -43,11 +44,13 @@ class Which:
     part : of the split
     samples : of each map; `posterior.kinds.samples_of` says how many a model can have
     seed : of the samples
+    symmetries : whether the network's answers are averaged over those of the square
     """
 
     part: Literal["test", "validation"] = "test"
     samples: int = 0
     seed: int = 0
+    symmetries: bool = False
 
 
 def predict_rows(
@@ -69,7 +72,7 @@ def predict_rows(
     on_maps : told on the first rank how many maps were added
     """
     views, targets, rows = model.description.views, model.description.targets, _rows(split, which)
-    says, threads = prepared(model, comm)
+    says, threads = prepared(over_symmetries(model) if which.symmetries else model, comm)
     levels = levels_of(model.description)
     batches = Batches(maps, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
 
@@ -91,6 +94,11 @@ def predict_rows(
         balanced(comm, tasks, work, threads, on_done)
 
 
+def over_symmetries(model: TrainedModel) -> TrainedModel:
+    """The model that averages what its network says of a map in the eight ways in which a square can be turned."""
+    return replace(model, network=OverSymmetries(model.network))
+
+
 def _rows(split: Rows, which: Which) -> IntArray:
     return split.test if which.part == "test" else split.validation
 
@@ -105,6 +113,8 @@ def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: 
             file.create_dataset("index/validation", data=split.validation, fletcher32=True)
         file.attrs.update({"maps": str(maps.path), "maps_digest": maps.digest, "name": name, "model": model.digest})
         file.attrs["views"] = model.description.views
+        if which.symmetries:
+            file.attrs["symmetries"] = True
         stacks = {"predictions": _Stack(file, "predictions", "checksums", model, (len(rows),), np.float32)}
         if levels:
             shape = (len(rows), len(levels))

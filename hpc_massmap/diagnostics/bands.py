@@ -14,6 +14,9 @@ from scipy.special import ndtri
 from hpc_massmap.apertures import means_in_rings, ring_of_pixels
 from hpc_massmap.arrays import FloatArray
 
+PARTS = 99
+FRACTIONS = tuple((n + 0.5) / PARTS for n in range(PARTS))  # levels of quantiles that stand for a whole distribution
+
 
 @dataclass(frozen=True)
 class Band:
@@ -65,9 +68,23 @@ def band_of_quantiles(quantiles: FloatArray, of: Sequence[float], levels: Sequen
     of : the levels of the quantiles, rising in (0, 1)
     levels : of the intervals, in (0, 1)
     """
-    known = ndtri(np.array(of))
-    ends = [_at_normal(quantiles, known, ndtri((1 + sign * np.array(levels)) / 2)) for sign in (-1, 1)]
-    return _band(*ends)
+    ends = [[(1 + sign * level) / 2 for level in levels] for sign in (-1, 1)]
+    return _band(*(quantiles_between(quantiles, of, tails) for tails in ends))
+
+
+def quantiles_between(quantiles: FloatArray, of: Sequence[float], wanted: Sequence[float]) -> FloatArray:
+    """Quantiles at other levels, as those of `band_of_quantiles`: (len(wanted), ...)."""
+    known, places = ndtri(np.array(of)), ndtri(np.array(wanted))
+    below = np.clip(np.searchsorted(known, places) - 1, 0, len(known) - 2)
+    part = ((places - known[below]) / (known[below + 1] - known[below])).reshape(-1, *[1] * (quantiles.ndim - 1))
+    return np.asarray((1 - part) * quantiles[below] + part * quantiles[below + 1])
+
+
+def central(quantiles: FloatArray, levels: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+    """Central intervals by quantiles at `FRACTIONS`, (99, ...): low and high, (levels, ...) each."""
+    tails = [(1 - np.array(levels)) / 2, (1 + np.array(levels)) / 2]
+    low, high = (_at(quantiles, np.clip(tail * PARTS - 0.5, 0, PARTS - 1)) for tail in tails)
+    return low, high
 
 
 def _band(low: FloatArray, high: FloatArray) -> Band:
@@ -79,9 +96,3 @@ def _at(ordered: FloatArray, place: FloatArray) -> FloatArray:
     above = np.minimum(below + 1, len(ordered) - 1)
     part = (place - below).reshape(-1, *[1] * (ordered.ndim - 1))
     return np.asarray((1 - part) * ordered[below] + part * ordered[above])
-
-
-def _at_normal(quantiles: FloatArray, known: FloatArray, wanted: FloatArray) -> FloatArray:
-    below = np.clip(np.searchsorted(known, wanted) - 1, 0, len(known) - 2)
-    part = ((wanted - known[below]) / (known[below + 1] - known[below])).reshape(-1, *[1] * (quantiles.ndim - 1))
-    return np.asarray((1 - part) * quantiles[below] + part * quantiles[below + 1])

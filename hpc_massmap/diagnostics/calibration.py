@@ -15,7 +15,7 @@ import numpy as np
 
 from hpc_massmap.apertures import N_RINGS, RADII, ring_of_pixels
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.diagnostics.bands import Band, pixel_scale
+from hpc_massmap.diagnostics.bands import PARTS, Band, pixel_scale
 from hpc_massmap.diagnostics.conformal import highest_level, interval
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.errors import InputError
@@ -31,7 +31,6 @@ from hpc_massmap.hdf5 import (
 )
 
 SCHEMA = 1
-PARTS = 99  # quantiles of residuals, in the middle of equal parts
 AGAIN = "run massmap predict --validation and massmap calibrate again"
 
 
@@ -41,7 +40,7 @@ class Residuals:
 
     Attributes
     ----------
-    masses : (99, 10), quantiles of (true - predicted)/predicted of enclosed masses
+    masses : (99, 10), quantiles at `FRACTIONS` of (true - predicted)/predicted of enclosed masses
     pixels : (99, 11), quantiles of (true - predicted)/`pixel_scale` in each ring
     """
 
@@ -139,7 +138,7 @@ def read_calibration(path: Path) -> Calibration:
     return Calibration(model, maps_digest, says, regions, maps, targets)
 
 
-def check_calibration(path: Path, calibration: Calibration, model: str, maps_digest: str, says: str) -> None:
+def check_is_for(path: Path, calibration: Calibration, model: str, maps_digest: str, says: str) -> None:
     """Refuse a calibration of something else.
 
     Raises

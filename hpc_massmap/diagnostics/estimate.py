@@ -29,6 +29,10 @@ class Estimate:
     error: FloatArray
     regions: IntArray
 
+    def at(self, index: int) -> "Estimate":
+        """One number of an array of them."""
+        return Estimate(*(np.asarray(of[index]) for of in (self.value, self.error, self.regions)))
+
     def text(self, digits: int = 3) -> str:
         """A single number with its error."""
         if np.isnan(self.value):

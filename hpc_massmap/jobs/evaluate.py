@@ -14,7 +14,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(arguments(), argv)
 
     from hpc_massmap.dataset.mapfile import open_maps
+    from hpc_massmap.diagnostics.calibration import read_calibration
+    from hpc_massmap.metrics.calibrate import check_calibration, residuals_of
     from hpc_massmap.metrics.driver import evaluate
+    from hpc_massmap.metrics.error_bars import Known, aspects_of
     from hpc_massmap.metrics.floor import FLOOR, floor_of
     from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
     from hpc_massmap.metrics.results import write_metrics
@@ -25,20 +28,30 @@ def main(argv: list[str] | None = None) -> None:
     with communicator() as comm:
         run = on_first(comm, lambda: run_of(args))
         inputs = {"predictions": on_first(comm, lambda: digest_of_file(run.predictions))}
+        calibration = on_first(comm, lambda: read_calibration(run.calibration) if run.calibration.exists() else None)
+        if calibration is not None:
+            inputs["calibration"] = on_first(comm, lambda: digest_of_file(run.calibration))
         step = run.step("evaluate", run.config.part("evaluate"), inputs, [run.metrics])
         if on_first(comm, lambda: step.is_finished(args.force)):
             return
         with together(comm):
             predictions = read_predictions(run.predictions, open_maps(run.maps))
+            if calibration is not None:
+                check_calibration(run.calibration, calibration, predictions)
+        known = Known.by(calibration)
         on_first(comm, run.keep_config)
         first = comm.rank == 0
         own = share(len(predictions), comm)
         total = (own.stop - own.start) * len(predictions.targets)
         with progress(f"evaluating, one of {comm.size} ranks", total, "maps", show=first) as bar:
-            metrics = evaluate(predictions, run.config.evaluate, comm, on_map=bar.advance)
+            metrics = evaluate(predictions, run.config.evaluate, comm, bar.advance, known)
         with together(comm):
             floor = floor_of(predictions, comm)
-        of_floor = None if floor is None else evaluate(floor, run.config.evaluate, comm, on_map=lambda: None)
+        of_floor = None
+        if floor is not None:
+            scored = bool(aspects_of(predictions, known))
+            constant = Known(residuals=residuals_of(floor.of_validation(), comm)) if scored else Known()
+            of_floor = evaluate(floor, run.config.evaluate, comm, lambda: None, constant)
         if metrics is not None:
             floor_path = run.metrics.with_name(FLOOR)
             floor_path.unlink(missing_ok=True)  # that of earlier predictions

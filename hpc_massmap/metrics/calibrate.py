@@ -5,23 +5,28 @@ that of one with intervals.
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.apertures import N_RINGS, RADII, enclosed_mass, ring_of_pixels
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.diagnostics.bands import Band, pixel_scale
-from hpc_massmap.diagnostics.calibration import PARTS, Calibration, Residuals, TargetCalibration
+from hpc_massmap.diagnostics.bands import FRACTIONS, Band, pixel_scale
+from hpc_massmap.diagnostics.calibration import Calibration, Residuals, TargetCalibration, check_is_for
 from hpc_massmap.diagnostics.conformal import factors, quantiles_by_region, scores
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics.predictions import Predictions, model_of, training_of
 from hpc_massmap.metrics.said import description, said_of
+from hpc_massmap.mpi import share, together
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 MAPS_PER_BLOCK = 16
 FEWEST_REGIONS = 2
-FRACTIONS = [(n + 0.5) / PARTS for n in range(PARTS)]
 
 
 def calibrate(predictions: Predictions, on_map: Callable[[], None]) -> Calibration:
@@ -49,6 +54,11 @@ def calibrate(predictions: Predictions, on_map: Callable[[], None]) -> Calibrati
     return Calibration(model_of(predictions), digest, says, n_regions, len(region), targets)
 
 
+def check_calibration(path: Path, calibration: Calibration, predictions: Predictions) -> None:
+    """Refuse one that was made for other predictions; raises what `check_is_for` does."""
+    check_is_for(path, calibration, model_of(predictions), predictions.maps.digest, description(predictions))
+
+
 def _refuse_others(predictions: Predictions) -> None:
     """What was seen in training is predicted better than what is new, and what tests must not have been seen."""
     training = training_of(predictions)
@@ -71,27 +81,51 @@ def _refuse_others(predictions: Predictions) -> None:
 def _of_target(
     predictions: Predictions, target: str, region: npt.NDArray[np.generic], on_map: Callable[[], None]
 ) -> TargetCalibration:
-    masses, pixels, of_masses, of_pixels = [], [], [], []
+    masses, pixels, residuals = [], [], []
     for start in range(0, len(predictions), MAPS_PER_BLOCK):
         part = slice(start, min(start + MAPS_PER_BLOCK, len(predictions)))
         mean, true = predictions.block(target, part)
         said = said_of(predictions, target, part, mean)
-        mass, predicted = enclosed_mass(true, said.r200), enclosed_mass(mean, said.r200)
-        masses.append(_scores(mass, said.mass_band))
+        masses.append(_scores(enclosed_mass(true, said.r200), said.mass_band))
         pixels.append(_scores(true, said.pixel_band).astype(np.float32))
-        of_masses.append(_relative(mass - predicted, np.abs(predicted)))
-        of_pixels.append(_relative(true - mean, pixel_scale(mean)).astype(np.float32))
+        residuals.append(_residuals(mean, true, said.r200))
         for _ in mean:
             on_map()
-    ring = ring_of_pixels()
-    score, residual = np.concatenate(pixels, axis=1), np.concatenate(of_pixels)
+    of_masses, of_pixels, ring = np.concatenate(masses, axis=1), np.concatenate(pixels, axis=1), ring_of_pixels()
     return TargetCalibration(
-        _factors([np.concatenate(masses, axis=1)[:, :, k] for k in range(len(RADII))], region),
-        _factors([score[:, :, ring == k] for k in range(N_RINGS)], region),
-        Residuals(
-            _quantiles([np.concatenate(of_masses)[:, k] for k in range(len(RADII))], region),
-            _quantiles([residual[:, ring == k] for k in range(N_RINGS)], region),
-        ),
+        _factors([of_masses[:, :, k] for k in range(len(RADII))], region),
+        _factors([of_pixels[:, :, ring == k] for k in range(N_RINGS)], region),
+        _summed_up(residuals, region),
+    )
+
+
+def residuals_of(predictions: Predictions, comm: "MPI.Intracomm") -> dict[str, Residuals]:
+    """The error bars of constant width of some predictions, of each target. To be called by all ranks."""
+    found, own = {}, share(len(predictions), comm)
+    for target in predictions.targets:
+        rows = []
+        with together(comm):
+            for start in range(own.start, own.stop, MAPS_PER_BLOCK):
+                part = slice(start, min(start + MAPS_PER_BLOCK, own.stop))
+                rows.append(_residuals(*predictions.block(target, part), predictions.of_halos("r200")[part]))
+        everywhere = [one for ranks in comm.allgather(rows) for one in ranks]
+        found[target] = _summed_up(everywhere, predictions.of_halos("region"))
+    return found
+
+
+def _residuals(mean: FloatArray, true: FloatArray, r200: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Of enclosed masses, (n, 10), and of pixels, (n, 80, 80)."""
+    mass, predicted = enclosed_mass(true, r200), enclosed_mass(mean, r200)
+    of_pixels = _relative(true - mean, pixel_scale(mean)).astype(np.float32)
+    return _relative(mass - predicted, np.abs(predicted)), of_pixels
+
+
+def _summed_up(found: list[tuple[FloatArray, FloatArray]], region: npt.NDArray[np.generic]) -> Residuals:
+    masses, pixels = (np.concatenate([part[n] for part in found]) for n in range(2))
+    ring = ring_of_pixels()
+    return Residuals(
+        _quantiles([masses[:, k] for k in range(len(RADII))], region),
+        _quantiles([pixels[:, ring == k] for k in range(N_RINGS)], region),
     )
 
 

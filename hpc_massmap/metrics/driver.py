@@ -6,6 +6,7 @@ on any number of ranks.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from hpc_massmap import config
 from hpc_massmap.metrics import registry
+from hpc_massmap.metrics.error_bars import NOTHING, Known, aspects_of, error_bars_of
 from hpc_massmap.metrics.metric import Block, Measurement, Metric, joined
 from hpc_massmap.metrics.predictions import Predictions
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
@@ -25,13 +27,18 @@ MAPS_PER_BLOCK = 16  # 0.8 MB each of predictions and truths
 
 
 def evaluate(
-    predictions: Predictions, settings: config.Evaluate, comm: "MPI.Intracomm", on_map: Callable[[], None]
+    predictions: Predictions,
+    settings: config.Evaluate,
+    comm: "MPI.Intracomm",
+    on_map: Callable[[], None],
+    known: Known = NOTHING,
 ) -> Metrics | None:
     """Compare every prediction with its truth (section 4). To be called by all ranks.
 
     Parameters
     ----------
     on_map : called after each map of this rank, for each target
+    known : of errors, beside what the predictions say themselves
 
     Returns
     -------
@@ -42,10 +49,11 @@ def evaluate(
     InputError
         On all ranks, if a pixel on any is not finite.
     """
-    targets = {}
+    targets, aspects = {}, aspects_of(predictions, known)
+    metrics = [metric for metric in registry.METRICS if metric.applies(aspects)]
     for target in predictions.targets:
-        measurements = {metric: metric.measurement(settings) for metric in registry.METRICS}
-        _measure(measurements, predictions, target, comm, on_map)
+        measurements = {metric: metric.measurement(settings) for metric in metrics}
+        _measure(measurements, predictions, target, comm, on_map, known)
         found = [_gathered(metric, one, settings, comm) for metric, one in measurements.items()]
         targets[target] = TargetMetrics(metric for metric in found if metric is not None)
     return _metrics(predictions, settings, targets) if comm.rank == 0 else None
@@ -57,12 +65,13 @@ def _measure(
     target: str,
     comm: "MPI.Intracomm",
     on_map: Callable[[], None],
+    known: Known,
 ) -> None:
     """Pass over this rank's maps until every measurement has enough; maps count in the first pass."""
     unfinished, is_first = list(measurements.values()), True
     while unfinished:
         with together(comm):
-            for block in _blocks(predictions, target, comm):
+            for block in _blocks(predictions, target, comm, known):
                 for measurement in unfinished:
                     measurement.add(block)
                 for _ in block.rows if is_first else ():
@@ -71,13 +80,14 @@ def _measure(
         unfinished = [one for one in unfinished if one.wants_another_pass(lambda counts: _sum(comm, counts))]
 
 
-def _blocks(predictions: Predictions, target: str, comm: "MPI.Intracomm") -> Iterator[Block]:
+def _blocks(predictions: Predictions, target: str, comm: "MPI.Intracomm", known: Known) -> Iterator[Block]:
     own = share(len(predictions), comm)
     r200, r500 = predictions.of_halos("r200"), predictions.of_halos("r500")
     for start in range(own.start, own.stop, MAPS_PER_BLOCK):
         part = slice(start, min(start + MAPS_PER_BLOCK, own.stop))
         predicted, true = predictions.block(target, part)
-        yield Block(predictions.rows[part], predicted, true, r200[part], r500[part])
+        error_bars = partial(error_bars_of, predictions, target, part, predicted, known)
+        yield Block(predictions.rows[part], predicted, true, r200[part], r500[part], error_bars)
 
 
 def _gathered(

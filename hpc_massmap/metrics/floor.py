@@ -6,7 +6,7 @@ and all together; the one that is best on the validation maps stands for the flo
 is used by neither the floor nor the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,9 +91,15 @@ class Floor(Predictions):
     Attributes
     ----------
     best : of each target
+    validation : (n,), rows of the map file that chose it
     """
 
     best: dict[str, Relation]
+    validation: IntArray
+
+    def of_validation(self) -> "Floor":
+        """What it says of the maps that chose it, by which its own errors are known."""
+        return replace(self, rows=self.validation)
 
     def block(self, target: str, part: slice) -> tuple[FloatArray, FloatArray]:
         true = self.maps.maps[target][self.rows[part]].astype(np.float64)
@@ -127,7 +133,9 @@ def floor_of(predictions: Predictions, comm: "MPI.Intracomm") -> Floor | None:
         scores = [_mean_bias(relation, validation, target) for relation in tried]
         best[target] = tried[int(np.argmin(scores))]
         said.append(_description(target, best[target], dict(zip(_names(training.views), scores, strict=True))))
-    return Floor(predictions.path, maps, "; ".join(said), predictions.targets, predictions.rows, best)
+    return Floor(
+        predictions.path, maps, "; ".join(said), predictions.targets, predictions.rows, best, training.validation
+    )
 
 
 def candidates(views: list[str]) -> list[list[str]]:

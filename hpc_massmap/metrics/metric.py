@@ -8,6 +8,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import h5py
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from hpc_massmap.arrays import FloatArray, IntArray
 from hpc_massmap.config import Evaluate
 from hpc_massmap.hdf5 import Unreadable, attributes_of, dataset_of, names_in, values_of
+from hpc_massmap.metrics.error_bars import ErrorBars
 from hpc_massmap.metrics.sample import Sample
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Block:
     rows : (n,), of the maps in the map file
     predicted, true : (n, 80, 80), float64, physical units
     r200, r500 : (n,), kpc
+    read_error_bars : what gives their error bars, for metrics that apply where there are some
     """
 
     rows: IntArray
@@ -45,6 +48,13 @@ class Block:
     true: FloatArray
     r200: FloatArray
     r500: FloatArray
+    read_error_bars: Callable[[], ErrorBars] | None = None
+
+    @cached_property
+    def error_bars(self) -> ErrorBars:
+        """What is said of the maps beside `predicted`; read once, when the first metric asks."""
+        assert self.read_error_bars is not None
+        return self.read_error_bars()
 
 
 class Measurement(Protocol):
@@ -75,6 +85,11 @@ class Metric(ABC):
     """
 
     name: ClassVar[str]  # of its group in metrics.h5
+
+    @classmethod
+    def applies(cls, aspects: frozenset[str]) -> bool:
+        """Whether there is something to measure, where predictions have these aspects (`error_bars.aspects_of`)."""
+        return True
 
     @classmethod
     @abstractmethod

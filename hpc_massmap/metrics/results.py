@@ -2,7 +2,7 @@
 
 /maps/{row,halo,projection,m200,r200,redshift,simulation,region}    which map each row is about
 /<target>/pixels/{whole,r500,half_r500}         percentiles and density of D over all maps, histograms of each
-/<target>/NAME                                 the fields of every other metric of registry.py
+/<target>/NAME                                 the fields of every other metric of registry.py that applies
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,6 +35,10 @@ class TargetMetrics:
         found = self._by_class[kind]
         assert isinstance(found, kind)
         return found
+
+    def find(self, kind: type[M]) -> M | None:
+        """The same, but None of a metric that does not apply to these predictions."""
+        return self[kind] if kind in self._by_class else None
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def read_metrics(path: Path) -> Metrics:
 def _read_target(path: Path, group: h5py.Group) -> TargetMetrics:
     found = names_in(group)
     for metric in registry.METRICS:
-        if metric.name not in found:
+        if metric.name not in found and metric.applies(frozenset()):
             raise InputError(f"{path}: was written without the metric {metric.name!r}; run massmap evaluate --force")
-    return TargetMetrics(metric.read(group_of(group, metric.name)) for metric in registry.METRICS)
+    there = [metric for metric in registry.METRICS if metric.name in found]
+    return TargetMetrics(metric.read(group_of(group, metric.name)) for metric in there)

@@ -8,7 +8,7 @@ import pytest
 
 from hpc_massmap.apertures import enclosed_mass, ring_of_pixels
 from hpc_massmap.diagnostics.bands import pixel_scale
-from hpc_massmap.diagnostics.calibration import check_calibration, read_calibration
+from hpc_massmap.diagnostics.calibration import check_is_for, read_calibration
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs.calibrate import main
@@ -135,9 +135,9 @@ def test_a_calibration_of_something_else_is_refused(tmp_path: Path, what: tuple[
     model, maps, says = what
     digest = folder.maps.digest if maps == "maps" else maps
     with pytest.raises(InputError) as caught:
-        check_calibration(path, read_calibration(path), model, digest, says)
+        check_is_for(path, read_calibration(path), model, digest, says)
     assert line in str(caught.value)
-    check_calibration(path, read_calibration(path), "0" * 64, folder.maps.digest, "one map")
+    check_is_for(path, read_calibration(path), "0" * 64, folder.maps.digest, "one map")
 
 
 def test_a_damaged_calibration_is_one_line(tmp_path: Path) -> None:

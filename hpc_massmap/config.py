@@ -331,6 +331,7 @@ class Predict(Section):
 
     samples: Annotated[int, Field(ge=0, le=LARGEST)] | None = None  # of each map; None: 16 if the model has samples
     symmetries: bool = False  # the mean over the 8 symmetries of the square, 8 times slower
+    members: Count | list[Name] | None = None  # an ensemble: so many best trials of the study, or models of these runs
 
 
 class Mock(Section):

@@ -5,16 +5,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.jobs.predict import main
+from hpc_massmap.jobs.predict import main, members_of
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.predict.kept import compressed
+from hpc_massmap.run import Run
 from hpc_massmap.train.trained import load_model
+from hpc_massmap.tune.export import to_jsonl
 from tests.conftest import ROOT, Launch
-from tests.trained_run import write_run
+from tests.trained_run import write_model, write_run
+from tests.tune.made_up import trial
 
 JOB = ROOT / "jobs" / "predict.py"
 LEVELS = (0.05, 0.16, 0.5, 0.84, 0.95)
@@ -82,7 +87,104 @@ def test_samples_are_kept_with_their_mean_and_the_same_on_any_ranks(of_flow: Pat
         main([str(of_flow), "predict.samples=4", "--validation"])
 
 
+def with_another_run(config: Path, name: str, seed: int, **model: object) -> None:
+    """A run beside that of a config: its model with other weights, or another model."""
+    own = load_config(config)
+    description = own.with_values("model", **model).model
+    write_model(own.runs / name / "model", own, description, seed=seed)
+
+
+def test_an_ensemble_of_points_has_its_members_maps_as_samples(tmp_path: Path) -> None:
+    config = write_run(tmp_path)
+    with_another_run(config, "second", 2)
+    parts = [predicted(config).block("mass", slice(3))[0]]
+    found = predicted(config, "predict.members=[small, second]", "--force")
+    samples = found.samples("mass", slice(3))
+    assert found.n_samples == samples.shape[1] == 2
+    np.testing.assert_allclose(samples[:, 0], parts[0], rtol=5e-4, atol=1e-4 * np.abs(parts[0]).max())
+    np.testing.assert_allclose(samples.mean(1), found.block("mass", slice(3))[0], rtol=2e-3, atol=1e4)
+    with h5py.File(found.path) as file:
+        assert file.attrs["model"] != load_model(folder_of(config) / "model").digest
+
+
+def test_an_ensemble_of_trials_takes_the_best(tmp_path: Path) -> None:
+    config = write_run(tmp_path)
+    own = load_config(config)
+    folder = folder_of(config)
+    documents = [trial(tid) for tid in range(4)]
+    best = sorted((0, 1, 2), key=lambda tid: documents[tid]["result"]["loss"])
+    for tid in (0, 1, 2):
+        write_model(folder / "trials" / str(tid), own, own.model, seed=tid)
+    (folder / "trials.jsonl").write_text(to_jsonl(documents))
+    run = Run.of(load_config(config, ["predict.members=2"]))
+    assert members_of(run) == [run.trials / str(tid) for tid in best[:2]]
+    assert predicted(config, "predict.members=2", "--force").n_samples == 2
+    with pytest.raises(InputError, match=r"predict.members = 4: .* has 3 trials that ended with a model"):
+        main([str(config), "predict.members=4"])
+
+
+@pytest.mark.parametrize(("model", "what"), [({"views": ["star", "sz"]}, "views"), ({"output": "quantiles"}, "output")])
+def test_models_of_other_maps_are_no_ensemble(tmp_path: Path, model: dict[str, object], what: str) -> None:
+    config = write_run(tmp_path)
+    with_another_run(config, "second", 2, **model)
+    with pytest.raises(InputError, match=f"second/model: its {what} is not that of .*predict.members are models of"):
+        main([str(config), "predict.members=[small, second]"])
+    with pytest.raises(InputError, match="one model is no ensemble; name at least two"):
+        main([str(config), "predict.members=[small]"])
+
+
+def own_cluster(config: Path, folder: Path, **of_star: str) -> Path:
+    """The views of a map of the map file, as FITS files; the folder of their predictions is beside it."""
+    maps = open_maps(config.parent / "maps.h5")
+    folder.mkdir()
+    for view, unit in (("sz", ""), ("star", "h^-1 Msun kpc^-2")):
+        header = fits.Header({"R200": "1600 kpc", "PIXEL": "40 kpc", **({"BUNIT": unit} if unit else {}), **of_star})
+        fits.PrimaryHDU(np.asarray(maps.maps[view][0]), header).writeto(folder / f"A1_{view}.fits")
+    return folder.with_name("out")
+
+
+def test_own_maps_come_back_with_errors_samples_and_masses(of_flow: Path, tmp_path: Path) -> None:
+    out = own_cluster(of_flow, tmp_path / "in", HUBBLE="0.7")
+    main([str(of_flow), "--maps", str(tmp_path / "in"), "--out", str(out), "predict.samples=9"])
+    with fits.open(out / "A1_mass.fits") as file:
+        assert [part.name for part in file] == ["MEAN", "LOW", "HIGH", "SAMPLES", "MASSES"]
+        mean, low, high, samples = (np.asarray(file[n].data, np.float64) for n in range(4))
+        table, units = file["MASSES"].data, {column.name: column.unit for column in file["MASSES"].columns}
+        assert {file[n].header["BUNIT"] for n in range(4)} == {"solMass kpc-2"}
+        assert [file[n].header["LEVEL"] for n in (1, 2)] == [0.16, 0.84]
+        assert file["HIGH"].header["CRPIX1"] == file["MEAN"].header["CRPIX1"]
+    assert samples.shape == (9, 80, 80)
+    np.testing.assert_allclose(samples.mean(0), mean, rtol=1e-5, atol=1e-5 * np.abs(mean).max())
+    np.testing.assert_allclose(np.quantile(samples, [0.16, 0.84], axis=0), [low, high], rtol=1e-4, atol=1)
+    y, x = np.mgrid[:80, :80] - 39.5
+    drawn = [(one[np.hypot(x, y) <= 40 * 0.3] * 40.0**2).sum() for one in samples]  # kpc^2 of a pixel
+    assert table["R_KPC"][2] == pytest.approx(480)
+    assert table["MASS"][2] == pytest.approx(np.mean(drawn), rel=1e-5)
+    np.testing.assert_allclose((table["LOW"][2], table["HIGH"][2]), np.quantile(drawn, [0.16, 0.84]), rtol=1e-4)
+    assert units["MASS"] == units["HIGH"] == "solMass"
+
+
+def test_own_maps_of_quantiles_have_no_error_of_a_mass(of_quantiles: Path, tmp_path: Path) -> None:
+    out = own_cluster(of_quantiles, tmp_path / "in")
+    main([str(of_quantiles), "--maps", str(tmp_path / "in"), "--out", str(out)])
+    with fits.open(out / "A1_mass.fits") as file:
+        assert [part.name for part in file] == ["MEAN", "LOW", "HIGH", "MASSES"]
+        assert (file["LOW"].data <= file["HIGH"].data).all()
+        assert file["MASSES"].columns.names == ["RADIUS", "R_KPC", "MASS"]
+
+
+def test_own_maps_of_a_point_are_one_image_as_ever(tmp_path: Path) -> None:
+    config = write_run(tmp_path)
+    out = own_cluster(config, tmp_path / "in")
+    main([str(config), "--maps", str(tmp_path / "in"), "--out", str(out)])
+    with fits.open(out / "A1_mass.fits") as file:
+        assert len(file) == 1
+        assert "EXTNAME" not in file[0].header
+
+
 def test_no_samples_of_a_model_that_is_known_by_them_are_refused(of_flow: Path) -> None:
+    with pytest.raises(InputError, match=r"predict.symmetries = true: for models that say one map or quantiles"):
+        main([str(of_flow), "predict.symmetries=true", "--force"])
     with pytest.raises(InputError, match=r"predict.samples = 0: what this model says is known by samples alone"):
         main([str(of_flow), "predict.samples=0"])
 

@@ -34,12 +34,12 @@ def write_run(folder: Path, normalisation: str = "linear", output: str = "point"
     return path
 
 
-def write_model(folder: Path, config: Config, model: Model, normalisation: str = "linear") -> None:
+def write_model(folder: Path, config: Config, model: Model, normalisation: str = "linear", seed: int = 1) -> None:
     """The checkpoint of a training that ended with random weights."""
     maps = open_maps(config.maps.file)
     rows = split_maps(maps, config.split).train
     names = [*model.views, *model.targets]
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     network = network_of(model)
     with torch.no_grad():  # in training mode: the statistics of its batch normalisation become those of some maps
         inputs = [torch.randn(16, len(names), 80, 80) for names in (model.views, model.targets)]

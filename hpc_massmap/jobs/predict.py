@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments().error("--halos are of another map file; give it as --maps")
 
     from hpc_massmap.mpi import communicator, on_first, together
+    from hpc_massmap.predict.members import joined
     from hpc_massmap.predict.rows import over_symmetries
     from hpc_massmap.progress import say
     from hpc_massmap.run import Run
@@ -58,17 +59,48 @@ def main(argv: list[str] | None = None) -> None:
     with communicator() as comm:
         run = on_first(comm, lambda: Run.of(config_of(args)))
         with together(comm):
-            model = load_model(run.model)
-        if comm.rank == 0 and not run.is_recorded("train"):
+            folders = members_of(run)
+            model = joined(folders) if folders is not None else load_model(run.model)
+        if comm.rank == 0 and folders is None and not run.is_recorded("train"):
             say(f"{run.model}: its training is not recorded as finished; this is its best model so far")
         if args.truth:
             import_own_maps(args, run, model, comm)
         if of_a_map_file or args.truth:
             predict_map_file(args, run, model, comm)
         elif args.maps:
-            predict_own_maps(args, over_symmetries(model) if run.config.predict.symmetries else model, comm)
+            predict_own_maps(args, run, over_symmetries(model) if run.config.predict.symmetries else model, comm)
         else:
             predict_part(args, run, model, comm)
+
+
+def members_of(run: "Run") -> list[Path] | None:
+    """The folders of the models of an ensemble; None if there is to be none.
+
+    Raises
+    ------
+    InputError
+        If the study has fewer trials with a model.
+    """
+    from hpc_massmap.errors import InputError
+    from hpc_massmap.run import Run
+    from hpc_massmap.train.loop import BEST
+    from hpc_massmap.tune.documents import finished, record_of
+    from hpc_massmap.tune.export import read_export
+
+    members = run.config.predict.members
+    if isinstance(members, list):
+        return [Run(run.config, run.config.runs / name).model for name in members]
+    if members is None:
+        return None
+    records = finished(record_of(document, run.config.space) for document in read_export(run.trials_export))
+    ranked = sorted(records, key=lambda trial: (trial.best, trial.tid))
+    folders = [folder for trial in ranked if ((folder := run.trials / str(trial.tid)) / BEST).exists()]
+    if len(folders) < members:
+        raise InputError(
+            f"predict.members = {members}: {run.trials_export} has {len(folders)} trials that ended with a model; run "
+            "massmap tune first, or ask for fewer"
+        )
+    return folders[:members]
 
 
 def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
@@ -100,7 +132,7 @@ def which_of(args: Namespace, run: "Run", model: "TrainedModel") -> "Which":
     from hpc_massmap.posterior.kinds import samples_of
     from hpc_massmap.predict.rows import Which
 
-    samples = samples_of(model.description, run.config.predict.samples)
+    samples = samples_of(model.description, run.config.predict.samples, len(model.members))
     return Which("validation" if args.validation else "test", samples, run.config.seed, run.config.predict.symmetries)
 
 
@@ -157,12 +189,14 @@ def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "M
     args.maps = there.maps
 
 
-def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracomm") -> None:
-    from hpc_massmap.mpi import on_first
+def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    from hpc_massmap.mpi import on_first, together
     from hpc_massmap.predict.apply import apply_model, check_out
     from hpc_massmap.predict.own_maps import find_clusters
     from hpc_massmap.progress import progress, say
 
+    with together(comm):
+        which = which_of(args, run, model)
     units = {view: model.normalisation.unit[view] for view in model.description.views}
     clusters = on_first(comm, lambda: find_clusters(args.maps, units))
     on_first(comm, lambda: check_out(args.out, clusters, model.description.targets, args.force))
@@ -173,7 +207,7 @@ def predict_own_maps(args: Namespace, model: "TrainedModel", comm: "MPI.Intracom
             strange.extend(notes.splitlines())
             bar.advance()
 
-        apply_model(model, clusters, args.out, comm, on_done)
+        apply_model(model, clusters, args.out, comm, on_done, which.samples, which.seed)
     if comm.rank == 0:
         for line in sorted(strange):
             say(line)

@@ -25,12 +25,13 @@ def levels_of(model: Model) -> Sequence[float]:
     return kind_of(model).levels(model)
 
 
-def samples_of(model: Model, asked: int | None) -> int:
+def samples_of(model: Model, asked: int | None, members: int = 0) -> int:
     """How many samples of each map a prediction draws.
 
     Parameters
     ----------
     asked : `predict.samples`; None: as many as the kind draws by itself
+    members : of an ensemble of such models; those that say a point have their maps as samples
 
     Raises
     ------
@@ -38,9 +39,10 @@ def samples_of(model: Model, asked: int | None) -> int:
         If the model has none, or needs at least one.
     """
     kind = kind_of(model)
+    of_points = model.output == "point" and members > 0
     if asked is None:
-        return SAMPLES if kind.draws else 0
-    if asked and not kind.draws:
+        return members if of_points else SAMPLES if kind.draws else 0
+    if asked and not kind.draws and not of_points:
         raise InputError(
             f"predict.samples = {asked}: a model with model.output = {model.output} has no samples; train one with "
             "model.output = flow"

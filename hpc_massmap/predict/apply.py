@@ -11,12 +11,15 @@ from zlib import crc32
 import numpy as np
 import torch
 from astropy.io import fits
+from astropy.units import Quantity
 
 from hpc_massmap import __version__
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.balance import balanced
 from hpc_massmap.errors import InputError
+from hpc_massmap.posterior.kinds import levels_of
 from hpc_massmap.predict.forward import prepared
+from hpc_massmap.predict.own_errors import OwnErrors, errors_of, extensions, masses
 from hpc_massmap.predict.own_files import OwnMap
 from hpc_massmap.predict.own_maps import Cluster, read_view
 from hpc_massmap.predict.own_units import factor_to
@@ -32,12 +35,19 @@ WITHOUT_H = "solMass kpc-2"
 
 
 def apply_model(
-    model: TrainedModel, clusters: dict[str, Cluster], out: Path, comm: "MPI.Intracomm", on_done: Callable[[str], None]
+    model: TrainedModel,
+    clusters: dict[str, Cluster],
+    out: Path,
+    comm: "MPI.Intracomm",
+    on_done: Callable[[str], None],
+    samples: int = 0,
+    seed: int = 0,
 ) -> None:
     """Write `out`/NAME_TARGET.fits for every cluster, each whole or not at all. To be called by all ranks.
 
     Parameters
     ----------
+    samples, seed : how many are drawn of each cluster, by which seed
     on_done : told on the first rank what was strange about a cluster, if anything, else an empty text
 
     Raises
@@ -51,10 +61,12 @@ def apply_model(
     def work(task: int) -> str:
         cluster = clusters[names[task]]
         maps, normalised = normalised_views(model, cluster, names[task])
-        predicted = says(normalised, np.array([crc32(names[task].encode())])).mean()[0]
-        _check_finite(predicted, cluster, names[task], "gives no number")
-        for target, pixels in zip(model.description.targets, predicted, strict=True):
-            _write(out / f"{names[task]}_{target}.fits", pixels, target, cluster, model)
+        said = says(normalised, np.array([crc32(names[task].encode())]))
+        predicted = errors_of(said, samples, seed, bool(levels_of(model.description)))
+        for values in (predicted.mean, predicted.samples):
+            _check_finite(values, cluster, names[task], "gives no number")
+        for number, target in enumerate(model.description.targets):
+            _write(out / f"{names[task]}_{target}.fits", predicted, number, cluster, model)
         return strangeness(maps, cluster, model)
 
     def told(task: int, strange: str) -> bool:
@@ -111,13 +123,17 @@ def strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
     return "\n".join(notes)
 
 
-def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model: TrainedModel) -> None:
+def _write(path: Path, predicted: OwnErrors, number: int, cluster: Cluster, model: TrainedModel) -> None:
+    target, pixels, factor = model.description.targets[number], predicted.mean[number], 1.0
     first = cluster[model.description.views[0]]
     h = next((own.h for own in cluster.values() if own.h is not None), None)
     unit = model.normalisation.unit[target]
-    if h is not None and unit == UNITS["mass"]:
-        pixels, unit = (pixels * factor_to(path, unit, WITHOUT_H, h, None)).astype(np.float32), WITHOUT_H
-    header = _grid(first)
+    is_mass, unit_of_mass = unit == UNITS["mass"], "h^-1 Msun"
+    if h is not None and is_mass:
+        factor, unit, unit_of_mass = factor_to(path, unit, WITHOUT_H, h, None), WITHOUT_H, "solMass"
+        pixels = (pixels * factor).astype(np.float32)
+    grid = _grid(first)
+    header = grid.copy()
     header["BUNIT"] = unit
     header["OBJECT"] = _in_ascii(path.name.removesuffix(f"_{target}.fits"))
     header["R200"] = (_in_ascii(first.r200_as_given), "each edge is this far from the centre")
@@ -139,8 +155,13 @@ def _write(path: Path, pixels: FloatArray, target: str, cluster: Cluster, model:
         if own.note:
             header.add_history(f"{view}: {_in_ascii(own.note)}")
     header.add_history(f"views averaged by area onto {PIXELS} x {PIXELS} pixels")
+    errors = extensions(predicted, number, factor, grid, unit)
+    if errors:
+        header["EXTNAME"] = "MEAN"
+    table = masses(predicted, number, factor, Quantity(first.r200_as_given), unit_of_mass) if is_mass else None
     with replacing(path) as temporary:
-        fits.PrimaryHDU(pixels, header).writeto(temporary, overwrite=True)
+        whole = fits.HDUList([fits.PrimaryHDU(pixels.astype(np.float32), header), *errors, *filter(None, [table])])
+        whole.writeto(temporary, overwrite=True)
 
 
 def _in_ascii(text: str) -> str:

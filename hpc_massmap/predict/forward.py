@@ -14,6 +14,7 @@ import torch
 from hpc_massmap.arrays import IntArray
 from hpc_massmap.balance import own_threads
 from hpc_massmap.posterior.distribution import Asked, MapDistribution
+from hpc_massmap.posterior.ensemble import Mixture
 from hpc_massmap.posterior.kinds import kind_of
 from hpc_massmap.train.precision import autocast
 from hpc_massmap.train.trained import TrainedModel
@@ -32,20 +33,27 @@ def prepared(model: TrainedModel, comm: "MPI.Intracomm") -> tuple[Says, int]:
     """
     device = _device(comm)
     torch.set_num_threads(1)
-    network = model.network.to(device)
+    members = [_of_one(member, device) for member in model.members or (model,)]
+
+    def says(views: torch.Tensor, rows: IntArray) -> MapDistribution:
+        said = [member(views, rows) for member in members]
+        return Mixture(said) if model.members else said[0]
+
+    return says, 1 if device.type == "cuda" else own_threads(comm)
+
+
+def _of_one(model: TrainedModel, device: torch.device) -> Says:
+    network, kind = model.network.to(device), kind_of(model.description)
 
     @contextmanager
     def precise() -> Iterator[None]:
         with torch.inference_mode(), autocast(model.precision, device):
             yield
 
-    kind = kind_of(model.description)
-
     def says(views: torch.Tensor, rows: IntArray) -> MapDistribution:
-        asked = Asked(views.to(device), rows, model.description, model.normalisation, precise)
-        return kind.says(network, asked)
+        return kind.says(network, Asked(views.to(device), rows, model.description, model.normalisation, precise))
 
-    return says, 1 if device.type == "cuda" else own_threads(comm)
+    return says
 
 
 def _device(comm: "MPI.Intracomm") -> torch.device:

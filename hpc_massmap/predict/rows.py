@@ -20,9 +20,10 @@ from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
+from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.model.symmetries import OverSymmetries
-from hpc_massmap.posterior.kinds import levels_of
+from hpc_massmap.posterior.kinds import kind_of, levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.kept import Kept, kept
 from hpc_massmap.train.trained import TrainedModel
@@ -95,8 +96,22 @@ def predict_rows(
 
 
 def over_symmetries(model: TrainedModel) -> TrainedModel:
-    """The model that averages what its network says of a map in the eight ways in which a square can be turned."""
-    return replace(model, network=OverSymmetries(model.network))
+    """The model, or ensemble, that averages what a network says of a map in the eight ways a square can be turned.
+
+    Raises
+    ------
+    InputError
+        If it draws whole maps: those of eight ways are not of one cluster.
+    """
+    if kind_of(model.description).draws:
+        raise InputError(
+            "predict.symmetries = true: for models that say one map or quantiles, not for samples of a flow"
+        )
+    return replace(
+        model,
+        network=OverSymmetries(model.network),
+        members=tuple(over_symmetries(member) for member in model.members),
+    )
 
 
 def _rows(split: Rows, which: Which) -> IntArray:

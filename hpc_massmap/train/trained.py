@@ -36,14 +36,21 @@ class _Contents(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The best network of a training, in evaluation mode, with all that a prediction needs."""
+    """The best network of a training, in evaluation mode, with all that a prediction needs.
+
+    Attributes
+    ----------
+    digest : SHA-256 of the checkpoint's content
+    members : of an ensemble, whose first is this one; its digest is that of theirs
+    """
 
     network: nn.Module
     description: Model
     normalisation: Normalisation
     split: Split
     precision: str
-    digest: str  # SHA-256 of the checkpoint's content
+    digest: str
+    members: tuple["TrainedModel", ...] = ()
 
 
 def load_model(folder: Path) -> TrainedModel:

@@ -11,7 +11,7 @@ from hpc_massmap.cli import Parser, run_job
 GROUPS = {
     "begin": ("demo", "configs", "site"),
     "the steps of a run": ("make_maps", "tune", "train", "predict", "calibrate", "evaluate", "report", "run"),
-    "look": ("maps", "monitor", "trials", "database"),
+    "look": ("status", "runs", "maps", "monitor", "trials", "database"),
     "more": ("paper", "mock", "cooling_table", "completion"),
 }
 JOBS = [job for jobs in GROUPS.values() for job in jobs]

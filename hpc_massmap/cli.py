@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
-CONFIG_HELP = "a file of configs/"
+CONFIG_HELP = "a file of configs/, or the folder of a run"
+KEPT = "config.yaml"  # of a run
+RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # 0 is the one that speaks
+MOST_CHANGES = 5
 OVERRIDE = "key.sub=value"
 SITE_HELP = "a file of configs/sites/: submit to this Slurm cluster; auto: its own, or what this job itself has"
 STARTED_AGAIN = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")  # how often, by whom
@@ -94,9 +97,11 @@ def with_elsewhere(arguments: Parser) -> Parser:
 
 def run_of(args: argparse.Namespace) -> "Run":
     """The run of a parsed command line, or what its model says elsewhere; nothing is written."""
-    from hpc_massmap.elsewhere import elsewhere
+    from hpc_massmap.elsewhere import RECORD, elsewhere, elsewhere_at
     from hpc_massmap.run import Run
 
+    if (args.config / RECORD).exists():  # what a model says elsewhere
+        args.of, args.config = args.config, elsewhere_at(args.config).home
     config = config_of(args)
     return elsewhere(config, args.of) if args.of else Run.of(config)
 
@@ -120,12 +125,49 @@ def config_of(args: argparse.Namespace) -> "Config":
 
     if not args.config.exists() and (puts := hint(args.config)):
         raise InputError(f"{args.config}: no such config file{puts}")
-    refuse_site(args.config)
-    config = load_config(args.config, args.overrides)
+    if args.config.is_dir():
+        config = _of_run(args.config, args.overrides)
+    else:
+        refuse_site(args.config)
+        config = load_config(args.config, args.overrides)
     site = site_of(args)
     if site and site.database and not (is_derived(args.site) and _says_something_of(config.database)):
         config = config.model_copy(update={"database": _of_site(site.database, config.database.folder)})
+    _say_what_changed(config)
     return config
+
+
+def _of_run(folder: Path, overrides: list[str]) -> "Config":
+    """The config that a run keeps, wherever its folder is now."""
+    from hpc_massmap.config import load_config
+
+    path = folder / KEPT
+    if not path.is_file():
+        raise InputError(f"{folder}: not the folder of a run (it has no {KEPT}); give one, as runs/demo, or a config")
+    try:
+        kept = load_config(path)
+    except InputError as error:
+        raise InputError(f"{error}; kept by another version, it seems: give the config file it is of") from None
+    if kept.name != folder.resolve().name:
+        raise InputError(f"{folder}: the folder of the run {kept.name}; give it its name back, or give the config")
+    return load_config(path, [f"runs={folder.parent}", *overrides])
+
+
+def _say_what_changed(config: "Config") -> None:
+    """Say which values differ from those that the run was last used with, if it is there."""
+    from hpc_massmap.keys import differences
+    from hpc_massmap.progress import say
+    from hpc_massmap.yamlfile import load_yaml
+
+    path = config.runs / config.name / KEPT
+    if not path.is_file() or any(os.environ.get(name, "0") not in ("", "0") for name in RANKS):
+        return
+    found = [(key, *pair) for key, pair in differences(load_yaml(path), config.model_dump(mode="json")).items()]
+    found = [one for one in found if not one[0].startswith(("database.", "runs"))]
+    for key, before, now in found[:MOST_CHANGES]:
+        say(f"{key} = {now}, was {before} in {path}")
+    if len(found) > MOST_CHANGES:
+        say(f"and {len(found) - MOST_CHANGES} more; massmap config diff {path.parent} CONFIG shows them")
 
 
 def _says_something_of(database: "Database") -> bool:

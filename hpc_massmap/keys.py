@@ -41,3 +41,11 @@ def _words(annotation: Any) -> list[str]:
     if get_origin(annotation) is Literal:
         return [str(value) for value in get_args(annotation)]
     return [word for kind in get_args(annotation) for word in _words(kind)]
+
+
+def differences(one: Any, other: Any, key: str = "") -> dict[str, tuple[Any, Any]]:
+    """The keys, by whole names, whose values two configs do not share; those that only one of them has are left out."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = [name for name in one if name in other]
+        return {k: pair for n in both for k, pair in differences(one[n], other[n], f"{key}.{n}".lstrip(".")).items()}
+    return {} if one == other else {key: (one, other)}

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -134,6 +134,7 @@ class Step:
     settings: dict[str, Any]
     inputs: dict[str, str]
     outputs: list[Path]
+    began: float = field(default_factory=time.monotonic, compare=False)
 
     def is_finished(self, force: bool) -> bool:
         """True if there is nothing to do; says so. With `force` what the step wrote is discarded and it is not.
@@ -154,10 +155,10 @@ class Step:
         """The record that it is finished; raises what `is_finished` does."""
         before = self._recorded()
         for kind, now in (("settings", self.settings), ("inputs", self.inputs)):
-            difference = _first_difference(before.get(kind), now)
-            if difference:
+            changed = difference(before.get(kind), now)
+            if changed:
                 raise InputError(
-                    f"{self.record}: {self.name} was done with {difference}; use a new run name, or --force to redo it"
+                    f"{self.record}: {self.name} was done with {changed}; use a new run name, or --force to redo it"
                 )
         return before
 
@@ -185,6 +186,7 @@ class Step:
             {
                 "step": self.name,
                 "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "seconds": round(time.monotonic() - self.began, 1),  # of the call that finished it
                 "settings": self.settings,
                 "inputs": self.inputs,
                 "outputs": [str(path) for path in self.outputs],
@@ -224,11 +226,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _first_difference(before: Any, now: Any, key: str = "") -> str:
+def difference(before: Any, now: Any, key: str = "") -> str:
+    """The first value that two nested settings do not share, as `train.epochs = 8, now 3`; else nothing."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted(before.keys() | now.keys()):
-            difference = _first_difference(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
-            if difference:
-                return difference
+            found = difference(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+            if found:
+                return found
         return ""
     return "" if before == now else f"{key} = {before}, now {now}"

@@ -66,9 +66,11 @@ IN_ORDER = [
     ("massmap trials list runs/demo", "trial  state  loss"),
     ("massmap monitor runs/demo --once", "demo: database not running: from trials.jsonl"),
     (f"massmap train configs/demo.yaml {JOINING}", "of runs/demo/best.yaml"),
-    (f"massmap predict configs/demo.yaml {JOINING}", "maps, "),
-    (f"massmap evaluate configs/demo.yaml {JOINING}", "b200, "),
-    ("massmap report configs/demo.yaml --with runs/longer --force", "report: runs/demo/report/index.html"),
+    ("massmap predict runs/longer", "maps, "),
+    ("massmap evaluate runs/longer", "b200, "),
+    ("massmap report runs/demo --with runs/longer --force", "report: runs/demo/report/index.html"),
+    ("massmap status runs/longer", "next: massmap report runs/longer"),
+    ("massmap runs", "runs/longer"),
     (
         "massmap maps import x.h5 simba.h5 maps.h5 --simulation GADGET-X GIZMO-SIMBA "
         "--redshift 128:0 127:0.022 --h 0.678 --omega-m 0.307",
@@ -159,7 +161,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "massmap report configs/multi3.yaml": for_report,
     "massmap report configs/multi3.yaml --with": for_other_report,
     "massmap maps check runs/demo": for_demo,
-    "massmap report configs/demo.yaml --with": for_demo_report,
+    "massmap report runs/demo --with": for_demo_report,
     "massmap maps import": for_import,
 }
 

@@ -19,7 +19,19 @@ from tests.synthetic import write_synthetic_maps
 
 JOBS = sorted(Path("jobs").glob("[!_]*.py"))
 OTHERS = (  # those take no config
-    *("completion", "configs", "cooling_table", "database", "demo", "maps", "monitor", "site", "trials"),
+    *(
+        "completion",
+        "configs",
+        "cooling_table",
+        "database",
+        "demo",
+        "maps",
+        "monitor",
+        "runs",
+        "site",
+        "status",
+        "trials",
+    ),
 )
 STEPS = [path for path in JOBS if path.stem not in OTHERS]
 CONFIG = """

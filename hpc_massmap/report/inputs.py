@@ -75,7 +75,7 @@ def _digest(path: Path, job: str) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run jobs/{job}.py first") from None
+        raise InputError(f"{path}: no such file; run massmap {job} first") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run jobs/{job}.py again") from None
 

@@ -5,9 +5,7 @@ The reference of the API is made of docstrings, that of the configuration of its
 browsers show without a script from afar.
 """
 
-import ast
 import importlib
-import inspect
 import io
 import os
 import pkgutil
@@ -134,7 +132,7 @@ class Keys(SphinxDirective):
 
 
 def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    schema, comments = model.model_json_schema(), _comments(model)
+    schema = model.model_json_schema()
     yield f"{(model.__doc__ or '').strip()}\n"
     inner, rows = [], []
     for key, field in model.model_fields.items():
@@ -145,25 +143,13 @@ def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
             inner.append((section, f"{prefix}{key}.NAME." if of_many else f"{prefix}{key}."))
             continue
         default = "needed" if field.is_required() else f"`{_shown(field.default)}`"
-        rows.append(
-            f"| `{prefix}{key}` | {_allowed(schema['properties'][key])} | {default} | {comments.get(key, '')} |"
-        )
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{prefix}{key}` | {_allowed(schema['properties'][key])} | {default} | {meaning} |")
     if rows:
         yield from ("| key | allowed | default | |\n|---|---|---|---|", *rows)
     for section, name in inner:
         yield f"\n**`{name.removesuffix('.')}`**\n"
         yield from _tables(section, name)
-
-
-def _comments(model: type[BaseModel]) -> dict[str, str]:
-    """What stands behind each key in the source."""
-    source = Path(inspect.getfile(model)).read_text(encoding="utf-8")
-    lines = source.splitlines()
-    classes = [
-        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == model.__name__
-    ]
-    keys = [node for node in classes[0].body if isinstance(node, ast.AnnAssign)]
-    return {ast.unparse(node.target): lines[node.end_lineno - 1].partition("  # ")[2] for node in keys}
 
 
 def _shown(value: Any) -> str:

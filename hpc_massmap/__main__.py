@@ -9,7 +9,7 @@ from hpc_massmap import __version__
 from hpc_massmap.cli import Parser, run_job
 
 GROUPS = {
-    "begin": ("demo", "configs", "site"),
+    "begin": ("demo", "configs", "config", "site"),
     "the steps of a run": ("make_maps", "tune", "train", "predict", "calibrate", "evaluate", "report", "run"),
     "look": ("status", "runs", "maps", "monitor", "trials", "database"),
     "more": ("paper", "mock", "cooling_table", "completion"),

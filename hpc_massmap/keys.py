@@ -49,3 +49,48 @@ def differences(one: Any, other: Any, key: str = "") -> dict[str, tuple[Any, Any
         both = [name for name in one if name in other]
         return {k: pair for n in both for k, pair in differences(one[n], other[n], f"{key}.{n}".lstrip(".")).items()}
     return {} if one == other else {key: (one, other)}
+
+
+def schema_of_file(schema: type[BaseModel], title: str) -> dict[str, Any]:
+    """The JSON schema of a YAML file, for editors: it may extend another, and leave out what that has."""
+    whole = schema.model_json_schema()
+    definitions = whole.get("$defs", {})
+    listed = {name for name in definitions if _is_in_a_list(whole, name)}
+    for name, its in [("", whole), *definitions.items()]:
+        if name not in listed:
+            its.pop("required", None)
+    _tidy(whole)
+    extends = {"extends": {"type": "string", "description": "another file, whose keys this one changes"}}
+    return {**whole, "title": title, "properties": {**extends, **whole["properties"]}}
+
+
+def _is_in_a_list(value: Any, name: str) -> bool:
+    if isinstance(value, dict):
+        items = value.get("items")
+        return items == {"$ref": f"#/$defs/{name}"} or any(_is_in_a_list(inside, name) for inside in value.values())
+    return isinstance(value, list) and any(_is_in_a_list(inside, name) for inside in value)
+
+
+def _tidy(value: Any) -> None:
+    """Text in one line, and no format that only Python knows."""
+    if isinstance(value, dict):
+        if isinstance(value.get("description"), str):
+            value["description"] = " ".join(value["description"].split())
+        if value.get("format") == "path":
+            del value["format"]
+    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _tidy(inside)
+
+
+def with_comments(text: str, comments: dict[str, str]) -> str:
+    """YAML of mappings, with a comment behind the lines of some keys, by their whole names."""
+    lines, above = [], list[tuple[int, str]]()
+    for line in text.splitlines():
+        indent, name = len(line) - len(line.lstrip()), line.strip().partition(":")[0]
+        if line.strip().startswith("-") or ":" not in line:  # of a list, or a text that goes on
+            lines.append(line)
+            continue
+        above = [*(one for one in above if one[0] < indent), (indent, name)]
+        comment = comments.get(".".join(name for _, name in above))
+        lines.append(f"{line}  # {comment}" if comment else line)
+    return "\n".join(lines) + "\n"

@@ -58,7 +58,7 @@ def chosen(words: list[str]) -> list[str]:
         if not its:
             raise InputError(f"{word}: no such file comes with hpc_massmap; massmap configs list shows them")
         for name in its:
-            found |= dict.fromkeys(_with_parents(name))
+            found |= dict.fromkeys([*_with_parents(name), *_schema_of(name)])
     return list(found)
 
 
@@ -83,6 +83,13 @@ def copy(wanted: list[str], folder: Path, force: bool) -> list[str]:
     for name in new:
         write_text(folder / name, texts[name])
     return new
+
+
+def _schema_of(name: str) -> list[str]:
+    """The schema that a config or site file names in its first line, for editors."""
+    if not name.endswith(".yaml"):
+        return []
+    return [f"{Path(name).parent.as_posix()}/{'site' if '/sites/' in name else 'config'}.schema.json"]
 
 
 def _with_parents(name: str) -> list[str]:

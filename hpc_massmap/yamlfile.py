@@ -72,9 +72,9 @@ for tag, (regexp, first) in SCALARS.items():
         either.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{regexp})$"), list(first))
 
 
-def dump_yaml(data: dict[str, Any]) -> str:
+def dump_yaml(data: dict[str, Any], width: float = 80) -> str:
     """Plain data as YAML text, in the order it has."""
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width))
 
 
 def validated(schema: type[T], data: dict[str, Any], origins: dict[str, str], source: str) -> T:
@@ -229,6 +229,8 @@ def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], 
         origins[name] = source
         for stale in [k for k in origins if k.startswith(f"{name}.")]:
             del origins[stale]
+        if isinstance(value, dict):
+            merge({}, value, origins, source, f"{name}.")
 
 
 def apply_override(data: dict[str, Any], origins: dict[str, str], override: str) -> None:

@@ -21,6 +21,7 @@ JOBS = sorted(Path("jobs").glob("[!_]*.py"))
 OTHERS = (  # those take no config
     *(
         "completion",
+        "config",
         "configs",
         "cooling_table",
         "database",

@@ -63,7 +63,7 @@ def test_no_option_is_taken_for_another_that_it_begins_like(job: str) -> None:
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = typed(monkeypatch, capsys, "tune")
     assert code == 2
-    assert said.endswith("the following arguments are required: config, a file of configs/\n")
+    assert said.endswith("the following arguments are required: config, a file of configs/, or the folder of a run\n")
     code, said = typed(monkeypatch, capsys, "tune", "configs/demo.yaml", "--worker", "2")
     assert code == 2
     assert said.endswith("unrecognized arguments: --worker 2\n")
@@ -100,7 +100,7 @@ def test_a_shell_completes_commands_options_files_and_keys() -> None:
 def test_configs_are_copied_with_what_they_need_and_never_over_changes(tmp_path: Path) -> None:
     wanted = chosen(["multi3_best", "tune_sz"])
     assert wanted == [
-        *("configs/multi3_best.yaml", "configs/multi3.yaml", "configs/paper.yaml"),
+        *("configs/multi3_best.yaml", "configs/multi3.yaml", "configs/paper.yaml", "configs/config.schema.json"),
         *("slurm/tune_sz.sh", "slurm/job.sh"),
     ]
     assert copy(wanted, tmp_path, force=False) == wanted
@@ -112,8 +112,8 @@ def test_configs_are_copied_with_what_they_need_and_never_over_changes(tmp_path:
     assert copy(wanted, tmp_path, force=True) == ["configs/paper.yaml"]
     with pytest.raises(InputError, match="multi9: no such file comes with hpc_massmap"):
         chosen(["multi9"])
-    assert set(chosen([])) == set(names())
-    assert chosen(["sites/gpu"]) == ["configs/sites/gpu.yaml"]
+    assert {name for name in chosen([]) if not name.endswith(".json")} == set(names())
+    assert chosen(["sites/gpu"]) == ["configs/sites/gpu.yaml", "configs/sites/site.schema.json"]
 
 
 def test_each_file_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:

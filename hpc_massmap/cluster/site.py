@@ -20,20 +20,35 @@ class Site(Section):
     """One cluster: what a worker or a training asks Slurm for, and what its shell needs first."""
 
     partition: str | None = None
+    """of Slurm; none: its default"""
     account: str | None = None
+    """that is charged"""
     qos: str | None = None
+    """quality of service"""
     constraint: str | None = None
-    nodes: Count = 1  # of each worker or training
-    tasks_per_node: Count | None = None  # ranks on each node; None: tune.ranks or train.ranks of the config, spread
+    """features of nodes, as sbatch takes them"""
+    nodes: Count = 1
+    """of each worker or training"""
+    tasks_per_node: Count | None = None
+    """ranks on each node; None: tune.ranks or train.ranks of the config, spread"""
     gpus_per_task: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    """GPUs of each rank"""
     cpus_per_task: Count = 1
-    mem_gb: Positive = 4  # on each node
+    """cores of each rank"""
+    mem_gb: Positive = 4
+    """on each node"""
     minutes: Count = 60
-    signal_seconds: Count = 120  # before the end of its time that a job is told
-    setup: list[str] = Field(default=[])  # shell lines: modules, environment
-    sbatch: dict[str, Any] = Field(default={})  # what else to ask sbatch, by long option; true for one without value
-    container: Path | None = None  # the Apptainer image that workers and trainings run in
-    database: Database | None = None  # in place of the run's own
+    """of each job"""
+    signal_seconds: Count = 120
+    """before the end of its time that a job is told"""
+    setup: list[str] = Field(default=[])
+    """shell lines: modules, environment"""
+    sbatch: dict[str, Any] = Field(default={})
+    """what else to ask sbatch, by long option; true for one without value"""
+    container: Path | None = None
+    """the Apptainer image that workers and trainings run in"""
+    database: Database | None = None
+    """in place of the run's own"""
 
     @model_validator(mode="after")
     def _asks_once(self) -> Self:

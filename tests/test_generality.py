@@ -11,6 +11,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.metrics.results import read_metrics
 from hpc_massmap.run import Run
 from hpc_massmap.train.final import train_rank
+from hpc_massmap.units import to_file
 from tests.synthetic import write_synthetic_maps
 from tests.test_docs import loaded
 
@@ -53,7 +54,7 @@ def test_two_bands_of_x_rays_from_snapshots_on(tmp_path: Path) -> None:
         fits.PrimaryHDU(maps.maps[view][0], header).writeto(own / f"A_1_{view}.fits")
     words = ["configs/multi4.yaml", *drawn, f"runs={tmp_path}", f"maps.file={path}"]
     loaded(Path("jobs/predict.py")).main([*words, "--maps", str(own), "--out", str(out)])
-    assert fits.getval(out / "A_1_mass.fits", "BUNIT") == maps.units["mass"]
+    assert fits.getval(out / "A_1_mass.fits", "BUNIT") == to_file(maps.units["mass"])
     assert fits.getval(out / "A_1_mass.fits", "VIEWS") == "star, sz, xray_soft, xray_hard"
 
 

@@ -17,6 +17,7 @@ from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.rows import MAPS_PER_BATCH, predict_rows
 from hpc_massmap.train.trained import load_model
+from hpc_massmap.units import to_file
 from tests.conftest import ROOT, Launch
 from tests.trained_run import write_run
 
@@ -72,7 +73,7 @@ def test_predictions_are_what_the_network_says_of_each_map_alone(config: Path, a
     assert len(rows) % MAPS_PER_BATCH
     with h5py.File(alone) as file:
         predicted, attributes = file["predictions/mass"][:], dict(file.attrs)
-        assert file["predictions/mass"].attrs["unit"] == maps.units["mass"]
+        assert file["predictions/mass"].attrs["unit"] == to_file(maps.units["mass"])
         np.testing.assert_array_equal(file["index/row"][:], rows)
         np.testing.assert_array_equal(file["index/train"][:], split_maps(maps, model.split).train)
     assert attributes["model"] == model.digest

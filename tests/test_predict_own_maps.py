@@ -21,6 +21,7 @@ from hpc_massmap.predict.own_maps import find_clusters
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.predict.regrid import regrid
 from hpc_massmap.train.trained import TrainedModel, load_model
+from hpc_massmap.units import to_file
 from hpc_massmap.views import UNITS
 from tests.conftest import ROOT, Launch
 from tests.trained_run import write_run
@@ -151,7 +152,7 @@ def test_the_header_says_where_what_and_how(model: TrainedModel, maps: MapFile, 
     for new, old in (((40.5, 40.5), (70.25, 75.5)), ((0.5, 0.5), (10.25, 15.5)), ((80.5, 0.5), (130.25, 15.5))):
         apart = after.pixel_to_world(new[0] - 1, new[1] - 1).separation(before.pixel_to_world(old[0] - 1, old[1] - 1))
         assert apart < 1e-6 * u.arcsec
-    assert (header["BUNIT"], header["OBJECT"], header["VIEWS"]) == (STAR, "A1", "sz, star")
+    assert (header["BUNIT"], header["OBJECT"], header["VIEWS"]) == (to_file(STAR), "A1", "sz, star")
     history = "\n".join(header["HISTORY"])
     assert model.digest in history.replace("\n", "")
     assert f"normalisation of mass: mean {model.normalisation.mean['mass']:.6g}" in history

@@ -8,6 +8,7 @@ HDF5, schema 1::
     /index/{halo,projection}    row i of /maps is projection p of halo h: all projections of halo 0, of halo 1, ...
     /digests                    SHA-256 of the maps of each halo
     /lines_of_sight             (p, 3, 3) rotations; row 2 of each is the line of sight
+    /map, /y, /x                number of each map, and places of pixels in R200: the scales of the axes of /maps
     /skipped                    lines of text: the regions that could not be drawn, and why
 """
 
@@ -27,6 +28,7 @@ from hpc_massmap.dataset.global_heaps import has_sound_heaps
 from hpc_massmap.dataset.stacks import Stack, check_in_one_piece, memory_maps, parted_stacks
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import attribute_of, attributes_of, dataset_of, names_in, opened, values_of
+from hpc_massmap.units import from_file
 
 SCHEMA = 1
 
@@ -120,13 +122,17 @@ def _read(path: Path, file: h5py.File, needed: list[str]) -> MapFile:
         if not np.all(np.isfinite(halos[column]) & (halos[column] > 0)):
             raise InputError(f"{path}: /halo/{column} has a value that is not positive")
     maps = _stacks(path, file, names, len(halo))
-    units = {name: str(attribute_of(dataset_of(file, f"maps/{name}", False), "unit")) for name in names}
+    units = {name: _unit_of(file, name) for name in names}
     skipped = _column(path, file, "skipped", TEXT).tolist() if "skipped" in names_in(file) else []
     digests, digest = _column(path, file, "digests", TEXT).tolist(), str(attribute_of(file, "digest"))
     attributes.pop("digest")
     if len(digests) != n_halos:
         raise InputError(f"{path}: {len(digests)} digests of {n_halos} halos")
     return MapFile(path, maps, units, halos, halo, projection, rotations, attributes, skipped, digests, digest)
+
+
+def _unit_of(file: h5py.File, name: str) -> str:
+    return from_file(str(attribute_of(dataset_of(file, f"maps/{name}", False), "unit")))
 
 
 def _column(path: Path, file: h5py.File, name: str, kind: Any) -> npt.NDArray[Any]:
@@ -182,9 +188,7 @@ def content_digest(file: h5py.File) -> str:
     """SHA-256 over an open map file: attributes, units, tables and the digests of maps, but not how it was made."""
     digest = hashlib.sha256()
     texts = {key: str(value) for key, value in attributes_of(file).items() if key not in ("digest", "provenance")}
-    texts |= {
-        name: str(attribute_of(dataset_of(file, f"maps/{name}", False), "unit")) for name in names_in(file, "maps")
-    }
+    texts |= {name: _unit_of(file, name) for name in names_in(file, "maps")}
     digest.update(json.dumps(texts, sort_keys=True).encode())
     for name in (*(f"halo/{column}" for column in HALO_COLUMNS), "lines_of_sight", "digests", "skipped"):
         values = values_of(dataset_of(file, name))

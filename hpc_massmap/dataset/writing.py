@@ -7,10 +7,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_massmap.arrays import PIXELS, FloatArray
+from hpc_massmap.arrays import PIXELS, FloatArray, IntArray
 from hpc_massmap.dataset.mapfile import (
     HALO_COLUMNS,
     SCHEMA,
+    MapFile,
     check_digest,
     content_digest,
     halo_digest,
@@ -18,8 +19,10 @@ from hpc_massmap.dataset.mapfile import (
     index,
     open_maps,
 )
+from hpc_massmap.grid import pixel_positions
 from hpc_massmap.hdf5 import new_hdf5
-from hpc_massmap.views import UNITS
+from hpc_massmap.units import to_file
+from hpc_massmap.views import UNITS, title_of
 
 
 def write_map_file(
@@ -119,14 +122,14 @@ def _write_tables(
     units: Mapping[str, str],
     skipped: Iterable[str],
 ) -> None:
+    axes = _axes(file, len(halos["m200"]) * len(rotations))
     for name, dataset in file["maps"].items():
-        dataset.attrs["unit"] = units[name]
-    for column, (dtype, unit) in HALO_COLUMNS.items():
-        of_halos = list(halos[column])
-        if column == "halo_id" and max(of_halos, default=0) > np.iinfo(np.int64).max:
-            dtype = np.uint64  # as AHF's can be
-        values = file.create_dataset(f"halo/{column}", data=of_halos, dtype=dtype)
-        values.attrs["unit"] = unit
+        for key in ("unit", "units"):  # the second is what readers of netCDF know
+            dataset.attrs[key] = to_file(units[name])
+        dataset.attrs["long_name"] = title_of(name)
+        for number, axis in enumerate(axes):
+            dataset.dims[number].attach_scale(axis)
+    _write_columns(file, halos)
     for name, rows in index(len(halos["m200"]), len(rotations)).items():
         file[f"index/{name}"] = rows
     file["lines_of_sight"] = rotations
@@ -134,3 +137,35 @@ def _write_tables(
     file.create_dataset("skipped", data=list(skipped), dtype=h5py.string_dtype())
     file.attrs.update({"schema": SCHEMA, "pixels": PIXELS, **attributes})
     file.attrs["digest"] = content_digest(file)
+
+
+def write_halos(file: h5py.File, opened: MapFile, rows: IntArray) -> None:
+    """Keep in a file of some maps the table of their halos, and which of them each map shows along which line of sight.
+
+    Parameters
+    ----------
+    rows : (n,), of the map file
+    """
+    numbers, places = np.unique(opened.halo[rows], return_inverse=True)
+    _write_columns(file, {column: opened.halos[column][numbers] for column in HALO_COLUMNS})
+    file["halo/number"] = numbers  # their rows in the map file
+    file["index/halo"], file["index/projection"] = places, opened.projection[rows]
+
+
+def _write_columns(file: h5py.File, halos: Mapping[str, Any]) -> None:
+    for column, (dtype, unit) in HALO_COLUMNS.items():
+        of_halos = list(halos[column])
+        if column == "halo_id" and max(of_halos, default=0) > np.iinfo(np.int64).max:
+            dtype = np.uint64  # as AHF's can be
+        values = file.create_dataset(f"halo/{column}", data=of_halos, dtype=dtype)
+        values.attrs["unit"] = to_file(unit)
+
+
+def _axes(file: h5py.File, n_maps: int) -> list[h5py.Dataset]:
+    """The scales of the axes of a stack of maps: the number of each map, and the places of pixels in R200."""
+    scales = {"map": np.arange(n_maps), "y": pixel_positions(), "x": pixel_positions()}
+    for name, values in scales.items():
+        file[name] = values
+        file[name].make_scale(name)
+    file["x"].attrs["unit"] = file["y"].attrs["unit"] = "R200"
+    return [file[name] for name in scales]

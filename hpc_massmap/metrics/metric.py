@@ -20,6 +20,7 @@ from hpc_massmap.config import Evaluate
 from hpc_massmap.hdf5 import Unreadable, attributes_of, dataset_of, names_in, values_of
 from hpc_massmap.metrics.error_bars import ErrorBars
 from hpc_massmap.metrics.sample import Sample
+from hpc_massmap.units import to_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -163,7 +164,7 @@ def write_fields(group: h5py.Group, fields: dict[str, Any]) -> None:
         is_text = value.dtype.kind in "OU"
         dataset = group.create_dataset(name, data=value.astype(object) if is_text else value, dtype=_dtype(value))
         if name in UNITS:
-            dataset.attrs["unit"] = UNITS[name]
+            dataset.attrs["unit"] = to_file(UNITS[name])
 
 
 def _dtype(value: npt.NDArray[Any]) -> Any:

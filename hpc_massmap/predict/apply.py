@@ -25,6 +25,7 @@ from hpc_massmap.predict.own_maps import Cluster, read_view
 from hpc_massmap.predict.own_units import factor_to
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.trained import TrainedModel
+from hpc_massmap.units import to_file
 from hpc_massmap.views import UNITS
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _write(path: Path, predicted: OwnErrors, number: int, cluster: Cluster, mode
         pixels = (pixels * factor).astype(np.float32)
     grid = _grid(first)
     header = grid.copy()
+    unit, unit_of_mass = to_file(unit), to_file(unit_of_mass)  # of one with h plain readers say they do not know it
     header["BUNIT"] = unit
     header["OBJECT"] = _in_ascii(path.name.removesuffix(f"_{target}.fits"))
     header["R200"] = (_in_ascii(first.r200_as_given), "each edge is this far from the centre")
@@ -147,7 +149,7 @@ def _write(path: Path, predicted: OwnErrors, number: int, cluster: Cluster, mode
     for name in (*model.description.views, target):
         mean, std = model.normalisation.mean[name], model.normalisation.std[name]
         of_maps = model.normalisation.unit[name]
-        header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{of_maps}]")
+        header.add_history(f"normalisation of {name}: mean {mean:.6g}, std {std:.6g} [{to_file(of_maps)}]")
     for view, own in cluster.items():
         header.add_history(f"{view}: {_in_ascii(own.path.name)}, {own.shape[1]} x {own.shape[0]} pixels")
         header.add_history(f"{view}: in '{_in_ascii(own.unit)}', times {own.factor:.6g}")

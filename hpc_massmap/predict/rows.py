@@ -20,6 +20,7 @@ from hpc_massmap.balance import balanced
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
+from hpc_massmap.dataset.writing import write_halos
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.model.symmetries import OverSymmetries
@@ -27,6 +28,7 @@ from hpc_massmap.posterior.kinds import kind_of, levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.kept import Kept, kept
 from hpc_massmap.train.trained import TrainedModel
+from hpc_massmap.units import to_file
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -130,6 +132,9 @@ def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: 
         file.attrs["views"] = model.description.views
         if which.symmetries:
             file.attrs["symmetries"] = True
+        if "h" in maps.attributes:
+            file.attrs["h"] = maps.attributes["h"]
+        write_halos(file, maps, rows)
         stacks = {"predictions": _Stack(file, "predictions", "checksums", model, (len(rows),), np.float32)}
         if levels:
             shape = (len(rows), len(levels))
@@ -176,7 +181,7 @@ class _Stack:
         self._datasets = []
         for target in self._targets:
             dataset = file.create_dataset(f"{name}/{target}", (*shape, PIXELS, PIXELS), dtype)
-            dataset.attrs["unit"] = model.normalisation.unit[target]
+            dataset.attrs["unit"] = to_file(model.normalisation.unit[target])
             self._datasets.append(dataset)
         self._found = np.zeros((len(self._targets), shape[0]), np.uint32)
 

@@ -10,6 +10,7 @@ import pytest
 
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.units import from_file
 from tests.synthetic import NAMES, cluster_maps
 
 
@@ -20,7 +21,7 @@ def test_roundtrip_through_the_memory_map(map_path: Path) -> None:
     with h5py.File(map_path) as file:
         for name in NAMES:
             np.testing.assert_array_equal(maps.maps[name], file[f"maps/{name}"][:])
-            assert maps.units[name] == file[f"maps/{name}"].attrs["unit"]
+            assert maps.units[name] == from_file(file[f"maps/{name}"].attrs["unit"])
     rng = np.random.default_rng(1)
     m200 = 10 ** rng.uniform(13.5, 15.3, 60)
     first = cluster_maps(m200[0], maps.halos["r200"][0], 2, rng)

@@ -56,7 +56,10 @@ html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 
-STAGES = ["cluster", "sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"]
+STAGES = [
+    *("cluster", "sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"),
+    "api",
+]
 
 
 def write_reference(app: Sphinx) -> None:

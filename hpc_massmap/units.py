@@ -9,7 +9,7 @@ IN_MEMORY, IN_FILES = "h", "littleh"
 
 
 def to_file(unit: str) -> str:
-    """A unit as a file has it: astropy reads it where `astropy.cosmology.units` is enabled, and refuses it elsewhere."""
+    """A unit as a file has it: astropy reads it where `astropy.cosmology.units` is enabled, else it refuses."""
     return re.sub(rf"\b{IN_MEMORY}\b", IN_FILES, unit)
 
 

@@ -11,7 +11,7 @@ STAGES = [
     *("cluster", "sims", "maps", "dataset", "model", "posterior", "train", "diagnostics", "predict", "tune"),
     *("metrics", "report", "pipeline"),
 ]
-DOORS = ["cli", "jobs", "__main__"]  # may import from all
+DOORS = ["cli", "jobs", "api", "__main__"]  # may import from all
 PACKAGE = Path("hpc_massmap")
 
 
@@ -45,7 +45,7 @@ def upstream_in(source: str, module: str, is_package: bool = False) -> list[str]
 
 def test_imports_only_flow_downwards() -> None:
     upstream = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}:  # which names what `api` and others offer
         is_package = path.name == "__init__.py"
         module = ".".join((path.parent if is_package else path.with_suffix("")).parts)
         upstream += upstream_in(path.read_text(), module, is_package)

@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the maps, the checkpoint and the predictions of a network of random weights."""
     folder = tmp_path_factory.mktemp("run")
     write_synthetic_maps(folder / "maps.h5", regions=15, snapshots=1, projections=1)
-    (folder / "c.yaml").write_text(CONFIG.format(folder=folder))
+    (folder / "c.yaml").write_text(CONFIG.format(folder=folder, output="point"))
     config = load_config(folder / "c.yaml", ["model.filters=2", "model.layers=1"])
     write_model(folder / "model", config, config.model)
     maps = open_maps(folder / "maps.h5")

@@ -29,9 +29,9 @@ class Estimate:
     error: FloatArray
     regions: IntArray
 
-    def at(self, index: int) -> "Estimate":
-        """One number of an array of them."""
-        return Estimate(*(np.asarray(of[index]) for of in (self.value, self.error, self.regions)))
+    def at(self, index: int | slice) -> "Estimate":
+        """One number of an array of them, or some."""
+        return Estimate(np.asarray(self.value[index]), np.asarray(self.error[index]), np.asarray(self.regions[index]))
 
     def text(self, digits: int = 3) -> str:
         """A single number with its error."""

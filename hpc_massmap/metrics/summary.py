@@ -13,6 +13,7 @@ from hpc_massmap.metrics.power import Power
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import BoolArray, in_intervals
+from hpc_massmap.metrics.sample_power import SamplePower
 from hpc_massmap.metrics.spread import NOTE, Spread, spread, stacked
 
 MASS_BINS = 10  # of the MMD's median against mass (fig. 9)
@@ -62,6 +63,12 @@ def power_spectra(metrics: Metrics, target: str) -> tuple[Spread, Spread]:
 def power_difference(metrics: Metrics, target: str) -> Spread:
     """Relative difference of power over all maps (fig. 8, bottom): (56,)."""
     return spread(metrics.targets[target][Power].difference, metrics.draws)
+
+
+def sample_power(metrics: Metrics, target: str) -> tuple[Spread, Spread] | None:
+    """Power of samples over all maps, and its difference from the true one: (56,) each; None without samples."""
+    of = metrics.targets[target].find(SamplePower)
+    return None if of is None else (spread(of.power), spread(of.difference))
 
 
 def mass_bins(metrics: Metrics) -> FloatArray:

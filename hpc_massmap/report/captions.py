@@ -68,6 +68,14 @@ RETRAINED = (
 )
 
 
+SAMPLE_POWER = " Dash-dotted: median of the mean power of the samples of each map."
+
+
+def power(target: str, has_samples: bool) -> str:
+    """The caption of figure 8, with the paper's words if it has the same quantity."""
+    return POWER + SAMPLE_POWER * has_samples + power_of_paper(target)
+
+
 def power_of_paper(target: str) -> str:
     """What follows in a caption of figure 8 if the paper has the same quantity."""
     return f" {paper.POWER}" if target == paper.TARGET else ""

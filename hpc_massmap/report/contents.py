@@ -15,6 +15,7 @@ from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, 
 from hpc_massmap.metrics.spread import NOTE, Spread
 from hpc_massmap.metrics.summary import b200_by_mass
 from hpc_massmap.report import paper
+from hpc_massmap.report.error_bars import held_text, judged
 from hpc_massmap.report.history import hours_to_loss
 from hpc_massmap.report.importance import Importance
 from hpc_massmap.report.tables import Cell, Measured, Table
@@ -67,6 +68,14 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
         rows = {interval: [*row, *[None] * (5 - len(row))] for interval, row in sorted(rows.items())}
         columns.append(f"paper's {paper.NAMES[model]}")
         note += f" {PAPER_DATA}" + f" {paper.SIGNS}" * (model in paper.OTHER_SIGNS)
+    coverage = judged(metrics, target)
+    if coverage is not None:
+        held = {
+            of: held_text(metrics, target, inside) for of, inside in zip(intervals, in_intervals(metrics), strict=True)
+        }
+        rows = {interval: [*row, held.get(interval)] for interval, row in rows.items()}
+        columns.append("b200 in 68 % intervals")
+        note += f" Intervals: {coverage.words}."
     return Table(f"b200_{target}", title, f"{note} Data of this run: {data}.", columns, list(rows.values()))
 
 

@@ -18,6 +18,7 @@ APERTURE_TITLES = {"whole": "whole map", "r500": r"$R < R_{500}$", "half_r500": 
 PANELS_IN_A_ROW = 4
 LINE_HEIGHT = 0.055  # of small text, in heights of a panel
 CUT = 1.5  # of relative differences of power: all of one missing is -1
+SAMPLES = "#D55E00"  # the colour of samples beside that of their model
 BAND = 0.25  # opacity of the 16th to 84th percentile
 LOG_MASS = r"$\log_{10}\,M_{200}\,/\,(h^{-1}\,\mathrm{M}_\odot)$"
 
@@ -86,7 +87,12 @@ def bias_figure(
 
 
 def power_figure(
-    wavelength: FloatArray, spectra: tuple[Spread, Spread], difference: Spread, unit: str, colour: str
+    wavelength: FloatArray,
+    spectra: tuple[Spread, Spread],
+    difference: Spread,
+    unit: str,
+    colour: str,
+    of_samples: tuple[Spread, Spread] | None = None,
 ) -> Figure:
     """True and predicted power spectrum, and their relative difference, against wavelength (fig. 8).
 
@@ -96,12 +102,16 @@ def power_figure(
     spectra : true, predicted, (56,) each
     difference : (56,); drawn up to `CUT`
     unit : of the maps
+    of_samples : power of samples and its difference from the true one, (56,) each, of a model that has some
     """
     with style.applied():
         figure = style.canvas(3.9, width=style.WIDTH * 0.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for spectrum, tone, label in zip(spectra, (style.TRUTH, colour), ("ground truth", "prediction"), strict=True):
             band(top, wavelength, spectrum, tone, label, marker="")
+        if of_samples is not None:
+            for panel, spectrum in zip((top, bottom), of_samples, strict=True):
+                panel.plot(wavelength, spectrum.median, color=SAMPLES, ls="-.", label="samples")
         top.set(xscale="log", yscale="log", ylabel=rf"$P(k)$ [{style.squared(unit)}kpc$^2$]")
         top.legend(loc="upper left")
         band(bottom, wavelength, difference, colour, marker="")

@@ -12,12 +12,26 @@ from markupsafe import Markup
 
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import trends as trends_of
+from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.mmd import Mmd
 from hpc_massmap.metrics.pixels import Pixels
 from hpc_massmap.metrics.power import Power
 from hpc_massmap.metrics.profiles import Profiles
+from hpc_massmap.metrics.results import read_metrics
 from hpc_massmap.metrics.sample import by_simulation, interval_labels
-from hpc_massmap.report import browser, captions, contents, crosschecks, curves, figures, paper, sample, style, tuning
+from hpc_massmap.report import (
+    browser,
+    captions,
+    contents,
+    crosschecks,
+    curves,
+    error_bars,
+    figures,
+    paper,
+    sample,
+    style,
+    tuning,
+)
 from hpc_massmap.report.comparison import (
     Comparison,
     compare,
@@ -212,19 +226,40 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=view_of(target).enclosed) + of_run, bias)
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
-    power = figures.power_figure(result[Power].wavelength, spectra, difference, unit, colour)
-    yield Drawing(f"fig8_power_{target}", captions.POWER + captions.power_of_paper(target) + of_run, power)
+    of_samples = summary.sample_power(metrics, target)
+    power = figures.power_figure(result[Power].wavelength, spectra, difference, unit, colour, of_samples)
+    yield Drawing(f"fig8_power_{target}", captions.power(target, of_samples is not None) + of_run, power)
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result[Mmd].noise, colour)
     yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)
+    yield from _error_figures(inputs, target, colour, of_run)
     trends = trends_of(metrics, inputs.predictions.maps, target)
     if trends:
         yield Drawing(f"trends_{target}", crosschecks.TRENDS + of_run, crosschecks.trends_figure(trends, colour))
 
 
+def _error_figures(inputs: Inputs, target: str, colour: str, of_run: str) -> Iterator[Drawing]:
+    metrics = inputs.metrics
+    if error_bars.judged(metrics, target) is None:
+        return
+    figure = error_bars.coverage_figure(metrics, target, colour)
+    yield Drawing(f"coverage_{target}", error_bars.COVERAGE + of_run, figure)
+    pits = error_bars.pit_figure(metrics, target, colour)
+    if pits is not None:
+        yield Drawing(f"pit_{target}", error_bars.PIT + of_run, pits)
+    examples = read_examples(inputs.predictions, metrics, inputs.run.config.model.views, target)
+    masses = error_bars.masses_figure(metrics, examples, target, colour)
+    if masses is not None:
+        yield Drawing(f"masses_{target}", error_bars.MASSES.format(quantity=view_of(target).enclosed) + of_run, masses)
+
+
 def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     key, data = model_of_paper(inputs), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
+    floor = inputs.run.metrics.with_name(FLOOR)
+    coverage = error_bars.coverage_table(inputs.metrics, target, data)
+    scores = error_bars.scores_table(inputs.metrics, read_metrics(floor) if floor.exists() else None, target, data)
+    yield from (table for table in (coverage, scores) if table is not None)
     yield contents.pixel_table(inputs.metrics, target, key, data)
     yield mmd_table([(shown_name(inputs), inputs.metrics)], target, data)
     if len(by_simulation(inputs.metrics)) > 1:

@@ -55,7 +55,7 @@ def judged(metrics: Metrics, target: str) -> Coverage | None:
 
 
 def held_text(metrics: Metrics, target: str, chosen: BoolArray) -> str | None:
-    """The share of some maps whose b200 lies in the 68 % interval, as a cell of a table; None where nobody knows."""
+    """The share of some maps, (n,) of bool, whose 68 % interval holds b200, as a cell; None where nobody knows."""
     coverage = judged(metrics, target)
     if coverage is None or not chosen.any():
         return None

@@ -193,6 +193,8 @@ class Step:
                 **machine(),
             },
         )
+        if self.name in NEXT:
+            say(f"next: massmap {NEXT[self.name]} {self.record.parents[1]}")
 
 
 def machine() -> dict[str, Any]:
@@ -217,6 +219,12 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+NEXT = {
+    "make_maps": "tune, or massmap train without a search:",
+    **{"tune": "train", "train": "predict", "predict": "evaluate", "evaluate": "report"},
+}
 
 
 def _version(package: str) -> str | None:

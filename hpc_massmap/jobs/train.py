@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.errors import InputError
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
-    from hpc_massmap.train.final import FinalTraining, Record, follow, is_trained, train_as_rank
+    from hpc_massmap.train.final import FinalTraining, Record, follow, how_it_went, is_trained, train_as_rank
     from hpc_massmap.train.loop import settings_of
     from hpc_massmap.train.profile import profile
     from hpc_massmap.train.ranks import join_ranks, rank_of_launcher
@@ -71,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         while running is None or not follow(running, config, run.model, bar):
             (running,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
             record.write(running)
+    for line in how_it_went(run.model, config):
+        say(line)
     step.finish()
 
 

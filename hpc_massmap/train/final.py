@@ -1,11 +1,11 @@
 """The final training of a run: what each of its ranks does, and how the launcher follows it."""
 
+import csv
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hpc_massmap.progress import Bar, say
 from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write_json
 from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
-from hpc_massmap.train.loop import Callbacks, Pause, fit
+from hpc_massmap.train.loop import BEST, LOG, Callbacks, Pause, fit
 from hpc_massmap.train.meeting import ToldToLeave
 from hpc_massmap.train.precision import precision_on
 from hpc_massmap.train.ranks import is_of_another_rank, join_ranks
@@ -204,18 +204,38 @@ def follow(job: Job, config: Config, folder: Path, bar: Bar) -> bool:
     reason = failure(job)
     if reason:
         raise InputError(f"training: {reason}")
-    bar.update(*_where(folder, config))
+    done, note, _ = _where(folder, config)
+    bar.total = done or bar.total  # it may have stopped early
+    bar.update(done or bar.total, note)
     return True
 
 
-def _where(folder: Path, config: Config) -> tuple[int, str]:
+def _where(folder: Path, config: Config) -> tuple[int, str, float | None]:
+    """Epochs that are done, a note on the one that runs, and the seconds left if nothing stops early."""
     path = folder / NOTES
     if not path.exists():
-        return 0, "starting"
+        return 0, "starting", None
     at: dict[str, Any] = read_json(path)
     loss = f", validation loss {at['validation_loss']:.4f}" if at["validation_loss"] is not None else ""
-    left = timedelta(seconds=round(at["seconds_left"]))
-    return at["epoch"] - 1, (
-        f"epoch {at['epoch']}/{config.train.epochs}, step {at['step']}/{at['steps']}{loss}, "
-        f"{at['images_per_second']:.0f} images/s, at most {left} left, {at['peak_memory_gib']:.1f} GiB"
+    best = f" (best {at['best_loss']:.4f} of epoch {at['best_epoch']})" if at.get("best_epoch") else ""
+    return (
+        at.get("epochs_done", at["epoch"] - 1),
+        (
+            f"epoch {at['epoch']}/{config.train.epochs}, step {at['step']}/{at['steps']}{loss}{best}, "
+            f"{at['images_per_second']:.0f} images/s, {at['peak_memory_gib']:.1f} GiB"
+        ),
+        at["seconds_left"],
     )
+
+
+def how_it_went(folder: Path, config: Config) -> list[str]:
+    """What a training that has ended says: how many epochs and why no more, the best of them, and where it is."""
+    with (folder / LOG).open(encoding="utf-8", newline="") as file:
+        losses = [float(line["validation_loss"]) for line in csv.DictReader(file)]
+    best = min(range(len(losses)), key=lambda n: losses[n])
+    early = f"stopped early: none of the last {config.train.patience} was better"
+    return [
+        f"{len(losses)} of at most {config.train.epochs} epochs"
+        + (f"; {early}" if len(losses) < config.train.epochs else ""),
+        f"the best is epoch {best + 1}, validation loss {losses[best]:.4f}: {folder / BEST}",
+    ]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tensorboardX import event_file_writer, summary
@@ -35,8 +36,9 @@ def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
     Speed and time left are means over what this process has done, validation included; early stopping makes the time
     shorter.
     """
-    last, loss = 0.0, None
+    last = 0.0
     first: tuple[int, float] | None = None
+    said: dict[str, Any] = {"validation_loss": None, "best_epoch": None, "best_loss": None}
 
     def on_step(epoch: int, step: int, steps: int) -> None:
         nonlocal last, first
@@ -46,22 +48,25 @@ def notes(path: Path, train: Train, device: torch.device) -> Callbacks:
             return
         last = now
         per_second = (done - first[0]) / (now - first[1])
-        write_json(
-            path,
+        said.update(
             {
                 "epoch": epoch + 1,
+                "epochs_done": epoch,
                 "step": step,
                 "steps": steps,
-                "validation_loss": loss,
                 "images_per_second": per_second * train.batch_size,
                 "seconds_left": (train.epochs * steps - done) / per_second,
                 "peak_memory_gib": peak_memory(device),
-            },
+            }
         )
+        write_json(path, said)
 
     def on_epoch(history: list[Epoch]) -> None:
-        nonlocal loss
-        loss = history[-1].validation_loss
+        best = min(history, key=lambda epoch: epoch.validation_loss)
+        said.update(validation_loss=history[-1].validation_loss, best_epoch=best.epoch, best_loss=best.validation_loss)
+        if "epochs_done" in said:  # there was time for a note
+            said.update(epochs_done=len(history), step=said["steps"])
+            write_json(path, said)
 
     return Callbacks(on_step, on_epoch)
 

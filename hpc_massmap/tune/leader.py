@@ -15,7 +15,7 @@ from hpc_massmap.cluster.preemption import COME_BACK, Notice
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError
-from hpc_massmap.progress import say
+from hpc_massmap.progress import clock, say
 from hpc_massmap.run import Run
 from hpc_massmap.tune import trials
 from hpc_massmap.tune.attempt import Attempt, Message, Task, TrainTask
@@ -173,6 +173,8 @@ class Leader:
 
     def _progress(self, trial: Trial, epoch: Message) -> None:
         self.outage = None
+        losses, of = epoch["history"], self.run.config.tune.epochs or self.run.config.train.epochs
+        say(f"{clock()} trial {trial.tid}: epoch {len(losses)}/{of}, validation loss {losses[-1]:.4f}")
         self.connection(lambda study: trials.progress(study, trial, epoch["history"], epoch["seconds"]))
 
     def _others(self, trial: Trial) -> list[list[float]]:

@@ -14,7 +14,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.train import logs
-from hpc_massmap.train.final import _where
+from hpc_massmap.train.final import _where, how_it_went
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.profile import STEPS, profile
 from hpc_massmap.train.ranks import CPU, Ranks
@@ -40,10 +40,30 @@ def test_notes_tell_speed_and_time_left(tmp_path: Path, config: Config, monkeypa
     assert (told["epoch"], told["step"], told["steps"], told["validation_loss"]) == (2, 1, 10, 0.6)
     assert told["images_per_second"] == pytest.approx(4.0)
     assert told["seconds_left"] == pytest.approx(19 * 2.0)
-    done, words = _where(tmp_path, config)
+    done, words, left = _where(tmp_path, config)
     assert done == 1
-    assert words.startswith("epoch 2/3, step 1/10, validation loss 0.6000, 4 images/s, at most 0:00:38 left, ")
+    assert words.startswith("epoch 2/3, step 1/10, validation loss 0.6000 (best 0.6000 of epoch 1), 4 images/s, ")
     assert words.endswith(" GiB")
+    assert left == pytest.approx(38.0)
+    noting.on_epoch(epochs(2))
+    assert _where(tmp_path, config)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "first"),
+    [
+        ([0.5, 0.4, 0.3], "3 of at most 3 epochs"),
+        ([0.3, 0.4], "2 of at most 3 epochs; stopped early: none of the last 5 was better"),
+    ],
+)
+def test_an_ended_training_says_why_and_which_epoch_is_the_best(
+    losses: list[float], first: str, tmp_path: Path, config: Config
+) -> None:
+    rows = "".join(f"{n + 1},{loss}\n" for n, loss in enumerate(losses))
+    (tmp_path / "log.csv").write_text(f"epoch,validation_loss\n{rows}")
+    best = losses.index(min(losses)) + 1
+    second = f"the best is epoch {best}, validation loss 0.3000: {tmp_path / 'best.pt'}"
+    assert how_it_went(tmp_path, config.with_values("train", patience=5)) == [first, second]
 
 
 def events_of(folder: Path) -> list[tuple[str, int, float]]:

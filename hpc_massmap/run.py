@@ -22,6 +22,7 @@ from hpc_massmap.progress import say
 from hpc_massmap.storage import read_json, write_json, write_text
 from hpc_massmap.yamlfile import dump_yaml
 
+NOTES = "progress.json"  # of a training, in its model's folder: where it is
 PACKAGES = ("hpc_massmap", "torch", "numpy", "scipy", "h5py", "hyperopt", "pymongo", "astropy", "mpi4py", "submitit")
 
 

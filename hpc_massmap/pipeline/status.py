@@ -13,9 +13,8 @@ from hpc_massmap.dataset.imported import was_imported
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.parts import parts_folder
 from hpc_massmap.errors import InputError
-from hpc_massmap.run import Run, difference
+from hpc_massmap.run import NOTES, Run, difference
 from hpc_massmap.storage import read_json
-from hpc_massmap.train.logs import NOTES
 
 STEPS = ("make_maps", "tune", "train", "predict", "evaluate", "report")
 TAKES_FROM = {"predict": ("train",), "evaluate": ("predict",), "report": ("evaluate",)}  # by the time; maps by digest

@@ -19,9 +19,9 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.progress import Bar, say
-from hpc_massmap.run import Run, Step
+from hpc_massmap.run import NOTES, Run, Step
 from hpc_massmap.storage import UNFINISHED, digest_of, read_json, telling, write_json
-from hpc_massmap.train.logs import NOTES, SECONDS_BETWEEN_NOTES, logs
+from hpc_massmap.train.logs import SECONDS_BETWEEN_NOTES, logs
 from hpc_massmap.train.loop import BEST, LOG, Callbacks, Pause, fit
 from hpc_massmap.train.meeting import ToldToLeave
 from hpc_massmap.train.precision import precision_on

@@ -10,12 +10,13 @@ from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from hpc_massmap.config import Train
+from hpc_massmap.run import NOTES
 from hpc_massmap.storage import telling, write_json
 from hpc_massmap.train.loop import Callbacks
 from hpc_massmap.train.memory import peak_memory
 from hpc_massmap.train.recipe import Epoch
 
-NOTES, EVENTS = "progress.json", "events"
+EVENTS = "events"
 SECONDS_BETWEEN_NOTES = 1.0
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,8 @@ def test_records_of_earlier_versions_are_read(run: Run) -> None:
         del kept["seconds"]
         record.write_text(json.dumps(kept))
     assert states(run)["evaluate"] == "done"
+
+
+def test_a_look_at_a_run_does_not_wait_for_torch() -> None:
+    script = "import sys, hpc_massmap.pipeline.status, hpc_massmap.tune.monitor.reading; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"

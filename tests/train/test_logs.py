@@ -13,6 +13,7 @@ from hpc_massmap.config import Config, Train
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.run import NOTES
 from hpc_massmap.train import logs
 from hpc_massmap.train.final import _where, how_it_went
 from hpc_massmap.train.loop import fit
@@ -29,14 +30,14 @@ def test_notes_tell_speed_and_time_left(tmp_path: Path, config: Config, monkeypa
     """Ten steps of 8 maps in an epoch, a step every two seconds, three epochs."""
     clock = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
-    noting = logs.notes(tmp_path / logs.NOTES, config.train, CPU)
+    noting = logs.notes(tmp_path / NOTES, config.train, CPU)
     for step in range(3, 11):  # resumed at step 2
         clock += 2.0
         noting.on_step(0, step, 10)
     noting.on_epoch(epochs(1))
     clock += 2.0
     noting.on_step(1, 1, 10)
-    told = json.loads((tmp_path / logs.NOTES).read_text())
+    told = json.loads((tmp_path / NOTES).read_text())
     assert (told["epoch"], told["step"], told["steps"], told["validation_loss"]) == (2, 1, 10, 0.6)
     assert told["images_per_second"] == pytest.approx(4.0)
     assert told["seconds_left"] == pytest.approx(19 * 2.0)
@@ -128,6 +129,6 @@ def test_a_trace_of_a_few_steps(map_path: Path, config: Config, tmp_path: Path) 
 
 
 def test_a_training_has_no_note_before_its_second_step(tmp_path: Path) -> None:
-    noting = logs.notes(tmp_path / logs.NOTES, Train(), CPU)
+    noting = logs.notes(tmp_path / NOTES, Train(), CPU)
     noting.on_step(0, 1, 10)
-    assert not (tmp_path / logs.NOTES).exists()
+    assert not (tmp_path / NOTES).exists()

@@ -83,6 +83,9 @@ ELSEWHERE = {
     # tests/test_massmap.py and, of the package as it is installed, tests/test_packaging.py
     *("massmap --help", "massmap completion bash", "massmap configs copy", "massmap configs list", "massmap demo"),
     *("massmap run CONFIG", "massmap run configs/multi3.yaml", "python -m hpc_massmap"),
+    # tests/test_config_help.py, tests/pipeline/test_status.py
+    *("massmap config check", "massmap config schema", "massmap config show", "massmap config show configs/demo.yaml"),
+    *("massmap config diff configs/demo.yaml runs/longer", "massmap status RUN"),
     # tests/test_docs.py types them where a database runs or trials have failed, and tests/test_packaging.py a module
     "massmap database runs/multi3",
     "massmap trials import runs/multi3 elsewhere/trials.jsonl",

@@ -97,7 +97,8 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
                 f"--models {model}: it takes the hyperparameters of {config.tuned_by}: ask for {MAIN}, too"
             )
         found.append(_training(f"train_{model}", run, [str(path)], before))
-        found.append(_judging(f"evaluate_{model}", run, [str(path)], f"train_{model}"))
+        found += _calibrating(f"calibrate_{model}", run, [str(path)], f"train_{model}")
+        found.append(_judging(f"evaluate_{model}", run, [str(path)], found[-1].name))
     return found
 
 
@@ -114,7 +115,8 @@ def stages_of_run(config: Config, words: list[str], tune: bool) -> list[Stage]:
     if tune and config.tuned_by is None:
         found.append(_tuning("tune", run, words))
     found.append(_training("train", run, words, found[-1].name))
-    return [*found, _judging("evaluate", run, words, "train")]
+    found += _calibrating("calibrate", run, words, "train")
+    return [*found, _judging("evaluate", run, words, found[-1].name)]
 
 
 def _making(run: Run, words: list[str]) -> Stage:
@@ -130,6 +132,15 @@ def _tuning(name: str, run: Run, words: list[str]) -> Stage:
 def _training(name: str, run: Run, words: list[str], after: str) -> Stage:
     jobs = [_job("train", *words), _job("predict", *words)]
     return Stage(name, ["slurm/train.sh", *words], jobs, _is_done(run, "train", "predict"), [after])
+
+
+def _calibrating(name: str, run: Run, words: list[str], after: str) -> list[Stage]:
+    """Of a model that says more than one map, where regions that validate are new to it; else nothing."""
+    if run.config.model.output == "point" or run.config.split.policy != "halo":
+        return []
+    jobs = [_job("predict", *words, "--validation"), _job("calibrate", *words)]
+    done = _is_done(run, "predict_validation", "calibrate")
+    return [Stage(name, ["slurm/calibrate.sh", *words], jobs, done, [after])]
 
 
 def _judging(name: str, run: Run, words: list[str], after: str) -> Stage:

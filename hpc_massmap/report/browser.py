@@ -19,6 +19,7 @@ from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.report import style
 from hpc_massmap.report.comparison import shown_name
+from hpc_massmap.report.error_bars import pixel_errors
 from hpc_massmap.report.gallery import CUT, log_scale
 from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.views import title_of, view_of
@@ -81,6 +82,10 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
         of = f" of {shown_name(model)}" if len(models) > 1 else ""
         panels.append(_log_panel(f"prediction{of}", predicted, target, unit, scale))
         panels.append(_residual_panel(f"residual{of}", residual, reach, unit))
+    errors = pixel_errors(main, target, places)
+    if errors is not None:
+        of = f" of {shown_name(main)}" if len(models) > 1 else ""
+        panels.append(_log_panel(f"error{of}: half its 68 % interval", errors, target, unit, scale))
     return {
         "target": target,
         "pixels": true.shape[-1],

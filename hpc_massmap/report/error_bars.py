@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpc_massmap.apertures import RADII
-from hpc_massmap.arrays import FloatArray
+from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.diagnostics.calibration import read_calibration
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.diagnostics.estimate import Estimate, ratio_of
 from hpc_massmap.diagnostics.pit import BINS
 from hpc_massmap.metrics.coverage import Calibrated, Coverage
+from hpc_massmap.metrics.error_bars import Known, error_bars_of
 from hpc_massmap.metrics.pit import Pit
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
@@ -23,6 +25,7 @@ from hpc_massmap.metrics.tarp import CREDIBILITIES, Tarp
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
 from hpc_massmap.report.figures import BAND, say
+from hpc_massmap.report.inputs import Inputs
 from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.views import title_of, view_of
 
@@ -61,6 +64,24 @@ def held_text(metrics: Metrics, target: str, chosen: BoolArray) -> str | None:
         return None
     found = coverage.b200_of(metrics, chosen).at(ONE_SIGMA)
     return None if np.isnan(found.value) else found.text()
+
+
+def pixel_errors(inputs: Inputs, target: str, places: IntArray) -> FloatArray | None:
+    """Half the 68 % interval of the pixels of the test maps at some places, (n, 80, 80); None where there is none."""
+    coverage = judged(inputs.metrics, target)
+    if coverage is None:
+        return None
+    predictions, known, found = inputs.predictions, Known(), []
+    if isinstance(coverage, Calibrated):
+        known = Known.by(read_calibration(inputs.run.calibration))
+    for place in places:
+        part = slice(place, place + 1)
+        mean, _ = predictions.block(target, part)
+        intervals = error_bars_of(predictions, target, part, mean, known).pixels()
+        assert intervals is not None
+        found.append((intervals[1][ONE_SIGMA, 0] - intervals[0][ONE_SIGMA, 0]) / 2)
+    errors = np.stack(found)
+    return errors if np.isfinite(errors).all() else None
 
 
 def coverage_figure(metrics: Metrics, target: str, colour: str) -> Figure:

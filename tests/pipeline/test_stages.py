@@ -16,7 +16,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.here import run_here
 from hpc_massmap.pipeline.missing import why_missing
-from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, write_configs
+from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, stages_of_run, write_configs
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
 from tests.conftest import ROOT
@@ -42,6 +42,21 @@ def test_every_stage_comes_after_those_it_needs(base: Config) -> None:
     needs = {stage.name: stage.after for stage in found}
     assert needs["train_low_mass"] == [f"tune_{MAIN}"]
     assert needs["evaluate_gas2"] == ["train_gas2"]
+
+
+def test_models_that_say_more_than_one_map_are_calibrated_before_they_are_judged(tmp_path: Path) -> None:
+    for words, calibrated in (([], True), (["split.policy=map"], False), (["model.output=point"], False)):
+        config = load_config(Path("configs/star_quantiles.yaml"), [f"runs={tmp_path}", *words])
+        found = {stage.name: stage for stage in stages_of_run(config, ["configs/star_quantiles.yaml"], True)}
+        assert ("calibrate" in found) == calibrated
+        assert found["evaluate"].after == (["calibrate"] if calibrated else ["train"])
+        if calibrated:
+            assert found["calibrate"].after == ["train"]
+            assert Path(found["calibrate"].script[0]).exists()
+            assert [job[1:] for job in found["calibrate"].jobs] == [
+                ["hpc_massmap.jobs.predict", "configs/star_quantiles.yaml", "--validation"],
+                ["hpc_massmap.jobs.calibrate", "configs/star_quantiles.yaml"],
+            ]
 
 
 def test_each_model_is_that_of_its_config_with_the_base_s_data(tmp_path: Path) -> None:

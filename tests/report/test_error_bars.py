@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpc_massmap.apertures import ring_of_pixels
+from hpc_massmap.diagnostics.calibration import read_calibration
 from hpc_massmap.jobs.calibrate import main as calibrate
 from hpc_massmap.jobs.evaluate import main as evaluate
 from hpc_massmap.jobs.report import main as report
@@ -12,6 +14,7 @@ from hpc_massmap.metrics.coverage import Calibrated
 from hpc_massmap.metrics.results import Metrics, read_metrics
 from hpc_massmap.metrics.scores import Scores
 from hpc_massmap.report import contents, error_bars
+from hpc_massmap.report.browser import browser_data
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.inputs import read_inputs
 from hpc_massmap.run import Run
@@ -83,6 +86,21 @@ def test_figures_draw_what_the_metrics_say(folder: Folder, metrics: Metrics) -> 
     masses = error_bars.masses_figure(metrics, examples, "mass", COLOUR)
     assert masses is not None
     assert len(masses.axes) == len(examples) == 3
+
+
+def test_the_browser_shows_the_error_of_every_pixel(folder: Folder) -> None:
+    run = Run(folder.config.with_values("model", views=["star"]), folder.run.folder)
+    inputs = read_inputs(run)
+    data = browser_data([inputs], "mass", 500)
+    assert data["panels"][-1]["title"] == "error: half its 68 % interval"
+    assert len(data["panels"][-1]["images"]) == len(inputs.predictions)
+    errors = error_bars.pixel_errors(inputs, "mass", np.array([3]))
+    assert errors is not None
+    ordered = np.sort(inputs.predictions.samples("mass", slice(3, 4))[0], axis=0)
+    part = 13 * 0.16 - 2  # of 12 samples the k-th has k/13 below it
+    half = ((1 - part) * ordered[10] + part * ordered[9] - (1 - part) * ordered[1] - part * ordered[2]) / 2
+    factor = read_calibration(run.calibration).targets["mass"].pixels[1][ring_of_pixels()]
+    np.testing.assert_allclose(errors[0], (1 + factor) * half)
 
 
 def test_the_page_has_them(folder: Folder) -> None:

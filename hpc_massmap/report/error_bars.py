@@ -14,6 +14,7 @@ from hpc_massmap.diagnostics.calibration import read_calibration
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.diagnostics.estimate import Estimate, ratio_of
 from hpc_massmap.diagnostics.pit import BINS
+from hpc_massmap.metrics.calibrate import check_calibration
 from hpc_massmap.metrics.coverage import Calibrated, Coverage
 from hpc_massmap.metrics.error_bars import Known, error_bars_of
 from hpc_massmap.metrics.pit import Pit
@@ -73,7 +74,9 @@ def pixel_errors(inputs: Inputs, target: str, places: IntArray) -> FloatArray | 
         return None
     predictions, known, found = inputs.predictions, Known(), []
     if isinstance(coverage, Calibrated):
-        known = Known.by(read_calibration(inputs.run.calibration))
+        calibration = read_calibration(inputs.run.calibration)
+        check_calibration(inputs.run.calibration, calibration, predictions)
+        known = Known.by(calibration)
     for place in places:
         part = slice(place, place + 1)
         mean, _ = predictions.block(target, part)

@@ -67,6 +67,8 @@ def input_digests(run: Run) -> dict[str, str]:
         files["trials"] = (run.trials_export, "tune")
     if (floor := run.metrics.with_name(FLOOR)).exists():
         files["floor"] = (floor, "evaluate")
+    if run.calibration.exists():
+        files["calibration"] = (run.calibration, "calibrate")
     return {name: _digest(path, job) for name, (path, job) in files.items()}
 
 

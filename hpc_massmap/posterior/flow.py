@@ -94,7 +94,8 @@ def _loss(config: Config, normalisation: Normalisation) -> Loss:
     def loss(network: Network, batch: Batch) -> torch.Tensor:
         keys = [(OF_TRAINING, *batch.stream, row) for row in batch.rows.tolist()]
         noise, times = (
-            moved(torch.from_numpy(values), batch.targets.device) for values in chance(keys, batch.targets.shape[1:])
+            moved(torch.from_numpy(values), batch.targets.device).to(batch.targets.dtype)
+            for values in chance(keys, batch.targets.shape[1:])
         )
         way = times[:, None, None, None]
         maps = (1 - way) * noise + way * batch.targets

@@ -137,6 +137,16 @@ def test_two_ranks_with_uneven_batches_follow_one(map_path: Path, config: Config
         assert loosely["train_loss"] == pytest.approx(alone["train_loss"], rel=0.15)
 
 
+def test_a_flow_on_two_ranks_follows_one(map_path: Path, config: Config, tmp_path: Path) -> None:
+    """The chance of a step is that of its maps, on whichever rank they are."""
+    config = config.with_values("model", dropout=0.0, output="flow")
+    config = config.with_values("train", batch_size=7, batch_norm="synchronised", epochs=2)
+    one, two = (train_on(world, config, map_path, tmp_path / str(world), IN_DOUBLE) for world in (1, 2))
+    for alone, shared in zip(one, two, strict=True):
+        for loss in ("train_loss", "validation_loss"):
+            assert shared[loss] == pytest.approx(alone[loss], rel=1e-11)
+
+
 def test_a_rank_that_is_killed_ends_the_other(map_path: Path, config: Config, tmp_path: Path) -> None:
     ranks = start_on(2, config.with_values("train", epochs=1000, patience=1000), map_path, tmp_path / "two")
     wait_until((tmp_path / "two" / LAST).exists, "a first epoch", 100)

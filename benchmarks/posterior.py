@@ -28,7 +28,7 @@ from hpc_massmap.metrics.power import power_spectrum, wavelengths
 from hpc_massmap.mpi import communicator
 from hpc_massmap.pipeline.estimate import HALOS, LINES_OF_SIGHT, paper_seconds_per_map
 from hpc_massmap.posterior.distribution import MapDistribution
-from hpc_massmap.posterior.kinds import levels_of, samples_of
+from hpc_massmap.posterior.kinds import levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.members import joined
 from hpc_massmap.train.loop import fit
@@ -100,15 +100,17 @@ def judged(model: TrainedModel, base: Config, n_maps: int | None, n_samples: int
             found.setdefault(name, []).append(values)
     seconds = (time.perf_counter() - start) / len(test)
     whole = {name: np.concatenate(values) for name, values in found.items()}
-    drawn = samples_of(model.description, n_samples, len(model.members)) if "power_samples" in whole else 0
-    width = float(np.std(b200_of(model, maps, rows.validation[:: max(1, len(rows.validation) // 200)])))
+    drawn = (len(model.members) or n_samples) if "power_samples" in whole else 0
     b200 = whole["b200"]
     result = {name: values.mean(0).tolist() for name, values in whole.items() if name.startswith(("crps", "inside"))}
     result |= {name: np.median(values, axis=0).tolist() for name, values in whole.items() if name.startswith("power")}
+    if not drawn and not levels_of(model.description):  # the point with one width for all, that of its validation
+        some = rows.validation[:: max(1, len(rows.validation) // 200)]
+        width = np.full(1, np.std(b200_of(model, maps, some)))
+        result["crps_b200_constant"] = float(crps_of_normal(np.zeros(1), b200, width).mean())
     return result | {
         "bias": float(np.median(b200)),
         "scatter": float(np.ptp(np.percentile(b200, [16, 84])) / 2),
-        "crps_b200_constant": float(crps_of_normal(np.zeros(1), b200, np.full(1, width)).mean()),
         "seconds_per_map": seconds,
         "seconds_per_sample": seconds / drawn if drawn else None,
     }
@@ -126,7 +128,7 @@ def answers(model: TrainedModel, maps: MapFile, rows: IntArray) -> Any:
 
 
 def b200_of(model: TrainedModel, maps: MapFile, rows: IntArray) -> FloatArray:
-    """Bias of the mass inside R200 of the mean map: (n,). A flow's mean is of a few samples."""
+    """Bias of the mass inside R200 of the mean map: (n,)."""
     parts = [relative_mass(said.mean()[:, 0], maps, part) for part, said in answers(model, maps, rows)]
     return np.concatenate(parts)
 
@@ -147,7 +149,8 @@ def scores(
     r200, unit = maps.halos["r200"][maps.halo[rows]], true.mean((1, 2))
     quantiles = levels_of(model.description)
     draws = said.by_samples or bool(model.members)
-    samples = np.stack(list(said.samples(n_samples, 0)))[:, :, 0] if draws else None
+    count = len(model.members) or n_samples  # of points each map once: the fair score takes no sample for two
+    samples = np.stack(list(said.samples(count, 0)))[:, :, 0] if draws else None
     mean = samples.mean(0, np.float64) if samples is not None else said.mean()[:, 0].astype(np.float64)
     found = {"b200": relative_mass(mean, maps, rows), "power_mean": power(mean, r200) / power(true, r200) - 1}
     found["crps_b200"] = np.abs(found["b200"])

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, read first if they exist")
     args = parser.parse_args()
     base, results = load_config(args.config, args.overrides), args.results
-    known = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.exists() else []
+    known = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
     done = {(result["kind"], result["seed"]): result for result in known}
     for seed in range(args.seeds):
         with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ A rank holds as many regions at a time as it has threads, and their maps until t
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,19 @@ import numpy as np
 
 from hpc_massmap.balance import balanced, own_threads
 from hpc_massmap.config import Maps, Selection
+from hpc_massmap.dataset.boxes import read_once, remove
 from hpc_massmap.dataset.mapfile import open_maps, provenance_of
 from hpc_massmap.dataset.parts import digests_of_part, parts_folder, write_part
 from hpc_massmap.dataset.writing import write_virtual_file
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.cooling import CoolingTable, read_cooling_tables
 from hpc_massmap.maps.lines_of_sight import rotations
-from hpc_massmap.maps.make import region_maps
+from hpc_massmap.maps.make import asked_of, maps_from_scratch, region_maps
 from hpc_massmap.maps.reference import FWHM
 from hpc_massmap.mpi import on_first, share, together
 from hpc_massmap.progress import say
 from hpc_massmap.run import machine
+from hpc_massmap.sims.scratch import Scratch
 from hpc_massmap.sims.selection import Halo, Source, candidates, check_some_are_left, sources_digest
 from hpc_massmap.storage import digest_of
 from hpc_massmap.views import units_of
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 OPTIONS = ("accuracy", "gas_rules")  # of drawing, which a map file names where they are not the usual ones
-HALOS_PER_TASK = 64  # of a region: more are drawn in several tasks, each of which reads it
+HALOS_PER_TASK = 64  # of a region: more are drawn in several tasks, for which it is read once (dataset/boxes.py)
 
 
 @dataclass(frozen=True)
@@ -111,30 +114,74 @@ def make_maps(
         on_halos(sum(len(task.halos) for task in tasks))
         return
     todo = on_first(comm, lambda: _unfinished(tasks))
+    if comm.rank == 0:
+        on_halos(sum(len(task.halos) for task in tasks) - sum(len(task.halos) for task in todo))
+    boxes, others = _boxes(tasks, todo)
+    failed: dict[Path, str] = {}
+    for halos_of_box, left in boxes:
+        if not failed or config.bad_regions == "skip":
+            scratch = read_once(halos_of_box, parts_folder(path), config, asked_of(config, tables), comm)
+            if isinstance(scratch, str):
+                _tell(scratch, config, comm)
+                failed |= dict.fromkeys((task.part for task in left), scratch)
+                continue
+            failed |= _draw(left, scratch, config, tables, comm, on_halos)
+            on_first(comm, partial(remove, scratch))
+    if not failed or config.bad_regions == "skip":
+        failed |= _draw(others, None, config, tables, comm, on_halos)
+    on_first(comm, lambda: _join(path, tasks, unread, failed, config))
+
+
+def _boxes(tasks: list[Task], todo: list[Task]) -> tuple[list[tuple[list[Halo], list[Task]]], list[Task]]:
+    """All halos of each source with several tasks, and its tasks that are left; and what is left of all others."""
+    of_sources: dict[Source, list[Task]] = {}
+    for task in tasks:
+        of_sources.setdefault(task.halos[0].source, []).append(task)
+    several = {source: own for source, own in of_sources.items() if len(own) > 1}
+    left = {source: [task for task in todo if task.halos[0].source == source] for source in several}
+    boxes = [([halo for task in several[source] for halo in task.halos], of_box) for source, of_box in left.items()]
+    others = [task for task in todo if task.halos[0].source not in several]
+    return [box for box in boxes if box[1]], others
+
+
+def _draw(
+    tasks: list[Task],
+    scratch: Scratch | None,
+    config: Maps,
+    tables: Mapping[str, CoolingTable],
+    comm: "MPI.Intracomm",
+    on_halos: Callable[[int], None],
+) -> dict[Path, str]:
+    """Draw some tasks, all of one source if there is a scratch of it; why some cannot be drawn, by their parts."""
     views = rotations(config.lines_of_sight)
     reasons: dict[int, str] = {}
 
     def draw(place: int) -> str | None:
-        task = todo[place]
+        task = tasks[place]
         try:
-            stacks = region_maps(task.halos, config, views, tables)
+            if scratch is None:
+                stacks = region_maps(task.halos, config, views, tables)
+            else:
+                stacks = maps_from_scratch(scratch, task.halos, config, views, tables)
         except InputError as error:
             return str(error)
         write_part(task.part, task.key, stacks)
         return None
 
     def on_done(place: int, reason: str | None) -> bool:
-        on_halos(len(todo[place].halos))
+        on_halos(len(tasks[place].halos))
         if reason is not None:
             reasons[place] = reason
-            say(f"skipped: {reason}" if config.bad_regions == "skip" else "stopping: a region cannot be drawn")
+            _tell(reason, config, comm)
         return not reasons or config.bad_regions == "skip"
 
+    balanced(comm, len(tasks), draw, own_threads(comm), on_done)
+    return on_first(comm, lambda: {tasks[place].part: reasons[place] for place in sorted(reasons)})
+
+
+def _tell(reason: str, config: Maps, comm: "MPI.Intracomm") -> None:
     if comm.rank == 0:
-        on_halos(sum(len(task.halos) for task in tasks) - sum(len(task.halos) for task in todo))
-    balanced(comm, len(todo), draw, own_threads(comm), on_done)
-    failed = {todo[place].part: reasons[place] for place in sorted(reasons)}
-    on_first(comm, lambda: _join(path, tasks, unread, failed, config))
+        say(f"skipped: {reason}" if config.bad_regions == "skip" else "stopping: a region cannot be drawn")
 
 
 def plan(halos: list[Halo], config: Maps, folder: Path, tables: Mapping[str, CoolingTable]) -> list[Task]:
@@ -182,7 +229,7 @@ def _unfinished(tasks: list[Task]) -> list[Task]:
 
 def _join(path: Path, tasks: list[Task], unread: list[str], failed: Mapping[Path, str], config: Maps) -> None:
     """Join the parts of all tasks but the failed into one file, and remove what belongs to no task."""
-    skipped = [*unread, *failed.values()]
+    skipped = [*unread, *dict.fromkeys(failed.values())]
     if skipped and config.bad_regions == "stop":
         raise InputError(f"{skipped[0]} (maps.bad_regions: skip would go on without this region)")
     found = [(task, digests_of_part(task.part, task.key)) for task in tasks]

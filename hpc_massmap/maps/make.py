@@ -16,6 +16,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.grid import pixel_area
 from hpc_massmap.maps.cooling import CoolingTable
 from hpc_massmap.maps.deposit import project
+from hpc_massmap.maps.nearby import BEYOND, boundary_mass_about, snapshot_about
 from hpc_massmap.maps.reach import check_reach, reach_of
 from hpc_massmap.maps.smoothing import neighbour_radius
 from hpc_massmap.maps.sz import integrated_compton_y
@@ -23,15 +24,14 @@ from hpc_massmap.maps.xray import xray_luminosity
 from hpc_massmap.sims.consistency import check_gas
 from hpc_massmap.sims.particles import Particles, Snapshot
 from hpc_massmap.sims.periodic import image_spheres, with_images
+from hpc_massmap.sims.scratch import Scratch
 from hpc_massmap.sims.selection import Halo
-from hpc_massmap.sims.snapshot import boundary_masses, read_header, read_snapshot
+from hpc_massmap.sims.snapshot import Asked, boundary_masses, read_header, read_snapshot
 from hpc_massmap.views import units_of
 
 FEWEST_PARTICLES = 10  # inside R200
 LARGEST_RADIUS = 1e6  # R200: of a kernel, which is then the same everywhere; far beyond, its numbers have no place
 LEAST_MASS = 0.9  # M200, inside R200: below it a centre or a unit is wrong, or the snapshot is cut
-
-BEYOND = 1.5  # of the reach of a map: where the neighbours are that its kernels are made of
 
 Stacks = dict[str, FloatArray]
 NO_TABLES: Mapping[str, CoolingTable] = MappingProxyType({})
@@ -160,10 +160,32 @@ def region_maps(halos: list[Halo], config: Maps, views: FloatArray, tables: Mapp
     spheres = image_spheres(centres, radii, read_header(path).box)
     # a kernel's radius by its neighbours needs those beyond the halo: such a sample is coarse, and small
     near = None if config.adaptive_smoothing else spheres
-    snapshot = read_snapshot(path, near, metallicity=bool(tables), pymsz=config.gas_rules == "pymsz")
+    asked = asked_of(config, tables)
+    snapshot = read_snapshot(path, near, asked.metallicity, asked.pymsz)
     low_resolution = boundary_masses(path, centres, radii)
     snapshot = with_images(snapshot, centres, radii * (BEYOND if config.adaptive_smoothing else 1))
     for halo, mass in zip(halos, low_resolution, strict=True):
-        check_reach(snapshot, halo, mass)
-        check_gas(snapshot, halo.centre, halo.m200, halo.r200)
+        _check_surroundings(snapshot, halo, mass)
     return [halo_maps(snapshot, halo, config, views, tables) for halo in halos]
+
+
+def asked_of(config: Maps, tables: Mapping[str, CoolingTable]) -> Asked:
+    """What of the gas the maps need."""
+    return Asked(metallicity=bool(tables), pymsz=config.gas_rules == "pymsz")
+
+
+def maps_from_scratch(
+    scratch: Scratch, halos: list[Halo], config: Maps, views: FloatArray, tables: Mapping[str, CoolingTable]
+) -> list[Stacks]:
+    """The same from one reading of the region for all its halos, which are more than these; one halo at a time."""
+    found = []
+    for halo in halos:
+        snapshot = snapshot_about(scratch, halo, config.adaptive_smoothing)
+        _check_surroundings(snapshot, halo, boundary_mass_about(scratch, halo))
+        found.append(halo_maps(snapshot, halo, config, views, tables))
+    return found
+
+
+def _check_surroundings(snapshot: Snapshot, halo: Halo, low_resolution: float) -> None:
+    check_reach(snapshot, halo, low_resolution)
+    check_gas(snapshot, halo.centre, halo.m200, halo.r200)

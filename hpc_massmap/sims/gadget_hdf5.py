@@ -52,6 +52,7 @@ class Hdf5File:
         self.path = path
         self._file = open_file(path)
         self._blocks: dict[int, list[str]] = {}
+        self._sound = set[str]()  # blocks whose values are somewhere
         try:
             self.header = self._read_header()
             self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
@@ -116,8 +117,9 @@ class Hdf5File:
             raise InputError(f"{self.path}: has no {label}")
         with in_one_line(f"{self.path}: {label} cannot be read; is it truncated?", LookupError, TypeError):
             block = self._file.get(label)
-            if isinstance(block, h5py.Dataset) and rows.start == 0:
+            if isinstance(block, h5py.Dataset) and label not in self._sound:
                 check_sources(block)
+                self._sound.add(label)
         if block is None:
             raise InputError(f"{self.path}: {label} is a link that leads nowhere; put back the file that it names")
         if not isinstance(block, h5py.Dataset):

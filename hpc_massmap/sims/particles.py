@@ -22,6 +22,7 @@ FULLY_IONISED = 1 + (1 - HYDROGEN_FRACTION) / (2 * HYDROGEN_FRACTION)  # electro
 GAMMA = 5 / 3
 
 GAS, DARK_MATTER, STARS, BLACK_HOLES = 0, 1, 4, 5
+KINDS = {GAS: "gas", DARK_MATTER: "dark_matter", STARS: "stars", BLACK_HOLES: "black_holes"}  # of a Snapshot
 BOUNDARY = (2, 3)  # of low resolution, about the region of a zoom-in run
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.sims.particles import Particles, Snapshot
+from hpc_massmap.sims.particles import KINDS, Particles, Snapshot
 
 WHOLE = 0.95  # of the box's side that the particles of a whole box span
 ROUNDING = 1e-5  # of positions in single precision
 SHIFTS = np.array([shift for shift in product((-1, 0, 1), repeat=3) if any(shift)])
-KINDS = ("gas", "dark_matter", "stars", "black_holes")
 
 
 def is_whole_box(snapshot: Snapshot) -> bool:
@@ -33,13 +32,18 @@ def image_spheres(centres: FloatArray, radii: FloatArray, box: float) -> tuple[F
 def with_images(snapshot: Snapshot, centres: FloatArray, radii: FloatArray) -> Snapshot:
     """A snapshot of a whole box with the images of its particles that lie in these spheres, (n, 3) and (n,) in kpc."""
     box = snapshot.header.box
-    if len(image_spheres(centres, radii, box)[0]) == len(centres) or not is_whole_box(snapshot):
+    if not is_whole_box(snapshot):
         return snapshot
-    extended: dict[str, Any] = {kind: _extended(getattr(snapshot, kind), centres, radii, box) for kind in KINDS}
+    extended: dict[str, Any] = {
+        kind: extended_by_images(getattr(snapshot, kind), centres, radii, box) for kind in KINDS.values()
+    }
     return replace(snapshot, **extended)
 
 
-def _extended(particles: Particles, centres: FloatArray, radii: FloatArray, box: float) -> Particles:
+def extended_by_images(particles: Particles, centres: FloatArray, radii: FloatArray, box: float) -> Particles:
+    """Particles and their images in these spheres, those of one neighbouring box after the other."""
+    if len(image_spheres(centres, radii, box)[0]) == len(centres):
+        return particles
     rows, shifts = [], []
     for shift in SHIFTS * box:
         inside = np.zeros(len(particles), bool)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.errors import InputError
-from hpc_massmap.sims import snapshot as reader
+from hpc_massmap.sims import blocks
 from hpc_massmap.sims.particles import FULLY_IONISED, Particles, Snapshot
 from hpc_massmap.sims.snapshot import read_snapshot, snapshot_files
 from tests.sims.files import binary_blocks, write_binary, write_snapshot
@@ -218,14 +218,14 @@ def test_spheres_keep_what_a_cut_keeps(
     everything = read_snapshot(path)
     middle = np.median(everything.gas.positions, axis=0)
     spheres = np.array([middle, middle + 300, middle + 1e6]), np.array([400.0, 300.0, 10.0])
-    monkeypatch.setattr(reader, "CHUNK", chunk)
+    monkeypatch.setattr(blocks, "CHUNK", chunk)
     near = read_snapshot(path, spheres)
     assert 0 < len(near.gas) < len(everything.gas)
     for name in ("gas", "dark_matter", "stars", "black_holes"):
         assert_cut(near, everything, name, spheres)
 
 
-def assert_cut(near: Snapshot, everything: Snapshot, name: str, spheres: reader.Spheres) -> None:
+def assert_cut(near: Snapshot, everything: Snapshot, name: str, spheres: blocks.Spheres) -> None:
     part: Particles = getattr(everything, name)
     distances = np.linalg.norm(part.positions[:, None] - spheres[0], axis=2)
     inside = (distances <= spheres[1]).any(axis=1)

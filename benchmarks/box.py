@@ -25,7 +25,7 @@ from hpc_massmap.maps.reach import reach_of
 from hpc_massmap.sims.periodic import image_spheres, with_images
 from hpc_massmap.sims.scratch import Scratch
 from hpc_massmap.sims.selection import Halo, candidates, find_sources
-from hpc_massmap.sims.snapshot import boundary_masses, read_header, read_snapshot
+from hpc_massmap.sims.snapshot import Asked, boundary_masses, read_header, read_snapshot
 
 EXAMPLE = Path(__file__).parents[1] / "examples/gizmo_box"
 SIDE = 50000.0  # comoving kpc/h
@@ -96,7 +96,7 @@ def timed_again(parts: list[list[Halo]]) -> tuple[float, list[float]]:
 
 def timed_once(halos: list[Halo], folder: Path) -> tuple[float, list[float]]:
     start, found = time.perf_counter(), []
-    scratch = read_once(halos, folder, Maps(), False, MPI.COMM_SELF)
+    scratch = read_once(halos, folder, Maps(), Asked(metallicity=False), MPI.COMM_SELF)
     if not isinstance(scratch, Scratch):
         raise SystemExit(scratch)
     print(f"the pass alone: {time.perf_counter() - start:.1f} s")

@@ -31,7 +31,7 @@ from hpc_massmap.sims import blocks
 from hpc_massmap.sims.periodic import with_images
 from hpc_massmap.sims.scratch import Scratch
 from hpc_massmap.sims.selection import Halo, find_sources
-from hpc_massmap.sims.snapshot import read_snapshot
+from hpc_massmap.sims.snapshot import Asked, read_snapshot
 from tests.conftest import ROOT, Launch
 from tests.patience import wait_until
 from tests.sims.files import all_candidates
@@ -154,7 +154,7 @@ def test_memory_is_that_of_a_piece(box: Path, tmp_path: Path, monkeypatch: pytes
     def peak(chunk: int) -> int:
         monkeypatch.setattr(blocks, "CHUNK", chunk)
         tracemalloc.start()
-        scratch = read_once(halos_of(box), tmp_path / str(chunk), ADAPTIVE, False, MPI.COMM_SELF)
+        scratch = read_once(halos_of(box), tmp_path / str(chunk), ADAPTIVE, Asked(metallicity=False), MPI.COMM_SELF)
         assert isinstance(scratch, Scratch)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -168,9 +168,11 @@ def test_memory_is_that_of_a_piece(box: Path, tmp_path: Path, monkeypatch: pytes
 def test_the_scratch_takes_about_what_is_said(box: Path, tmp_path: Path) -> None:
     halos = halos_of(box)
     for config in (PLAIN, ADAPTIVE):
-        reading = boxes._planned(halos, tmp_path / str(config.adaptive_smoothing), config, False)
+        reading = boxes._planned(halos, tmp_path / str(config.adaptive_smoothing), config, Asked(metallicity=False))
         assert isinstance(reading, boxes.Reading)
-        scratch = read_once(halos, tmp_path / str(config.adaptive_smoothing), config, False, MPI.COMM_SELF)
+        scratch = read_once(
+            halos, tmp_path / str(config.adaptive_smoothing), config, Asked(metallicity=False), MPI.COMM_SELF
+        )
         assert isinstance(scratch, Scratch)
         taken = 0
         for file in scratch.files:

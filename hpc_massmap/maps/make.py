@@ -177,7 +177,12 @@ def asked_of(config: Maps, tables: Mapping[str, CoolingTable]) -> Asked:
 def maps_from_scratch(
     scratch: Scratch, halos: list[Halo], config: Maps, views: FloatArray, tables: Mapping[str, CoolingTable]
 ) -> list[Stacks]:
-    """The same from one reading of the region for all its halos, which are more than these; one halo at a time."""
+    """The same from one reading of the region for all its halos, which are more than these; one halo at a time.
+
+    Parameters
+    ----------
+    views : (lines of sight, 3, 3), as of `halo_maps`
+    """
     found = []
     for halo in halos:
         snapshot = snapshot_about(scratch, halo, config.adaptive_smoothing)

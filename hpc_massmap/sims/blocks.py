@@ -69,7 +69,7 @@ class Reader:
         return str(self._files[0].path)
 
     def masses(self) -> FloatArray:
-        """Msun/h."""
+        """Of each particle, (n,), Msun/h."""
 
         def of_part(file: File, rows: slice, kept: Any) -> FloatArray:
             table = float(file.header["MassTable"][self.kind])

@@ -41,7 +41,13 @@ def with_images(snapshot: Snapshot, centres: FloatArray, radii: FloatArray) -> S
 
 
 def extended_by_images(particles: Particles, centres: FloatArray, radii: FloatArray, box: float) -> Particles:
-    """Particles and their images in these spheres, those of one neighbouring box after the other."""
+    """Particles and their images in these spheres, those of one neighbouring box after the other.
+
+    Parameters
+    ----------
+    centres, radii : (n, 3) and (n,), of the spheres
+    box : side, of whatever unit they have
+    """
     if len(image_spheres(centres, radii, box)[0]) == len(centres):
         return particles
     rows, shifts = [], []

@@ -68,6 +68,12 @@
       : panel.low + part * (panel.high - panel.low);
   }
 
+  /* The value of a pixel; of a residual beyond the ends of its colours, that it is beyond. */
+  function told(panel, level) {
+    const beyond = panel.scale === "log" ? "" : level === 0 ? "≤ " : level === LEVELS ? "≥ " : "";
+    return beyond + scientific(valueAt(panel, level));
+  }
+
   /* One image of the browser: canvas, circle of R500, colour bar with its ends, and the value under the pointer. */
   function makePanel(panel, pixels, colours) {
     const canvas = element("canvas", { width: pixels, height: pixels });
@@ -187,7 +193,7 @@
         Math.min(pixels - 1, Math.max(0, Math.floor(part * pixels))));
       for (const one of this.panels) {
         const known = place && one.image;
-        one.value.textContent = known ? scientific(valueAt(one.panel, one.image[place[1] * pixels + place[0]])) : "";
+        one.value.textContent = known ? told(one.panel, one.image[place[1] * pixels + place[0]]) : "";
       }
     }
   }

@@ -202,6 +202,19 @@ def test_values_under_the_pointer(page: Any, inputs: Inputs) -> None:
     assert page.locator(".panel .value").nth(3).inner_text() == ""
 
 
+def test_a_residual_beyond_its_colours_is_said_to_be(page: Any, inputs: Inputs) -> None:
+    """Never as the value of the last colour."""
+    place = int(page.locator(".browser").get_attribute("data-shown"))
+    predicted, true = (stack[0].T[::-1] for stack in inputs.predictions.block("mass", slice(place, place + 1)))
+    row, column = np.unravel_index(np.argmax(np.abs(predicted - true)), true.shape)
+    panel = page.locator(".panel", has_text="residual").first
+    canvas = panel.locator(".map canvas")
+    size = canvas.bounding_box()["width"] / PIXELS
+    canvas.hover(position={"x": (column + 0.5) * size, "y": (row + 0.5) * size})
+    sign = "≥ " if predicted[row, column] > true[row, column] else "≤ −"
+    assert panel.locator(".value").inner_text().startswith(sign)
+
+
 def test_light_and_dark(chromium: Any, page: Any) -> None:
     def luminance() -> int:
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")

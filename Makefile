@@ -1,4 +1,4 @@
-# make demo   the whole chain on real input, to a report page (about six minutes on two cores)
+# make demo   the whole chain on real input, to a report page (some ten minutes on two cores)
 # make demo-two  two codes, trained on both and on each, tested on both, in one report (about as long)
 # make check  lint, types and the tests that take neither minutes nor a cluster (about a minute on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them

@@ -46,7 +46,9 @@ def build_house(folder: Path) -> Path:
     change(configs / "mock.yaml", MOCK)
     of_mock = load_yaml(configs / "mock.yaml")["simulations"]
     change(configs / "paper.yaml", {**SMALL, "simulations": [{"region": "NewMDCLUSTER_*", **one} for one in of_mock]})
-    change(configs / "demo.yaml", {"train": SMALL["train"] | {"epochs": 2, "maps_per_epoch": 8, "ranks": 1}})
+    split = load_yaml(configs / "paper.yaml")["split"]  # of fewer regions than the demo's
+    train = SMALL["train"] | {"epochs": 2, "maps_per_epoch": 8, "ranks": 1}
+    change(configs / "demo.yaml", {"train": train, "split": {**split, "seed": 0}})
     (configs / "sites" / "gpu.yaml").write_text(SITE)
     for name in ("make_maps", "evaluate"):
         script = folder / "slurm" / f"{name}.sh"

@@ -61,7 +61,7 @@ def test_each_value_shows_where_it_is_from(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out.splitlines()
     assert "  epochs: 10  # configs/demo_two.yaml" in shown
     assert "  batch_size: 16  # configs/demo.yaml" in shown
-    assert "  patience: 5" in shown
+    assert "  threads: 1" in shown
     assert "split:" in shown
 
 

@@ -62,7 +62,7 @@ def test_each_value_shows_where_it_is_from(capsys: pytest.CaptureFixture[str]) -
     assert "  epochs: 10  # configs/demo_two.yaml" in shown
     assert "  batch_size: 16  # configs/demo.yaml" in shown
     assert "  threads: 1" in shown
-    assert "split:" in shown
+    assert "database:" in shown
 
 
 def test_configs_are_checked_each_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

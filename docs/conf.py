@@ -57,8 +57,8 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 STAGES = [
-    *("cluster", "sims", "maps", "dataset", "model", "train", "predict", "tune", "metrics", "report", "pipeline"),
-    "api",
+    *("cluster", "sims", "maps", "dataset", "model", "posterior", "train", "diagnostics", "predict", "tune"),
+    *("metrics", "report", "pipeline", "api"),
 ]
 
 
@@ -72,7 +72,8 @@ def write_reference(app: Sphinx) -> None:
         package = "hpc_massmap" if name == "shared" else f"hpc_massmap.{name}"
         path = Path(hpc_massmap.__file__).parent / package.partition(".")[2]
         walk = pkgutil.iter_modules if name == "shared" else pkgutil.walk_packages
-        found = [module.name for module in walk([str(path)], f"{package}.") if not module.ispkg]
+        modules = list(walk([str(path)], f"{package}."))
+        found = [module.name for module in modules if not module.ispkg or module.name == config.__name__]
         opening = "What all stages share." if name == "shared" else importlib.import_module(package).__doc__
         pages[name] = f"{_titled(name, '=')}{opening}\n\n" + "".join(
             f"{_titled(module.removeprefix(f'{package}.'), '-')}.. automodule:: {module}\n   :members:\n\n"
@@ -129,7 +130,7 @@ class Keys(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        for file in (config.__file__, site.__file__, __file__):
+        for file in (*Path(config.__file__).parent.glob("*.py"), site.__file__, __file__):
             self.env.note_dependency(str(file))
         return self.parse_text_to_nodes("\n".join(_tables(KINDS[self.arguments[0]], "")))
 

@@ -1,6 +1,6 @@
 """YAML into checked classes: `extends`, `key.sub=value` overrides, and whatever is wrong in one line.
 
-Nothing here knows which keys there are; hpc_massmap/config.py does.
+Nothing here knows which keys there are; hpc_massmap/config does.
 """
 
 import difflib

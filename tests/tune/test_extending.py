@@ -1,4 +1,4 @@
-"""Another hyperparameter is two lines of config.py, as docs/extending.md says, and nothing of it is lost on the way."""
+"""Another hyperparameter is two lines of the config, as docs/extending.md says, and nothing of it is lost."""
 
 import json
 import os
@@ -64,13 +64,15 @@ print(json.dumps({
 def test_a_fifth_hyperparameter_reaches_trial_best_final_model_monitor_and_report(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree("tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "data"))
-    config = tmp_path / PACKAGE / "config.py"
-    text = config.read_text()
-    assert IN_MODEL in text
-    assert IN_SPACE in text
-    text = text.replace(IN_MODEL, f"{IN_MODEL}    width: Annotated[int, Field(ge=1, le=16)] = 1\n")
     wide = '    width: Annotated[IntegerRange, Shown("width", "W")] = IntegerRange(low=1, high=12)\n'
-    config.write_text(text.replace(IN_SPACE, f"{IN_SPACE}{wide}"))
+    for name, after, line in (
+        ("network.py", IN_MODEL, "    width: Annotated[int, Field(ge=1, le=16)] = 1\n"),
+        ("search.py", IN_SPACE, wide),
+    ):
+        config = tmp_path / PACKAGE / "config" / name
+        text = config.read_text()
+        assert after in text
+        config.write_text(text.replace(after, after + line))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -15,18 +15,12 @@ from hpc_massmap.jobs import evaluate, predict, report
 from hpc_massmap.metrics.results import read_metrics
 from hpc_massmap.storage import write_text
 from hpc_massmap.train.trained import load_model
-from tests.report.run_folder import training_log
-from tests.synthetic import write_synthetic_maps
-from tests.trained_run import write_run
+from tests.trained_run import write_run_and_other_maps
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a trained run, beside which lies another map file."""
-    config = write_run(tmp_path_factory.mktemp("run"))
-    write_text(config.parent / "runs" / "small" / "model" / "log.csv", training_log(12))
-    write_synthetic_maps(config.parent / "other.h5", regions=4, snapshots=1, projections=2, seed=2)
-    return config
+    return write_run_and_other_maps(tmp_path_factory.mktemp("run"))
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:

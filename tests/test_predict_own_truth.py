@@ -16,10 +16,7 @@ from hpc_massmap.dataset.mapfile import MapFile, open_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.jobs import evaluate, predict, report
 from hpc_massmap.metrics.results import read_metrics
-from hpc_massmap.storage import write_text
-from tests.report.run_folder import training_log
-from tests.synthetic import write_synthetic_maps
-from tests.trained_run import write_run
+from tests.trained_run import write_run_and_other_maps
 
 DENSITY = "h^-1 Msun kpc^-2"
 H, REDSHIFT, ROWS = 0.7, 0.1, (0, 3, 5, 7)
@@ -27,10 +24,7 @@ H, REDSHIFT, ROWS = 0.7, 0.1, (0, 3, 5, 7)
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = write_run(tmp_path_factory.mktemp("run"))
-    write_text(config.parent / "runs" / "small" / "model" / "log.csv", training_log(12))
-    write_synthetic_maps(config.parent / "other.h5", regions=4, snapshots=1, projections=2, seed=2)
-    return config
+    return write_run_and_other_maps(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.posterior.kinds import network_of
 from hpc_massmap.run import Run
+from hpc_massmap.storage import write_text
 from hpc_massmap.train.checkpoint import save_checkpoint
 from hpc_massmap.train.loop import BEST
+from tests.report.run_folder import training_log
 from tests.synthetic import write_synthetic_maps
 
 CONFIG = """
@@ -32,6 +34,14 @@ def write_run(folder: Path, normalisation: str = "linear", output: str = "point"
     config = load_config(path)
     write_model(Run.open(config).model, config, config.model, normalisation)
     return path
+
+
+def write_run_and_other_maps(folder: Path) -> Path:
+    """Of a run with a log, too, beside which lies another map file, other.h5; returns the config file."""
+    config = write_run(folder)
+    write_text(folder / "runs" / "small" / "model" / "log.csv", training_log(12))
+    write_synthetic_maps(folder / "other.h5", regions=4, snapshots=1, projections=2, seed=2)
+    return config
 
 
 def write_model(folder: Path, config: Config, model: Model, normalisation: str = "linear", seed: int = 1) -> None:

@@ -102,9 +102,9 @@ class Metric(ABC):
     def of_all(cls, rows: Rows, known: Any, settings: Evaluate) -> Self:
         """The metric, from the rows of all test maps and what the measurement knows of all."""
 
-    @abstractmethod
     def headline(self, sample: Sample) -> list[str]:
-        """The lines that a person wants to see first; none if there is no such number."""
+        """The lines that a person wants to see first; none, unless a metric has such a number."""
+        return []
 
     def write(self, group: h5py.Group) -> None:
         """Keep it in its group of metrics.h5."""
@@ -126,9 +126,9 @@ class MapMetric(Metric):
         """What is to be kept of each of some maps."""
 
     @classmethod
-    @abstractmethod
     def of(cls, rows: Rows, settings: Evaluate) -> Self:
-        """The metric, from what `measure` found of all test maps."""
+        """The metric, from what `measure` found of all test maps; its fields, unless it has others besides."""
+        return cls(**rows)
 
     @classmethod
     def measurement(cls, settings: Evaluate) -> Measurement:

@@ -1,7 +1,7 @@
 """Where in what is said of them the truths lie: PITs of enclosed masses and of pixels."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,10 +51,6 @@ class Pit(MapMetric):
                 pixels[i] = pit.pit_of_quantiles(block.true[i], said.quantiles[i], said.levels, uniform[1])
         return {"masses": masses, "pixels": pit.histogram(pixels.reshape(n, -1))}
 
-    @classmethod
-    def of(cls, rows: Rows, settings: Evaluate) -> Self:
-        return cls(**rows)
-
     def density_of_pixels(self, sample: Sample, chosen: BoolArray) -> Estimate:
         """Of the pixels of some maps: (20,)."""
         return pit.pit_density(self.pixels[chosen], sample.maps["region"][chosen])
@@ -65,6 +61,3 @@ class Pit(MapMetric):
         if np.isnan(values).any():
             return None
         return pit.pit_density(pit.histogram(values), sample.maps["region"][chosen])
-
-    def headline(self, sample: Sample) -> list[str]:
-        return []

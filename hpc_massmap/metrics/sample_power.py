@@ -11,7 +11,6 @@ from hpc_massmap.metrics.error_bars import SAMPLES
 from hpc_massmap.metrics.metric import Block, MapMetric, Rows
 from hpc_massmap.metrics.power import power_spectrum, wavelengths
 from hpc_massmap.metrics.relative import relative_difference
-from hpc_massmap.metrics.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,3 @@ class SamplePower(MapMetric):
     @classmethod
     def of(cls, rows: Rows, settings: Evaluate) -> Self:
         return cls(wavelengths(), **rows)
-
-    def headline(self, sample: Sample) -> list[str]:
-        return []

@@ -6,7 +6,7 @@ ignores it is found out.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,10 +49,6 @@ class Tarp(MapMetric):
             uniform = np.random.default_rng([SEED, int(row)]).random(1)
             found[n] = tarp_fraction(truth, samples, reference, uniform)[0]
         return {"fraction": found}
-
-    @classmethod
-    def of(cls, rows: Rows, settings: Evaluate) -> Self:
-        return cls(**rows)
 
     def coverage_of(self, sample: Sample, chosen: BoolArray) -> Estimate:
         """Share of some maps that lie in the credible regions of each of `CREDIBILITIES`: (19,)."""

@@ -11,7 +11,7 @@ from hpc_massmap.config import Split
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
-from hpc_massmap.jobs import evaluate, predict, report
+from hpc_massmap.jobs import evaluate, predict, report, train
 from hpc_massmap.metrics.results import read_metrics
 from hpc_massmap.storage import write_text
 from hpc_massmap.train.trained import load_model
@@ -125,3 +125,23 @@ def test_a_failing_prediction_leaves_the_config_of_the_run(config: Path) -> None
     with pytest.raises(InputError, match=r"no such file"):
         evaluate.main([str(config), "maps.file=none.h5"])
     assert content(config.parent / "runs") == before
+
+
+def test_a_step_of_other_settings_is_refused_before_the_config_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or every later step would take the values of a call that did nothing."""
+    config = write_run_and_other_maps(tmp_path)
+    steps = (
+        (predict, "predict.symmetries=true"),
+        (evaluate, "evaluate.mass_intervals=[13,14,15]"),
+        (report, "data=other"),
+    )
+    for step, other in steps:
+        step.main([str(config)])
+        before = (tmp_path / "runs" / "small" / "config.yaml").read_bytes()
+        with pytest.raises(InputError, match=r" was done with .* use a new run name, or --force to redo it$"):
+            step.main([str(config), other])
+        assert (tmp_path / "runs" / "small" / "config.yaml").read_bytes() == before
+    train.main([str(config), "--dry-run"])
+    assert (tmp_path / "runs" / "small" / "config.yaml").read_bytes() == before

@@ -29,7 +29,7 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """share of the activations that each step leaves out"""
     output: Annotated[Output, Field(exclude_if=lambda output: output == "point")] = "point"
-    """what it says of a map: one map, or its mean and quantiles"""
+    """what it says of a map: one map, its mean and quantiles, or whole maps drawn from the posterior"""
     levels: Annotated[list[Level], Field(min_length=2, exclude_if=lambda levels: levels == LEVELS)] = LEVELS
     """of the quantiles"""
 

@@ -36,13 +36,14 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.sims.selection import find_sources
 
     with communicator() as comm:
-        run = on_first(comm, lambda: Run.open(config_of(args)))
+        run = on_first(comm, lambda: Run.of(config_of(args)))
         config, parts = run.config, parts_folder(run.maps)
         sources = on_first(comm, lambda: find_sources(config.simulations))
         inputs = on_first(comm, lambda: inputs_of(config, sources))
         outputs = [run.maps, parts] if force else [run.maps]
         step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
         if not on_first(comm, lambda: step.is_finished(force)):
+            on_first(comm, run.keep_config)
             found, unread = read_candidates(sources, config.selection, config.maps, comm)
             halos = draw_sample(found, config.selection, config.simulations)
             if comm.rank == 0:

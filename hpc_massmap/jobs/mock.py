@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.sims.mock_halo import draw_halo, region_name
 
     with communicator() as comm:
-        run = on_first(comm, lambda: Run.open(config_of(args)))
+        run = on_first(comm, lambda: Run.of(config_of(args)))
         config = run.config
         mock, codes = on_first(comm, lambda: (mock_of(config), codes_of(config.simulations)))
         folders = [simulation.folder for simulation in config.simulations]
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         step = run.step("mock", config.part("mock", "simulations"), {}, last_regions)
         if on_first(comm, lambda: step.is_finished(args.force)):
             return
+        on_first(comm, run.keep_config)
         own = range(1 + comm.rank, mock.halos + 1, comm.size)
         with progress(f"writing mock halos, one of {comm.size} ranks", len(own), "halos", show=comm.rank == 0) as bar:
             for number in own:

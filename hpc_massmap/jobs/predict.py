@@ -114,12 +114,12 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
         which = which_of(args, run, model)
         maps = open_maps(run.maps, [*model.description.views, *model.description.targets])
         split = split_maps(maps, model.split)  # the model's own split: what it was trained on is never its test
-    on_first(comm, run.keep_config)
     path = run.predictions_of_validation if args.validation else run.predictions
     name = "predict_validation" if args.validation else "predict"
     step = run.step(name, settings_of(which), {"maps": maps.digest, "model": model.digest}, [path])
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
+    on_first(comm, run.keep_config)
     n_maps = len(split.validation if args.validation else split.test)
     with progress(f"predicting on {comm.size} ranks", n_maps, "maps", show=comm.rank == 0) as bar:
         predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which)

@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": notes}
     step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
     inputs = read_inputs(run)
-    run.keep_config()
     if not step.is_finished(args.force):
+        run.keep_config()
         say("drawing figures and writing tables")
         write_report(inputs, run.report, others, notes)
         step.finish()

@@ -57,13 +57,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.dry_run:
         print(checked)
         return
-    Run.open(run.config)
     record = Record(
         logs / "job.json", [step.settings, step.inputs, ranks], lambda names: reattach(names, logs, ranks, site)
     )
     running = record.running(force)
     if is_trained(step, run.model, force):
         return
+    Run.open(run.config)
     chosen = ", ".join(f"{shown.short} = {getattr(config.model, name):.4g}" for name, shown in HYPERPARAMETERS.items())
     say(f"training {config.name} with {chosen} {'of ' + str(run.best) if run.best.exists() else 'of the config'}")
     training = FinalTraining(config, run.maps, run.model)

@@ -13,7 +13,7 @@ from hpc_massmap.errors import InputError
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the training log; losses are mean absolute errors of normalised pixels."""
+    """One line of the training log; losses are the mean of what the model is trained by, of a point of the paper L1."""
 
     epoch: int  # from 1
     train_loss: float

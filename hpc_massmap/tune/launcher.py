@@ -106,7 +106,7 @@ def launch_study(config: Config, site: Site | None, force: bool = False, dry_run
 
 def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
     config, settings = plan.run.config, plan.settings
-    run = Run.open(config)
+    run = plan.run
     worker_jobs = plan.worker_jobs(ownership)
     if force:
         worker_jobs.cancel()
@@ -203,6 +203,7 @@ def _prepare_study(run: Run, connection: StudyConnection, settings: dict[str, An
     """Have a study that workers can join: from its creation on they take what is left; how many evaluations it has."""
     asked, exported = run.config.tune.evaluations, read_export(run.trials_export)
     connection(lambda study: study.refuse_others(settings))
+    run.keep_config()
     write_json(run.study, settings)
     if restored := connection(lambda study: restore(study, exported)):
         say(f"{restored} trials of {run.trials_export} were restored: the database did not have them")

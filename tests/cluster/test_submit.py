@@ -243,7 +243,6 @@ def test_a_launcher_that_was_killed_finds_its_training_again(tmp_path: Path) -> 
     assert "trains this run with other settings; wait for it, or --force ends it" in other.stderr
     again = subprocess.Popen([*command, "train.epochs=5"], stdout=subprocess.PIPE, text=True)
     assert again.stdout
-    assert "train.epochs = 5, was 6 in" in again.stdout.readline()
     assert "is still there; following it" in again.stdout.readline()
     os.kill(training, signal.SIGCONT)
     again.communicate(timeout=within(100))

@@ -79,7 +79,7 @@ def _digest(path: Path, job: str) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run massmap {job} first") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); run jobs/{job}.py again") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run massmap {job} again") from None
 
 
 def read_inputs(run: Run) -> Inputs:

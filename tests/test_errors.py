@@ -22,7 +22,7 @@ ERRORS = (
     "Owned",
     "OwnershipLost",
 )
-SCHEMAS = (Path("hpc_massmap/config.py"), Path("hpc_massmap/cluster/site.py"))
+SCHEMAS = (*sorted(Path("hpc_massmap/config").glob("*.py")), Path("hpc_massmap/cluster/site.py"))
 READER = Path("hpc_massmap/yamlfile.py")
 PUT_TOGETHER = (  # of several parts, or of a shell's script, or only said: sims, cluster, tune, predict
     *("is not a number", "Unable to contact slurm controller", "the largest node of partition"),

@@ -12,7 +12,7 @@ from hpc_massmap.arrays import FloatArray
 
 
 def crps(truth: FloatArray, samples: FloatArray, is_sorted: bool = False) -> FloatArray:
-    """Fair CRPS of samples: mean |x_i - y| - sum_ij |x_i - x_j| / (2 s (s - 1)).
+    """Fair CRPS of samples: `mean |x_i - y| - sum_ij |x_i - x_j| / (2 s (s - 1))`.
 
     The sum over pairs is one over the sorted samples, each as often as it is the larger less the smaller of a pair.
 

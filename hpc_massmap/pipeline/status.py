@@ -125,6 +125,9 @@ def _settings(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any]:
     """What the run's config says now of the settings of a step, as far as they are keys of it."""
     from hpc_massmap.tune.best import with_best
 
+    if name == "predict":
+        others = {key: value for key, value in recorded.items() if key != "symmetries"}
+        return others | ({"symmetries": True} if run.config.predict.symmetries else {})
     config = with_best(run.config, run.best) if name == "train" and run.best.exists() else run.config
     sections = {"make_maps": ("simulations", "selection", "maps"), "evaluate": ("evaluate",)}
     now = config.part(*sections.get(name, ("model", "train", "split", "seed") if name == "train" else ()))

@@ -71,6 +71,12 @@ def test_what_changed_since_is_stale_and_so_is_what_takes_from_it(run: Run) -> N
     assert next_of(run, list(found.values())) == f"massmap train {run.folder} --force"
 
 
+def test_predictions_of_the_other_kind_are_stale(run: Run) -> None:
+    asked = Run(run.config.with_values("predict", symmetries=True), run.folder)
+    found = {step.name: step.note for step in status_of(asked) if step.state == "stale"}
+    assert found == {"predict": "done with symmetries = None, now True", "evaluate": "predict is stale"}
+
+
 def test_a_step_done_again_makes_the_later_ones_stale(run: Run) -> None:
     record = run.folder / "provenance" / "predict.json"
     write_json(record, {**read_json(record), "finished": "2999-01-01T00:00:00.000+00:00"})

@@ -159,7 +159,7 @@ def test_ranks_without_maps_are_told_before_anything_is_submitted(tmp_path: Path
         ("train", "make it with massmap make_maps"),
         ("predict", "massmap train"),
         ("evaluate", "massmap predict"),
-        ("report", "jobs/"),
+        ("report", "massmap train"),
     ],
 )
 def test_a_job_before_its_time_names_the_one_to_run_first(name: str, remedy: str, tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_without_a_database_its_export_is_shown_and_the_database_again_when_it_i
     )
     run = Run.open(config)
     peek = StudyReader(run)
-    with pytest.raises(InputError, match=r"neither a database that answers .* nor trials.jsonl; jobs"):
+    with pytest.raises(InputError, match=r"neither a database that answers .* nor trials.jsonl; massmap tune"):
         peek.snapshot()
     with database(Database(), run.database):
         study = open_study(run)

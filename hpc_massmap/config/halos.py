@@ -24,6 +24,8 @@ class Simulation(Section):
     """of one process, or the files of several"""
     snapshots: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST)]], Field(min_length=1)]
     """numbers of the snapshots whose halos are taken, the latest last"""
+    subvolumes: Annotated[int, Field(ge=1, le=100)] = 1
+    """along each side of a region that is a whole periodic box: the split takes each for a region"""
 
 
 class Flat(Section):

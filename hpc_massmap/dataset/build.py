@@ -218,7 +218,8 @@ def _is_made_of(path: Path, tasks: list[Task]) -> bool:
 
 
 def _digest_of(tasks: list[Task]) -> str:
-    return digest_of([task.key for task in tasks])
+    subvolumes = [halo.subvolume for task in tasks for halo in task.halos]
+    return digest_of([*(task.key for task in tasks), *([subvolumes] if any(subvolumes) else [])])
 
 
 def _unfinished(tasks: list[Task]) -> list[Task]:
@@ -265,8 +266,8 @@ def _join(path: Path, tasks: list[Task], unread: list[str], failed: Mapping[Path
 
 def halo_table(halos: list[Halo]) -> dict[str, list[Any]]:
     """The columns of `mapfile.HALO_COLUMNS`."""
-    of_source = ("simulation", "region", "snapshot")
-    of_halo = ("redshift", "halo_id", "m200", "r200", "r500", "f_gas", "f_star")
+    of_source = ("simulation", "snapshot")
+    of_halo = ("region", "redshift", "halo_id", "m200", "r200", "r500", "f_gas", "f_star")
     table = {column: [getattr(halo.source, column) for halo in halos] for column in of_source}
     return table | {column: [getattr(halo, column) for halo in halos] for column in of_halo}
 

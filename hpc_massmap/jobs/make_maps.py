@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.run import Run
     from hpc_massmap.sims.sample import describe_sample, draw_sample
     from hpc_massmap.sims.selection import find_sources
+    from hpc_massmap.sims.subvolumes import in_subvolumes
 
     with communicator() as comm:
         run = on_first(comm, lambda: Run.of(config_of(args)))
@@ -45,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
         if not on_first(comm, lambda: step.is_finished(force)):
             on_first(comm, run.keep_config)
             found, unread = read_candidates(sources, config.selection, config.maps, comm)
-            halos = draw_sample(found, config.selection, config.simulations)
+            drawn = draw_sample(found, config.selection, config.simulations)
+            halos = on_first(comm, lambda: in_subvolumes(drawn, found, config.simulations))
             if comm.rank == 0:
                 say(describe_sample(halos, found, config.selection, config.simulations))
             title = f"drawing {config.maps.lines_of_sight} views of each halo on {comm.size} ranks"

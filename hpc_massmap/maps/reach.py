@@ -6,9 +6,8 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError
 from hpc_massmap.sims.particles import Snapshot
 from hpc_massmap.sims.periodic import is_whole_box
-from hpc_massmap.sims.selection import Halo
+from hpc_massmap.sims.selection import CORNER, Halo
 
-CORNER = float(np.sqrt(3))  # R200
 MISSING = 0.01  # of the particles to the corners: in voids, too, the outermost are not at the very edge
 LOW_RESOLUTION = 0.01  # M200
 FEWEST = 10  # particles that are expected and not there: fewer are chance

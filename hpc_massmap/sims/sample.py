@@ -149,7 +149,7 @@ def matched(halos: list[Halo], others: list[Halo]) -> list[tuple[int, int]]:
     """
     if not halos or not others:
         return []
-    distance = cdist(_comoving(halos), _comoving(others))
+    distance = _distances(_comoving(halos), _comoving(others), halos[0].box)
     distance /= np.array([halo.r200 * (1 + halo.redshift) for halo in halos])[:, None]
     step = np.abs(np.subtract.outer(_log_m200(halos), _log_m200(others))) / MASS_STEP
     unlike, near = distance + step, np.argwhere((distance < 1) & (step < 1))
@@ -225,6 +225,14 @@ def _bins(halos: list[Halo], edges: FloatArray) -> IntArray:
 
 def _log_m200(halos: list[Halo]) -> FloatArray:
     return np.log10([halo.m200 for halo in halos]) if halos else np.empty(0)
+
+
+def _distances(places: FloatArray, others: FloatArray, box: float) -> FloatArray:
+    """Between all of two sets of points, (n, m), the short way round where they are in a periodic box."""
+    if box <= 0:
+        return np.asarray(cdist(places, others))
+    apart = (np.abs(np.subtract.outer(places[:, axis], others[:, axis])) % box for axis in range(3))
+    return np.sqrt(sum(np.minimum(along, box - along) ** 2 for along in apart))
 
 
 def _comoving(halos: list[Halo]) -> FloatArray:

@@ -22,6 +22,7 @@ from hpc_massmap.storage import digest_of
 REDSHIFT = re.compile(r"\.z(\d+\.\d+)(?=\.)")  # in the name of a catalogue, as AHF writes it
 ROUNDED = 2e-3  # of that redshift, which has three decimals
 DISCRETE = 40.0  # particles that R200 may lack, as its radius is that of the last one inside: of genuine catalogues
+CORNER = float(np.sqrt(3))  # R200, from the centre to the corners of what is mapped
 NUMBERED = re.compile(r"(.*)\.(\d+)(\.\w+)?")  # a file of a snapshot of several
 
 
@@ -48,6 +49,8 @@ class Halo:
     r200, r500 : physical kpc without h
     f_gas, f_star : gas and stellar mass over m200
     h, omega_m : of its simulation
+    box : side of its periodic box, comoving kpc; 0 where the snapshot does not say
+    subvolume : of a whole box, where it stands for the region (sims/subvolumes.py)
     """
 
     source: Source
@@ -61,6 +64,13 @@ class Halo:
     f_star: float
     h: float
     omega_m: float
+    box: float = 0.0
+    subvolume: str | None = None
+
+    @property
+    def region(self) -> str:
+        """What the split keeps on one side: a folder, or a subvolume of the box that is in it."""
+        return self.subvolume or self.source.region
 
 
 def find_sources(simulations: list[Simulation]) -> list[Source]:
@@ -201,6 +211,7 @@ def candidates(source: Source, cuts: Selection) -> list[Halo]:
             float(catalogue.m_star[i] / catalogue.m200[i]),
             header.h,
             header.omega_m,
+            header.box / header.a,
         )
         for i in np.flatnonzero(passed)
     ]

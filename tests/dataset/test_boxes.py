@@ -16,12 +16,13 @@ import pytest
 from mpi4py import MPI
 
 from hpc_massmap.arrays import IntArray
-from hpc_massmap.config import Maps, Selection, Simulation
+from hpc_massmap.config import Maps, Selection, Simulation, Split
 from hpc_massmap.dataset import boxes, build
 from hpc_massmap.dataset.boxes import bytes_of, read_once
 from hpc_massmap.dataset.build import make_maps
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.parts import parts_folder
+from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
 from hpc_massmap.maps.lines_of_sight import rotations
 from hpc_massmap.maps.make import halo_maps
@@ -32,6 +33,7 @@ from hpc_massmap.sims.periodic import with_images
 from hpc_massmap.sims.scratch import Scratch
 from hpc_massmap.sims.selection import Halo, find_sources
 from hpc_massmap.sims.snapshot import Asked, read_snapshot
+from hpc_massmap.sims.subvolumes import in_subvolumes
 from tests.conftest import ROOT, Launch
 from tests.patience import wait_until
 from tests.sims.files import all_candidates
@@ -82,16 +84,20 @@ def write_part(whole: h5py.File, file: h5py.File, n: int, corner: Positions) -> 
             file[f"{kind}/{name}"] = (values - corner) % SIDE if name == "Coordinates" else values
 
 
-def halos_of(box: Path) -> list[Halo]:
-    simulation = Simulation(
+def simulation_of(box: Path, subvolumes: int = 1) -> Simulation:
+    return Simulation(
         name="GIZMO",
         folder=box.parent,
         region="box",
         snapshot="snapshot_{snapshot:03d}.0.hdf5",
         catalogue="*snap_{snapshot:03d}.z*.AHF_halos",
         snapshots=[6],
+        subvolumes=subvolumes,
     )
-    return all_candidates(find_sources([simulation]), Selection(m200_min=3e13))
+
+
+def halos_of(box: Path) -> list[Halo]:
+    return all_candidates(find_sources([simulation_of(box)]), Selection(m200_min=3e13))
 
 
 def draw(path: Path, halos: list[Halo], config: Maps) -> None:
@@ -124,6 +130,24 @@ def test_the_maps_are_those_of_the_whole_snapshot_to_the_bit(config: Maps, box: 
         for name, stack in slowly(halo, config).items():
             np.testing.assert_array_equal(maps.maps[name][row : row + 1], stack)
     assert {part.suffix for part in parts_folder(path).iterdir()} == {".h5"}
+
+
+def test_a_box_is_split_by_its_subvolumes_and_drawn_as_before(box: Path, tmp_path: Path) -> None:
+    path, halos = tmp_path / "maps.h5", halos_of(box)
+    draw(path, halos, PLAIN)
+    before = open_maps(path)
+    assert set(before.halos["region"].tolist()) == {"box"}
+    with pytest.raises(InputError, match=r"its 1 regions leave no .* set"):
+        split_maps(before, Split())
+    cut = in_subvolumes(halos, halos, [simulation_of(box, 3)])
+    draw(path, cut, PLAIN)
+    maps = open_maps(path, check_values=True)
+    assert maps.halos["region"].tolist() == [halo.region for halo in cut]
+    np.testing.assert_array_equal(maps.maps["mass"][:], before.maps["mass"][:])
+    rows = split_maps(maps, Split(train=0.5, validation=0.25))
+    parts = [set(maps.halos["region"][maps.halo[part]].tolist()) for part in (rows.train, rows.validation, rows.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts))
 
 
 @pytest.mark.parametrize("config", [PLAIN, ADAPTIVE], ids=["plain", "adaptive"])

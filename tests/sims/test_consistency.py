@@ -20,7 +20,7 @@ from tests.sims.files import COLUMNS, EXAMPLE, HALO, all_candidates, fitting, wr
 
 CUTS = Selection(m200_min=1e13)
 H, OMEGA_M = 0.6777, 0.307115
-SIMULATION = {"name": "gadget4", "region": "region_*"}
+SIMULATION: dict[str, Any] = {"name": "gadget4", "region": "region_*"}
 # Mhalo, Rhalo, ovdens of AHF's first halos in one snapshot at z = 1, with GIZMO's Omega_Matter and without
 GENUINE = [("5.13168e+13", "827.36", "199.89"), ("4.33119e+13", "782.79", "199.19")]
 WITHOUT_OMEGA0 = [("4.62875e+13", "736.77", "199.94")]

@@ -1,6 +1,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.sims.files import EXAMPLE, all_candidates, fitting, radius_of, write_
 REDSHIFTS = {7: 1.0, 9: 0.0}
 
 
-def simulation(folder: Path, **other: str) -> Simulation:
+def simulation(folder: Path, **other: Any) -> Simulation:
     return Simulation(name="made-up", folder=folder, region="region_*", snapshots=[9, 7], **other)
 
 

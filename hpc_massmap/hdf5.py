@@ -62,15 +62,17 @@ def open_file(path: Path) -> h5py.File:
     ------
     InputError
         If HDF5 is made to lock it and cannot, or another program writes it.
-    OSError
+    Unreadable
         What else h5py cannot open.
     """
     try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
+        with _library():
+            return h5py.File(path, "r", locking=False)
+    except Unreadable as error:
+        number = getattr(error.__cause__, "errno", None)
         if "unable to lock file" in str(error):
             raise InputError(
-                f"{path}: HDF5 cannot lock it ({os.strerror(error.errno or errno.EAGAIN)}): another program writes it, "
+                f"{path}: HDF5 cannot lock it ({os.strerror(number or errno.EAGAIN)}): another program writes it, "
                 "or its file system knows no locks; unset HDF5_USE_FILE_LOCKING, without which we lock nothing to read"
             ) from error
         if "already open for write" in str(error):
@@ -95,9 +97,7 @@ def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h
         One line: the complaint, or that it is missing, locked, being written, or refused by the system.
     """
     try:
-        with _library():
-            file = open_file(path)
-        with file:
+        with open_file(path) as file:
             yield file
     except Unreadable as error:
         reason, number = str(error), getattr(error.__cause__, "errno", None)

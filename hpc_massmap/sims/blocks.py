@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray, IntArray
-from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.errors import InputError
 from hpc_massmap.sims.gadget_file import File, Scale
 from hpc_massmap.sims.particles import BoolArray, Particles
 
@@ -100,7 +100,7 @@ class Reader:
 
     def _checked(self, file: File, name: str, rows: slice, kept: Any, positive: bool) -> FloatArray:
         """Those rows of a block that are kept, as float64 and finite."""
-        with in_one_line(f"{file.path}: {file.label(self.kind, name)} cannot be read; is it truncated?"):
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
             values: FloatArray = file.read(self.kind, name, rows)[kept].astype(np.float64)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{file.path}: {file.label(self.kind, name)} has values that are not finite")

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError
+from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.progress import say_once
 from hpc_massmap.sims.gadget_order import FLAGS, Sample, announced, order_of
 from hpc_massmap.sims.particles import GAS, HYDROGEN_FRACTION, STARS
@@ -200,8 +200,12 @@ class BinaryFile:
         return int(self._items(place, np.dtype(self._order + "u4"), 1)[0])
 
     def _items(self, place: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
-        self._file.seek(place)
-        return np.fromfile(self._file, dtype, count)
+        with in_one_line(f"{self.path}: cannot be read at byte {place}; is its disk in order?"):
+            self._file.seek(place)
+            values = np.fromfile(self._file, dtype, count)
+        if len(values) < count:
+            raise InputError(f"{self.path}: truncated: {count - len(values)} values at byte {place} are missing")
+        return values
 
     def _kinds(self, name: str) -> list[int]:
         """The types that a block holds, in their order in it."""
@@ -259,7 +263,7 @@ class BinaryFile:
 
     def _layout(self, block: Block, label: str, number: int) -> tuple[int, int]:
         """Columns, and bytes of each number: 8 where all of the block's sizes fit it, else 4."""
-        each, rest = divmod(block.size, number)
+        each, rest = divmod(block.size, max(number, 1))
         columns = 3 if label == "POS" else 1
         if label in ("Z", "Zs") and rest == 0 and each > 8:
             double = self._layout(self._blocks["POS"], "POS", sum(self.counts))[1] == 8 and each % 8 == 0

@@ -1,7 +1,6 @@
 """What every file of a snapshot says about itself, in either format: its header, its units, what it is a part of."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,8 @@ OMEGA_M = ("Omega0", "Omega_Matter", "OmegaMatter", "Omega_m")
 OMEGA_LAMBDA = ("OmegaLambda", "Omega_Lambda", "Omega_lambda")
 WORD = 2**32
 TIME_ERROR = 0.005
+BEYOND = 1e60  # what no number of a Header reaches, and none but 0 falls below the inverse of
+EARLIEST = 1e4  # redshift
 UNIT_NAMES = {
     "Length": ("UnitLength_in_cm", "UnitLength_In_CGS"),
     "Mass": ("UnitMass_in_g", "UnitMass_In_CGS"),
@@ -50,24 +51,17 @@ class Scale:
     energy: float
 
 
-def understood(path: Path) -> AbstractContextManager[None]:
-    """A block that takes numbers from a Header: whatever cannot be understood becomes one line."""
-    return in_one_line(f"{path}: its Header cannot be understood; is it damaged?")
-
-
 def header_of(file: File) -> Header:
     """Its cosmology and time, checked."""
-    with understood(file.path):
-        redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
-        if redshift <= -1:
-            raise InputError(f"{file.path}: Redshift = {redshift} in the Header cannot be")
-        omega_m = number_of(file, *OMEGA_M)
-        omega_lambda = number_of(file, *OMEGA_LAMBDA) if _first(file, OMEGA_LAMBDA) else 1 - omega_m
-        header = Header(redshift, 1 / (1 + redshift), h, omega_m, omega_lambda)
+    redshift, h = number_of(file, "Redshift"), number_of(file, "HubbleParam")
+    if not -1 < redshift < EARLIEST:
+        raise InputError(f"{file.path}: Redshift = {redshift} in the Header cannot be")
+    omega_m = number_of(file, *OMEGA_M)
+    omega_lambda = number_of(file, *OMEGA_LAMBDA) if _first(file, OMEGA_LAMBDA) else 1 - omega_m
+    header = Header(redshift, 1 / (1 + redshift), h, omega_m, omega_lambda)
     check_cosmology(file.path, header)
     _check_time(file, header)
-    with understood(file.path):
-        return replace(header, box=_box(file) * scale_of(file, header).length)
+    return replace(header, box=_box(file) * scale_of(file, header).length)
 
 
 def _check_time(file: File, header: Header) -> None:
@@ -86,7 +80,7 @@ def _box(file: File) -> float:
     """The side of the box as the file has it; 0 if it has none."""
     if _first(file, ("BoxSize",)) is None:
         return 0.0
-    sides = np.unique(np.asarray(file.header["BoxSize"], np.float64))
+    sides = np.unique(_numbers(file, "BoxSize"))
     if len(sides) != 1 or not np.isfinite(sides[0]):
         raise InputError(f"{file.path}: BoxSize = {_said(file, 'BoxSize')} in the Header; expected the side of a cube")
     return max(float(sides[0]), 0.0)
@@ -100,13 +94,18 @@ def _said(file: File, name: str) -> str:
     return " ".join(str(file.header[name]).split())[:40]
 
 
+def _numbers(file: File, name: str) -> FloatArray:
+    with in_one_line(f"{file.path}: its Header cannot be understood; is it damaged?", TypeError):
+        return np.asarray(file.header[name], np.float64).reshape(-1)
+
+
 def number_of(file: File, *names: str) -> float:
     """The first of these attributes of its header that is there, as a number, its text, or an array of one.
 
     Raises
     ------
     InputError
-        If it is no finite number, or none is there.
+        If it is no number that can be, or none is there.
     """
     name = _first(file, names)
     if name is None:
@@ -116,7 +115,7 @@ def number_of(file: File, *names: str) -> float:
         value = float(only)
     except (TypeError, ValueError):
         value = np.nan
-    if not np.isfinite(value):
+    if not (value == 0 or 1 / BEYOND < abs(value) < BEYOND):
         raise InputError(f"{file.path}: {name} = {_said(file, name)} in the Header")
     return value
 
@@ -132,9 +131,8 @@ def check_same_snapshot(files: list[File], header: Header) -> None:
                 f"z = {other.redshift:g} against {header.redshift:g}, h = {other.h:g} against {header.h:g}"
             )
     if len(files) > 1 and "NumPart_Total" in first.header:
-        with understood(first.path):
-            # GADGET-4 leaves NumPart_Total_HighWord as it finds it, so it can be anything
-            total = [int(n) for n in np.asarray(first.header["NumPart_Total"]).reshape(-1)]
+        # GADGET-4 leaves NumPart_Total_HighWord as it finds it, so it can be anything
+        total = [int(n) for n in np.nan_to_num(_numbers(first, "NumPart_Total"))]
         found = np.sum([file.counts for file in files], axis=0)[: len(total)].tolist()
         if [n % WORD for n in found] != [n % WORD for n in total]:
             raise InputError(
@@ -144,10 +142,9 @@ def check_same_snapshot(files: list[File], header: Header) -> None:
 
 def scale_of(file: File, header: Header) -> Scale:
     """The units that a file names, or GADGET's usual ones."""
-    with understood(file.path):
-        length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
-        kpc, msun = length * header.a / header.h, mass * 1e10
-        return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
+    length, mass, velocity = (_unit(file, quantity, header.h) for quantity in DEFAULT_UNITS)
+    kpc, msun = length * header.a / header.h, mass * 1e10
+    return Scale(kpc, msun, msun / header.h / kpc**3, velocity**2)
 
 
 def _unit(file: File, quantity: str, h: float) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
@@ -50,15 +49,20 @@ class Hdf5File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_file(path)
         self._blocks: dict[int, list[str]] = {}
         self._sound = set[str]()  # blocks whose values are somewhere
+        complaint = f"{path}: not a readable HDF5 snapshot, or truncated"
+        with in_one_line(complaint):
+            self._file = open_file(path)
         try:
             self.header = self._read_header()
-            self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
+        except Unreadable as error:
+            self.close()
+            raise InputError(f"{complaint} ({error})") from None
         except BaseException:
             self.close()
             raise
+        self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
 
     def _read_header(self) -> Mapping[str, Any]:
         groups = names_in(self._file)
@@ -77,7 +81,7 @@ class Hdf5File:
         for name, number in (("NumPart_ThisFile", int), ("MassTable", float)):
             try:
                 values = np.asarray(header[name], number).reshape(-1)
-            except TypeError:
+            except (TypeError, ValueError, OverflowError):
                 raise Unreadable(f"{name} in the Header has no numbers") from None
             header[name] = np.resize([*values, *[0] * KINDS], KINDS)
         return header
@@ -85,9 +89,11 @@ class Hdf5File:
     def _names(self, kind: int) -> list[str]:
         """What is there of a type, also links that lead nowhere."""
         if kind not in self._blocks:
-            with in_one_line(f"{self.path}: PartType{kind} cannot be read; is it truncated?"):
+            try:
                 there = f"PartType{kind}" in names_in(self._file)
                 self._blocks[kind] = names_in(self._file, f"PartType{kind}") if there else []
+            except Unreadable as error:
+                raise InputError(f"{self.path}: PartType{kind} cannot be read; is it truncated? ({error})") from None
         return self._blocks[kind]
 
     def has(self, kind: int, name: str) -> bool:
@@ -117,6 +123,7 @@ class Hdf5File:
             raise InputError(f"{self.path}: has no {label}")
         with in_one_line(f"{self.path}: {label} cannot be read; is it truncated?", LookupError, TypeError):
             block = self._file.get(label)
+            numeric = isinstance(block, h5py.Dataset) and block.dtype.kind in "iuf"
             if isinstance(block, h5py.Dataset) and label not in self._sound:
                 check_sources(block)
                 self._sound.add(label)
@@ -124,14 +131,14 @@ class Hdf5File:
             raise InputError(f"{self.path}: {label} is a link that leads nowhere; put back the file that it names")
         if not isinstance(block, h5py.Dataset):
             raise InputError(f"{self.path}: has no {label}")
+        if not numeric:
+            raise InputError(f"{self.path}: {label} has no numbers; is it damaged?")
         shape = (self.counts[kind], 3) if name == "Coordinates" else (self.counts[kind],)
-        if name in COLUMN and block.ndim == 2 and len(block) == shape[0]:
-            values: npt.NDArray[Any] = block[rows, COLUMN[name]]
-        elif block.shape != shape:
+        of_several = name in COLUMN and block.ndim == 2 and len(block) == shape[0]
+        if not of_several and block.shape != shape:
             raise InputError(f"{self.path}: {label} is {block.shape}, but the Header counts {shape}")
-        else:
-            values = block[rows]
-        return np.asarray(values)
+        with in_one_line(f"{self.path}: {label} cannot be read; is it truncated?"):
+            return np.asarray(block[rows, COLUMN[name]] if of_several else block[rows])
 
     def close(self) -> None:
         self._file.close()

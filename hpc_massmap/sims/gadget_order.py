@@ -106,5 +106,6 @@ def _can_be(blocks: dict[str, FloatArray], masses: FloatArray) -> bool:
         return False  # an electron abundance
     if "HSML" not in blocks:
         return True
-    number = 4 / 3 * np.pi * blocks["HSML"].astype(np.float64) ** 3 * blocks["RHO"] / masses
+    with np.errstate(all="ignore"):  # damaged masses, too, are NaN here
+        number = 4 / 3 * np.pi * blocks["HSML"].astype(np.float64) ** 3 * blocks["RHO"] / masses
     return bool(NEIGHBOURS[0] < np.median(number) < NEIGHBOURS[1])

@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 
 from hpc_massmap.arrays import FloatArray
-from hpc_massmap.errors import InputError, in_one_line
+from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import is_hdf5
 from hpc_massmap.progress import say_once
 from hpc_massmap.sims.blocks import Reader, Spheres
 from hpc_massmap.sims.gadget_binary import BinaryFile, byte_order
-from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of, understood
+from hpc_massmap.sims.gadget_file import File, Scale, check_same_snapshot, header_of, number_of, scale_of
 from hpc_massmap.sims.gadget_hdf5 import Hdf5File
 from hpc_massmap.sims.particles import (
     BOUNDARY,
@@ -83,7 +83,7 @@ def snapshot_files(path: Path) -> list[Path]:
     InputError
         If the snapshot has several and `path` is not the one numbered 0, or another is missing.
     """
-    with opened(path) as file, understood(path):
+    with opened(path) as file:
         number = int(number_of(file, "NumFilesPerSnapshot")) if "NumFilesPerSnapshot" in file.header else 1
     if number <= 1:
         return [path]
@@ -178,11 +178,9 @@ def _open(path: Path) -> File:
     except OSError:
         raise InputError(f"{path}: {'not a readable file' if path.exists() else 'no such snapshot'}") from None
     if is_hdf5(path):
-        with in_one_line(f"{path}: not a readable HDF5 snapshot, or truncated"):
-            return Hdf5File(path)
+        return Hdf5File(path)
     if byte_order(first):
-        with in_one_line(f"{path}: not a readable GADGET-2 binary snapshot, or truncated"):
-            return BinaryFile(path)
+        return BinaryFile(path)
     raise InputError(f"{path}: not a readable snapshot: neither HDF5 nor GADGET-2 binary, or truncated")
 
 

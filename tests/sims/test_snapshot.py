@@ -99,7 +99,11 @@ def test_a_value_that_cannot_be(tmp_path: Path) -> None:
         ({"NumFilesPerSnapshot": 4}, "one of 4 files of a snapshot; give the one whose name has the number 0"),
         ({"NumFilesPerSnapshot": "one"}, "NumFilesPerSnapshot = one in the Header"),
         ({"Redshift": np.nan}, "Redshift = nan in the Header"),
-        ({"HubbleParam": 1e300}, "HubbleParam = 1e+300 cannot be: it is H0 over 100 km/s/Mpc, as 0.6777"),
+        ({"HubbleParam": 1e300}, "HubbleParam = 1e+300 in the Header"),
+        ({"HubbleParam": 1e30}, "HubbleParam = 1e+30 cannot be: it is H0 over 100 km/s/Mpc, as 0.6777"),
+        ({"Redshift": 1e30}, "Redshift = 1e+30 in the Header cannot be"),
+        ({"Redshift": 1e300}, "Redshift = 1e+300 in the Header"),
+        ({"UnitLength_in_cm": 1e300}, "UnitLength_in_cm = 1e+300 in the Header"),
         ({"BoxSize": [1.0, 2.0, 3.0]}, "BoxSize = [1. 2. 3.] in the Header; expected the side of a cube"),
         ({"Redshift": [0.0, 1.0]}, "Redshift = [0. 1.] in the Header"),
         ({"HubbleParam": "0.7 km"}, "HubbleParam = 0.7 km in the Header"),
@@ -125,13 +129,6 @@ def test_a_table_of_masses_that_is_none(value: Any, tmp_path: Path) -> None:
     path = write_snapshot(tmp_path / "s", MassTable=value)
     told = problem(path)
     assert told.startswith(f"{path}: not a readable HDF5") or told == f"{path}: has no PartType1/Masses"
-
-
-@pytest.mark.parametrize(("name", "value"), [("Redshift", 1e300), ("UnitLength_in_cm", 1e300)])
-def test_a_header_with_a_number_beyond_all_others(name: str, value: float, tmp_path: Path) -> None:
-    header: dict[str, Any] = {name: value}
-    path = write_snapshot(tmp_path / "s", **header)
-    assert problem(path).startswith(f"{path}: its Header cannot be understood; is it damaged? (")
 
 
 def test_a_header_without_an_entry(tmp_path: Path) -> None:

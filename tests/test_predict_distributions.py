@@ -10,8 +10,12 @@ from astropy.io import fits
 from hpc_massmap.config import load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.diagnostics.calibration import read_calibration
+from hpc_massmap.diagnostics.coverage import LEVELS as PROMISED
 from hpc_massmap.errors import InputError
+from hpc_massmap.jobs.calibrate import main as calibrate
 from hpc_massmap.jobs.predict import main, members_of
+from hpc_massmap.metrics.error_bars import Known, error_bars_of
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.predict.kept import compressed
 from hpc_massmap.run import Run
@@ -133,13 +137,13 @@ def test_models_of_other_maps_are_no_ensemble(tmp_path: Path, model: dict[str, o
         main([str(config), "predict.members=[small]"])
 
 
-def own_cluster(config: Path, folder: Path, **of_star: str) -> Path:
+def own_cluster(config: Path, folder: Path, row: int = 0, **of_star: str) -> Path:
     """The views of a map of the map file, as FITS files; the folder of their predictions is beside it."""
     maps = open_maps(config.parent / "maps.h5")
     folder.mkdir()
     for view, unit in (("sz", ""), ("star", "h^-1 Msun kpc^-2")):
         header = fits.Header({"R200": "1600 kpc", "PIXEL": "40 kpc", **({"BUNIT": unit} if unit else {}), **of_star})
-        fits.PrimaryHDU(np.asarray(maps.maps[view][0]), header).writeto(folder / f"A1_{view}.fits")
+        fits.PrimaryHDU(np.asarray(maps.maps[view][row]), header).writeto(folder / f"A1_{view}.fits")
     return folder.with_name("out")
 
 
@@ -171,6 +175,7 @@ def test_own_maps_of_quantiles_have_no_error_of_a_mass(of_quantiles: Path, tmp_p
         assert [part.name for part in file] == ["MEAN", "LOW", "HIGH", "MASSES"]
         assert (file["LOW"].data <= file["HIGH"].data).all()
         assert file["MASSES"].columns.names == ["RADIUS", "R_KPC", "MASS"]
+        assert [file[name].header["ERRORS"] for name in ("LOW", "MASSES")] == ["the model's own", "none"]
 
 
 def test_own_maps_of_a_point_are_one_image_as_ever(tmp_path: Path) -> None:
@@ -180,6 +185,50 @@ def test_own_maps_of_a_point_are_one_image_as_ever(tmp_path: Path) -> None:
     with fits.open(out / "A1_mass.fits") as file:
         assert len(file) == 1
         assert "EXTNAME" not in file[0].header
+
+
+@pytest.mark.parametrize(("output", "words"), [("point", []), ("quantiles", []), ("flow", ["predict.samples=3"])])
+def test_own_maps_have_the_calibrated_errors_of_the_same_cluster(
+    tmp_path: Path, output: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_run(tmp_path, output=output)
+    predicted(config, *words, "--validation")
+    calibrate([str(config), *words])
+    found, calibration = predicted(config, *words), read_calibration(folder_of(config) / "calibration.h5")
+    mean, _ = found.block("mass", slice(1))
+    bars, level = error_bars_of(found, "mass", slice(1), mean, Known.by(calibration)), PROMISED.index(0.68)
+    masses, pixels = bars.masses(), bars.pixels()
+    assert masses is not None
+    assert pixels is not None
+    rounding = 2.0**-10 if found.n_samples else 1e-5  # of samples as a file of predictions stores them
+    row, r200 = int(found.rows[0]), found.of_halos("r200")[0]
+    out = own_cluster(config, tmp_path / "in", row, R200=f"{r200} kpc", PIXEL=f"{r200 / 40} kpc")
+    monkeypatch.setattr("hpc_massmap.predict.apply.crc32", lambda name: row)  # what samples follow from
+    main([str(config), *words, "--maps", str(tmp_path / "in"), "--out", str(out)])
+    assert f"error bars by {folder_of(config)}/calibration.h5: {calibration.promise()}" in capsys.readouterr().out
+    with fits.open(out / "A1_mass.fits") as file:
+        table = file["MASSES"]
+        told = {file[name].header["ERRORS"] for name in ("LOW", "HIGH", "MASSES")}
+        for n, name in enumerate(("LOW", "HIGH")):
+            np.testing.assert_allclose(file[name].data, pixels[n][level, 0], rounding, rounding * np.abs(mean).max())
+            np.testing.assert_allclose(table.data[name], masses[n][level, 0], rounding)
+    assert told == {f"calibrated by {calibration.regions} regions"}
+
+
+def test_own_maps_refuse_a_calibration_of_something_else(of_flow: Path, tmp_path: Path) -> None:
+    out = own_cluster(of_flow, tmp_path / "in")
+    words = [str(of_flow), "--maps", str(tmp_path / "in"), "--out", str(out)]
+    predicted(of_flow, "predict.samples=3", "--validation", "--force")
+    calibrate([str(of_flow)])
+    path = folder_of(of_flow) / "calibration.h5"
+    with pytest.raises(InputError, match=r"calibration.h5: made for 3 samples, not for 4 samples; run massmap predict"):
+        main([*words, "predict.samples=4"])
+    with h5py.File(path, "a") as file:
+        file.attrs["model"] = "1" * 64
+    with pytest.raises(InputError, match=r"calibration.h5: made for another model \(digest 111111111111, not"):
+        main([*words, "predict.samples=3"])
+    path.unlink()
+    assert not out.exists()
 
 
 def test_no_samples_of_a_model_that_is_known_by_them_are_refused(of_flow: Path) -> None:

@@ -138,8 +138,12 @@ def read_calibration(path: Path) -> Calibration:
     return Calibration(model, maps_digest, says, regions, maps, targets)
 
 
-def check_is_for(path: Path, calibration: Calibration, model: str, maps_digest: str, says: str) -> None:
+def check_is_for(path: Path, calibration: Calibration, model: str, maps_digest: str | None, says: str) -> None:
     """Refuse a calibration of something else.
+
+    Parameters
+    ----------
+    maps_digest : of the map file; None of maps that are in none
 
     Raises
     ------
@@ -149,7 +153,7 @@ def check_is_for(path: Path, calibration: Calibration, model: str, maps_digest: 
     if calibration.model != model:
         ours, theirs = model[:12], calibration.model[:12]
         raise InputError(f"{path}: made for another model (digest {theirs}, not {ours}); {AGAIN}")
-    if calibration.maps_digest != maps_digest:
+    if maps_digest is not None and calibration.maps_digest != maps_digest:
         ours, theirs = maps_digest[:12], calibration.maps_digest[:12]
         raise InputError(f"{path}: made on another map file (digest {theirs}, not {ours}); {AGAIN}")
     if calibration.says != says:

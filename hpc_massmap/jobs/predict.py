@@ -192,11 +192,13 @@ def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "M
 def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
     from hpc_massmap.mpi import on_first, together
     from hpc_massmap.predict.apply import apply_model, check_out
+    from hpc_massmap.predict.own_errors import calibration_of
     from hpc_massmap.predict.own_maps import find_clusters
     from hpc_massmap.progress import progress, say
 
     with together(comm):
         which = which_of(args, run, model)
+        calibration = calibration_of(run.calibration, model, which.samples, which.symmetries)
     units = {view: model.normalisation.unit[view] for view in model.description.views}
     clusters = on_first(comm, lambda: find_clusters(args.maps, units))
     on_first(comm, lambda: check_out(args.out, clusters, model.description.targets, args.force))
@@ -207,10 +209,12 @@ def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "
             strange.extend(notes.splitlines())
             bar.advance()
 
-        apply_model(model, clusters, args.out, comm, on_done, which.samples, which.seed)
+        apply_model(model, clusters, args.out, comm, on_done, which.samples, which.seed, calibration)
     if comm.rank == 0:
         for line in sorted(strange):
             say(line)
+        if calibration is not None:
+            say(f"error bars by {run.calibration}: {calibration.promise()}")
         say(f"{args.out}: {len(clusters)} clusters")
 
 

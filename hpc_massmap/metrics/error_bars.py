@@ -12,8 +12,9 @@ from hpc_massmap.arrays import FloatArray
 from hpc_massmap.diagnostics.bands import FRACTIONS, central, quantiles_between
 from hpc_massmap.diagnostics.calibration import Calibration, Residuals, TargetCalibration
 from hpc_massmap.diagnostics.coverage import LEVELS
+from hpc_massmap.diagnostics.said import FEWEST_SAMPLES, Said
 from hpc_massmap.metrics.predictions import Predictions, training_of
-from hpc_massmap.metrics.said import FEWEST_SAMPLES, Said, said_of
+from hpc_massmap.metrics.said import said_of
 
 SAMPLES, QUANTILES, CALIBRATION, RESIDUALS, VIEWS = "samples", "quantiles", "calibration", "residuals", "views"
 

@@ -16,8 +16,8 @@ from astropy.units import Quantity
 from hpc_massmap import __version__
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.balance import balanced
+from hpc_massmap.diagnostics.calibration import Calibration
 from hpc_massmap.errors import InputError
-from hpc_massmap.posterior.kinds import levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.own_errors import OwnErrors, errors_of, extensions, masses
 from hpc_massmap.predict.own_files import OwnMap
@@ -43,12 +43,14 @@ def apply_model(
     on_done: Callable[[str], None],
     samples: int = 0,
     seed: int = 0,
+    calibration: Calibration | None = None,
 ) -> None:
     """Write `out`/NAME_TARGET.fits for every cluster, each whole or not at all. To be called by all ranks.
 
     Parameters
     ----------
     samples, seed : how many are drawn of each cluster, by which seed
+    calibration : by which the intervals of the model are widened
     on_done : told on the first rank what was strange about a cluster, if anything, else an empty text
 
     Raises
@@ -63,11 +65,12 @@ def apply_model(
         cluster = clusters[names[task]]
         maps, normalised = normalised_views(model, cluster, names[task])
         said = says(normalised, np.array([crc32(names[task].encode())]))
-        predicted = errors_of(said, samples, seed, bool(levels_of(model.description)))
-        for values in (predicted.mean, predicted.samples):
-            _check_finite(values, cluster, names[task], "gives no number")
-        for number, target in enumerate(model.description.targets):
-            _write(out / f"{names[task]}_{target}.fits", predicted, number, cluster, model)
+        predicted = errors_of(said, model, samples, seed, calibration)
+        for of in predicted:
+            for values in (of.mean, of.samples):
+                _check_finite(values, cluster, names[task], "gives no number")
+        for target, of in zip(model.description.targets, predicted, strict=True):
+            _write(out / f"{names[task]}_{target}.fits", of, target, cluster, model)
         return strangeness(maps, cluster, model)
 
     def told(task: int, strange: str) -> bool:
@@ -124,8 +127,8 @@ def strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
     return "\n".join(notes)
 
 
-def _write(path: Path, predicted: OwnErrors, number: int, cluster: Cluster, model: TrainedModel) -> None:
-    target, pixels, factor = model.description.targets[number], predicted.mean[number], 1.0
+def _write(path: Path, predicted: OwnErrors, target: str, cluster: Cluster, model: TrainedModel) -> None:
+    pixels, factor = predicted.mean, 1.0
     first = cluster[model.description.views[0]]
     h = next((own.h for own in cluster.values() if own.h is not None), None)
     unit = model.normalisation.unit[target]
@@ -157,10 +160,10 @@ def _write(path: Path, predicted: OwnErrors, number: int, cluster: Cluster, mode
         if own.note:
             header.add_history(f"{view}: {_in_ascii(own.note)}")
     header.add_history(f"views averaged by area onto {PIXELS} x {PIXELS} pixels")
-    errors = extensions(predicted, number, factor, grid, unit)
+    errors = extensions(predicted, factor, grid, unit)
     if errors:
         header["EXTNAME"] = "MEAN"
-    table = masses(predicted, number, factor, Quantity(first.r200_as_given), unit_of_mass) if is_mass else None
+    table = masses(predicted, factor, Quantity(first.r200_as_given), unit_of_mass) if is_mass else None
     with replacing(path) as temporary:
         whole = fits.HDUList([fits.PrimaryHDU(pixels.astype(np.float32), header), *errors, *filter(None, [table])])
         whole.writeto(temporary, overwrite=True)

@@ -59,7 +59,7 @@ def test_a_shown_config_is_the_config(path: Path, tmp_path: Path, capsys: pytest
 def test_each_value_shows_where_it_is_from(capsys: pytest.CaptureFixture[str]) -> None:
     config.main(["show", "configs/demo_two.yaml"])
     shown = capsys.readouterr().out.splitlines()
-    assert "  epochs: 10  # configs/demo_two.yaml" in shown
+    assert "  epochs: 8  # configs/demo_two.yaml" in shown
     assert "  batch_size: 16  # configs/demo.yaml" in shown
     assert "  threads: 1" in shown
     assert "database:" in shown

@@ -9,6 +9,8 @@ import pytest
 
 from tests.patience import within
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests run side by side
+
 ROOT = Path(__file__).parents[1]
 ON_ONE_HOST = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}  # does not look for networks: a second less
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -18,7 +20,8 @@ SLOW = (
     *("train/test_l", "train/test_memory", "train/test_options", "train/test_r", "pipeline", "tune", "fuzz"),
     *("dataset/test_check", "maps/test_job", "metrics/test_evaluate", "report/test_browser", "sims/test_mock_files"),
     *("test_commands", "test_failing_writes", "test_full_disk", "test_jobs", "test_monitor", "test_mpi"),
-    *("test_packaging", "test_predict", "test_generality", "test_balance"),
+    *("test_packaging", "test_predict", "test_generality", "test_balance", "test_elsewhere", "test_error_bars"),
+    *("cluster/test_submit", "posterior/test_flow", "report/test_page", "report/test_error_bars", "dataset/test_boxes"),
 )
 QUICK = ("tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
 SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report"}

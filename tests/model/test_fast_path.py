@@ -54,7 +54,7 @@ def test_the_parts_of_a_sum_rounded_to_bf16_cost_little(encoders: str) -> None:
     """Against float64, the error of the maps and of the gradient is that of the plain network in bf16 and a tenth."""
     ours, plain = both(torch.float32, filters=8, encoders=encoders)
     exact = both(torch.float64, filters=8, encoders=encoders)[1]
-    views, direction = torch.randn(4, VIEWS, 80, 80), torch.randn(4, 1, 80, 80)
+    views, direction = torch.randn(2, VIEWS, 48, 48), torch.randn(2, 1, 48, 48)
     results = []
     for network, dtype in ((ours, torch.float32), (plain, torch.float32), (exact, torch.float64)):
         with torch.autocast("cpu", torch.bfloat16, enabled=network is not exact):
@@ -71,7 +71,7 @@ def losses(path: Path, precision: str, *, plain: bool = False) -> torch.Tensor:
         "name": "first_epochs",
         "simulations": [{"name": "s", "folder": Path("f"), "snapshots": [1]}],
         "model": {"filters": 4, "layers": 2},
-        "train": {"batch_size": 8, "learning_rate": 1e-3, "precision": precision},
+        "train": {"batch_size": 4, "learning_rate": 1e-3, "precision": precision},
     }
     config = Config.model_validate(values)
     maps = open_maps(path)
@@ -88,7 +88,7 @@ def losses(path: Path, precision: str, *, plain: bool = False) -> torch.Tensor:
 def test_losses_of_the_first_epochs_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda _: True)  # where it is emulated, too
     path = tmp_path / "maps.h5"
-    write_synthetic_maps(path, regions=20, snapshots=1, projections=3)
+    write_synthetic_maps(path, regions=20, snapshots=1, projections=1)
     plain = losses(path, "fp32", plain=True)
     assert plain[-1, 0] < 0.9 * plain[0, 0]  # it does learn
     torch.testing.assert_close(losses(path, "fp32"), plain, rtol=1e-3, atol=0)

@@ -92,6 +92,11 @@ class Run:
         return self.home / "model"
 
     @property
+    def likeness(self) -> Path:
+        """What the maps that trained and validated look like, by which others are told from them."""
+        return self.home / "likeness.h5"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 

@@ -15,6 +15,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.mpi import communicator
 from hpc_massmap.predict.forward import prepared
+from hpc_massmap.predict.likeness import chosen_rows, fit_reference, p_values_of
 from hpc_massmap.predict.rows import MAPS_PER_BATCH, predict_rows
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.units import to_file
@@ -39,7 +40,10 @@ def alone(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps, model = open_maps(config.parent / "maps.h5"), load_model(folder_of(config) / "model")
     path, split, told = tmp_path_factory.mktemp("alone") / "p.h5", split_maps(maps, model.split), list[int]()
     with communicator() as comm:
-        predict_rows(path, model, maps, split, "small", comm, told.append)
+        home = np.sort(np.concatenate([split.train, split.validation]))
+        reference = fit_reference(maps, chosen_rows(maps, home), ["sz", "star"], comm)
+        likeness = p_values_of(reference, maps, split.test, comm)
+        predict_rows(path, model, maps, split, "small", comm, told.append, likeness=likeness)
     assert sum(told) == len(split.test) > 2 * MAPS_PER_BATCH
     return path
 

@@ -300,12 +300,12 @@ def test_a_map_that_looks_wrong_is_told_of(model: TrainedModel, maps: MapFile, t
 
 
 def test_the_job_on_two_ranks_writes_what_one_process_does(
-    config: Path, model: TrainedModel, maps: MapFile, tmp_path: Path, launch: Launch
+    config: Path, maps: MapFile, tmp_path: Path, launch: Launch
 ) -> None:
     for n in range(5):
         write_cluster(tmp_path / "own", maps, row=n, name=f"A_{n}")
-    applied(model, tmp_path / "own", tmp_path / "alone")
     job = ROOT / "jobs" / "predict.py"
+    assert launch(0, job, config, "--maps", tmp_path / "own", "--out", tmp_path / "alone").returncode == 0
     done = launch(2, job, config, "--maps", tmp_path / "own", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())

@@ -107,8 +107,9 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.mpi import on_first, together
+    from hpc_massmap.predict.likeness import p_values_of, reference_of, said_of_likeness
     from hpc_massmap.predict.rows import predict_rows
-    from hpc_massmap.progress import progress
+    from hpc_massmap.progress import progress, say
 
     with together(comm):
         which = which_of(args, run, model)
@@ -120,10 +121,14 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, run.keep_config)
-    n_maps = len(split.validation if args.validation else split.test)
-    with progress(f"predicting on {comm.size} ranks", n_maps, "maps", show=comm.rank == 0) as bar:
-        predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which)
+    rows = split.validation if args.validation else split.test
+    reference = reference_of(run.likeness, model, maps, comm)
+    likeness = None if reference is None else p_values_of(reference, maps, rows, comm)
+    with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
+        predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
+        if likeness is not None and (line := said_of_likeness(likeness)):
+            say(line)
         step.finish()
 
 
@@ -146,6 +151,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.elsewhere import keep_elsewhere, make_elsewhere
     from hpc_massmap.mpi import on_first, together
+    from hpc_massmap.predict.likeness import p_values_of, reference_of, said_of_likeness
     from hpc_massmap.predict.others import check_is_new, check_units, rows_of
     from hpc_massmap.predict.rows import predict_rows
     from hpc_massmap.progress import progress, say
@@ -157,8 +163,9 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
         maps = open_maps(there.maps, [*model.description.views, *model.description.targets])
         rows = rows_of(maps, args.halos)
         check_units(model, maps)
-    if run.maps.exists():
-        note = on_first(comm, lambda: check_is_new(model, open_maps(run.maps), maps, rows))
+        home = open_maps(run.maps, model.description.views) if run.maps.exists() else None
+    if home is not None:
+        note = on_first(comm, lambda: check_is_new(model, home, maps, rows))
     else:
         note = f"{run.maps}: not there, so nobody can tell whether these halos trained the model"
     if note and comm.rank == 0:
@@ -168,9 +175,13 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))
+    reference = reference_of(run.likeness, model, home, comm)
+    likeness = None if reference is None else p_values_of(reference, maps, rows.test, comm)
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
-        predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which)
+        predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
+        if likeness is not None and (line := said_of_likeness(likeness)):
+            say(line)
         step.finish()
         say(f"{there.predictions}: {len(rows.test)} maps; go on with massmap evaluate and report --of {args.out}")
 
@@ -190,8 +201,10 @@ def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "M
 
 
 def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.mpi import on_first, together
     from hpc_massmap.predict.apply import apply_model, check_out
+    from hpc_massmap.predict.likeness import reference_of, said_of_likeness
     from hpc_massmap.predict.own_errors import calibration_of
     from hpc_massmap.predict.own_maps import find_clusters
     from hpc_massmap.progress import progress, say
@@ -202,6 +215,10 @@ def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     units = {view: model.normalisation.unit[view] for view in model.description.views}
     clusters = on_first(comm, lambda: find_clusters(args.maps, units))
     on_first(comm, lambda: check_out(args.out, clusters, model.description.targets, args.force))
+    with together(comm):
+        at_hand = run.maps.exists() and not run.likeness.exists()
+        home = open_maps(run.maps, model.description.views) if at_hand else None
+    reference = reference_of(run.likeness, model, home, comm)
     strange: list[str] = []
     with progress(f"predicting on {comm.size} ranks", len(clusters), "clusters", show=comm.rank == 0) as bar:
 
@@ -209,12 +226,16 @@ def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "
             strange.extend(notes.splitlines())
             bar.advance()
 
-        apply_model(model, clusters, args.out, comm, on_done, which.samples, which.seed, calibration)
+        likeness = apply_model(
+            model, clusters, args.out, comm, on_done, which.samples, which.seed, calibration, reference
+        )
     if comm.rank == 0:
         for line in sorted(strange):
             say(line)
         if calibration is not None:
             say(f"error bars by {run.calibration}: {calibration.promise()}")
+        if line := said_of_likeness(likeness):
+            say(line)
         say(f"{args.out}: {len(clusters)} clusters")
 
 

@@ -17,6 +17,7 @@ from hpc_massmap import __version__
 from hpc_massmap.arrays import PIXELS, FloatArray
 from hpc_massmap.balance import balanced
 from hpc_massmap.diagnostics.calibration import Calibration
+from hpc_massmap.diagnostics.likeness import UNLIKE, Reference
 from hpc_massmap.errors import InputError
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.own_errors import OwnErrors, errors_of, extensions, masses
@@ -44,7 +45,8 @@ def apply_model(
     samples: int = 0,
     seed: int = 0,
     calibration: Calibration | None = None,
-) -> None:
+    reference: Reference | None = None,
+) -> FloatArray:
     """Write `out`/NAME_TARGET.fits for every cluster, each whole or not at all. To be called by all ranks.
 
     Parameters
@@ -52,6 +54,11 @@ def apply_model(
     samples, seed : how many are drawn of each cluster, by which seed
     calibration : by which the intervals of the model are widened
     on_done : told on the first rank what was strange about a cluster, if anything, else an empty text
+    reference : what the maps look like that the model was made from, if it is known
+
+    Returns
+    -------
+    On the first rank the p-values of the clusters of being like those, (n,); NaN if they are not known
 
     Raises
     ------
@@ -60,8 +67,9 @@ def apply_model(
     """
     says, threads = prepared(model, comm)
     names = list(clusters)
+    likeness = np.full(len(names), np.nan)
 
-    def work(task: int) -> str:
+    def work(task: int) -> tuple[str, float]:
         cluster = clusters[names[task]]
         maps, normalised = normalised_views(model, cluster, names[task])
         said = says(normalised, np.array([crc32(names[task].encode())]))
@@ -69,15 +77,21 @@ def apply_model(
         for of in predicted:
             for values in (of.mean, of.samples):
                 _check_finite(values, cluster, names[task], "gives no number")
+        p = float(reference.p_values(maps[None])[0]) if reference is not None else np.nan
         for target, of in zip(model.description.targets, predicted, strict=True):
-            _write(out / f"{names[task]}_{target}.fits", of, target, cluster, model)
-        return strangeness(maps, cluster, model)
+            _write(out / f"{names[task]}_{target}.fits", of, target, cluster, model, p)
+        notes = [strangeness(maps, cluster, model)]
+        if p < UNLIKE:
+            notes.append(f"{names[task]}: does not look like what the network was trained on (p = {p:.3f})")
+        return "\n".join(filter(None, notes)), p
 
-    def told(task: int, strange: str) -> bool:
+    def told(task: int, found: tuple[str, float]) -> bool:
+        strange, likeness[task] = found
         on_done(strange)
         return True
 
     balanced(comm, len(names), work, threads, told)
+    return likeness
 
 
 def check_out(out: Path, clusters: dict[str, Cluster], targets: list[str], force: bool) -> None:
@@ -127,7 +141,7 @@ def strangeness(maps: FloatArray, cluster: Cluster, model: TrainedModel) -> str:
     return "\n".join(notes)
 
 
-def _write(path: Path, predicted: OwnErrors, target: str, cluster: Cluster, model: TrainedModel) -> None:
+def _write(path: Path, predicted: OwnErrors, target: str, cluster: Cluster, model: TrainedModel, p: float) -> None:
     pixels, factor = predicted.mean, 1.0
     first = cluster[model.description.views[0]]
     h = next((own.h for own in cluster.values() if own.h is not None), None)
@@ -166,6 +180,9 @@ def _write(path: Path, predicted: OwnErrors, target: str, cluster: Cluster, mode
     table = masses(predicted, factor, Quantity(first.r200_as_given), unit_of_mass) if is_mass else None
     with replacing(path) as temporary:
         whole = fits.HDUList([fits.PrimaryHDU(pixels.astype(np.float32), header), *errors, *filter(None, [table])])
+        for hdu in whole if np.isfinite(p) else []:
+            hdu.header["PVALUE"] = (p, "of looking like what trained the model")
+            hdu.header["UNLIKE"] = (p < UNLIKE, "if so, no error bar is calibrated")
         whole.writeto(temporary, overwrite=True)
 
 

@@ -21,6 +21,7 @@ from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.dataset.writing import write_halos
+from hpc_massmap.diagnostics.likeness import UNLIKE
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.model.symmetries import OverSymmetries
@@ -65,6 +66,7 @@ def predict_rows(
     comm: "MPI.Intracomm",
     on_maps: Callable[[int], None],
     which: Which = Which(),
+    likeness: FloatArray | None = None,
 ) -> None:
     """Predict rows of a map file and write them to `path`, whole or not at all. To be called by all ranks.
 
@@ -73,6 +75,7 @@ def predict_rows(
     split : the model's; what trained and validated is kept in the file too, if it was of this map file
     name : of the run, kept in the file
     on_maps : told on the first rank how many maps were added
+    likeness : (n,), the p-value of each row, if it is known
     """
     views, targets, rows = model.description.views, model.description.targets, _rows(split, which)
     says, threads = prepared(over_symmetries(model) if which.symmetries else model, comm)
@@ -87,7 +90,7 @@ def predict_rows(
     if comm.rank:
         balanced(comm, tasks, work, threads, lambda batch, predicted: True)
         return
-    with _writing(path, maps, split, model, name, which) as write:
+    with _writing(path, maps, split, model, name, which, likeness) as write:
 
         def on_done(batch: int, predicted: Kept) -> bool:
             write(batch * MAPS_PER_BATCH, predicted)
@@ -121,7 +124,15 @@ def _rows(split: Rows, which: Which) -> IntArray:
 
 
 @contextmanager
-def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: str, which: Which) -> Iterator[Write]:
+def _writing(
+    path: Path,
+    maps: MapFile,
+    split: Rows,
+    model: TrainedModel,
+    name: str,
+    which: Which,
+    likeness: FloatArray | None,
+) -> Iterator[Write]:
     rows, levels = _rows(split, which), levels_of(model.description)
     with new_hdf5(path, libver="latest") as file:  # only tables of the latest format carry checksums
         file.create_dataset("index/row", data=rows, fletcher32=True)
@@ -135,6 +146,9 @@ def _writing(path: Path, maps: MapFile, split: Rows, model: TrainedModel, name: 
         if "h" in maps.attributes:
             file.attrs["h"] = maps.attributes["h"]
         write_halos(file, maps, rows)
+        if likeness is not None:
+            file.create_dataset("likeness", data=likeness, fletcher32=True)
+            file["likeness"].attrs["unlike"] = UNLIKE  # below it a map's error bars are not calibrated
         stacks = {"predictions": _Stack(file, "predictions", "checksums", model, (len(rows),), np.float32)}
         if levels:
             shape = (len(rows), len(levels))

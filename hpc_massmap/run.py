@@ -230,6 +230,7 @@ def git_commit() -> str | None:
 NEXT = {
     "make_maps": "tune, or massmap train without a search:",
     **{"tune": "train", "train": "predict", "predict": "evaluate", "evaluate": "report"},
+    **{"predict_validation": "calibrate", "calibrate": "evaluate"},
 }
 
 

@@ -102,6 +102,11 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
     return found
 
 
+def is_calibrated(config: Config) -> bool:
+    """Whether a run calibrates by itself: a model that says more than one map, and validates on regions new to it."""
+    return config.model.output != "point" and config.split.policy == "halo"
+
+
 def stages_of_run(config: Config, words: list[str], tune: bool) -> list[Stage]:
     """All stages of one run, each after the one it needs.
 
@@ -135,8 +140,7 @@ def _training(name: str, run: Run, words: list[str], after: str) -> Stage:
 
 
 def _calibrating(name: str, run: Run, words: list[str], after: str) -> list[Stage]:
-    """Of a model that says more than one map, where regions that validate are new to it; else nothing."""
-    if run.config.model.output == "point" or run.config.split.policy != "halo":
+    if not is_calibrated(run.config):
         return []
     jobs = [_job("predict", *words, "--validation"), _job("calibrate", *words)]
     done = _is_done(run, "predict_validation", "calibrate")

@@ -13,12 +13,16 @@ from hpc_massmap.dataset.imported import was_imported
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.parts import parts_folder
 from hpc_massmap.errors import InputError
+from hpc_massmap.pipeline.stages import is_calibrated
 from hpc_massmap.run import NOTES, Run, difference
 from hpc_massmap.storage import read_json
 
-STEPS = ("make_maps", "tune", "train", "predict", "evaluate", "report")
-TAKES_FROM = {"predict": ("train",), "evaluate": ("predict",), "report": ("evaluate",)}  # by the time; maps by digest
-OF_MAPS = ("tune", "train", "predict")
+STEPS = ("make_maps", "tune", "train", "predict", "predict_validation", "calibrate", "evaluate", "report")
+TAKES_FROM = {  # by the time; maps by digest
+    **{"predict": ("train",), "predict_validation": ("train",), "calibrate": ("predict_validation",)},
+    **{"evaluate": ("predict", "calibrate"), "report": ("evaluate",)},
+}
+OF_MAPS = ("tune", "train", "predict", "predict_validation")
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,22 @@ def status_of(run: Run) -> list[Status]:
 def next_of(run: Run, steps: list[Status]) -> str:
     """The command that goes on; nothing if all is done."""
     for step in steps:
+        job = step.name.removesuffix("_validation")
+        command = f"massmap {job} {run.folder}" + (" --validation" if job != step.name else "")
         if step.state == "stale":
-            return f"massmap {step.name} {run.folder} --force"
+            return f"{command} --force"
         if step.state in ("begun", "open"):
-            return f"massmap {step.name} {run.folder}"
+            return command
     return ""
 
 
 def as_text(run: Run, steps: list[Status]) -> str:
     """A line of each step, and what comes next."""
-    lines = [f"{run.folder}: {run.config.data}", "step       state       finished          took      with"]
+    lines = [f"{run.folder}: {run.config.data}", "step                state       finished          took      with"]
     for step in steps:
         when = f"{step.finished.astimezone():%Y-%m-%d %H:%M}" if step.finished else ""
         took = duration(step.record["seconds"]) if "seconds" in step.record else ""
-        lines.append(f"{step.name:10} {step.state:11} {when:17} {took:9} {step.note}".rstrip())
+        lines.append(f"{step.name:19} {step.state:11} {when:17} {took:9} {step.note}".rstrip())
     following = next_of(run, steps)
     return "\n".join([*lines, f"next: {following}" if following else f"all is done: {run.report / 'index.html'}"])
 
@@ -125,7 +131,7 @@ def _settings(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any]:
     """What the run's config says now of the settings of a step, as far as they are keys of it."""
     from hpc_massmap.tune.best import with_best
 
-    if name == "predict":
+    if name in ("predict", "predict_validation"):
         others = {key: value for key, value in recorded.items() if key != "symmetries"}
         return others | ({"symmetries": True} if run.config.predict.symmetries else {})
     config = with_best(run.config, run.best) if name == "train" and run.best.exists() else run.config
@@ -158,6 +164,8 @@ def _unfinished(run: Run, name: str) -> tuple[str, dict[str, Any], str]:
     if name == "tune" and (run.config.tuned_by or run.is_recorded("train")):
         whose = f"takes the hyperparameters of {run.config.tuned_by}" if run.config.tuned_by else "trained without"
         return "not needed", {}, whose
+    if name in ("predict_validation", "calibrate") and not is_calibrated(run.config):
+        return "not needed", {}, "by itself only of models that say more than one map, with split.policy = halo"
     if name == "make_maps" and parts_folder(run.maps).exists():
         return "begun", {}, f"{len(list(parts_folder(run.maps).iterdir()))} files of parts"
     if name == "tune" and (run.logs / "tune").exists():

@@ -11,7 +11,7 @@ import pytest
 from hpc_massmap.cli import config_of, parse, parser
 from hpc_massmap.config import Config, load_config
 from hpc_massmap.errors import InputError
-from hpc_massmap.jobs import evaluate, predict, runs, status
+from hpc_massmap.jobs import calibrate, evaluate, predict, runs, status
 from hpc_massmap.pipeline.status import duration, next_of, runs_in, status_of
 from hpc_massmap.run import Run
 from hpc_massmap.storage import read_json, write_json
@@ -49,7 +49,8 @@ def states(run: Run) -> dict[str, str]:
 def test_a_run_tells_what_is_done_and_what_comes_next(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert states(run) == {
         **{"make_maps": "not needed", "tune": "not needed"},
-        **{"train": "done", "predict": "done", "evaluate": "done", "report": "open"},
+        **{"train": "done", "predict": "done", "predict_validation": "not needed", "calibrate": "not needed"},
+        **{"evaluate": "done", "report": "open"},
     }
     assert next_of(run, status_of(run)) == f"massmap report {run.folder}"
     status.main([str(run.folder)])
@@ -69,6 +70,26 @@ def test_what_changed_since_is_stale_and_so_is_what_takes_from_it(run: Run) -> N
     assert found["predict"].note == "train is stale"
     assert found["evaluate"].note == "predict is stale"
     assert next_of(run, list(found.values())) == f"massmap train {run.folder} --force"
+
+
+def test_error_bars_are_calibrated_before_they_are_tested_and_again_with_another_model(tmp_path: Path) -> None:
+    run = Run.of(load_config(write_run(tmp_path, output="quantiles")))
+    settings = run.config.part("model", "train", "split", "seed")
+    run.step("train", settings, {"maps": digest(run)}, [run.model]).finish()
+    run.keep_config()
+    predict.main([str(run.folder)])
+    assert next_of(run, status_of(run)) == f"massmap predict {run.folder} --validation"
+    predict.main([str(run.folder), "--validation"])
+    assert next_of(run, status_of(run)) == f"massmap calibrate {run.folder}"
+    calibrate.main([str(run.folder)])
+    assert next_of(run, status_of(run)) == f"massmap evaluate {run.folder}"
+    record = run.folder / "provenance" / "train.json"
+    write_json(record, {**read_json(record), "finished": "2999-01-01T00:00:00.000+00:00"})
+    assert [name for name, state in states(run).items() if state == "stale"] == [
+        *("predict", "predict_validation", "calibrate")
+    ]
+    found = {step.name: step.note for step in status_of(run)}
+    assert found["calibrate"] == "predict_validation is stale"
 
 
 def test_predictions_of_the_other_kind_are_stale(run: Run) -> None:

@@ -213,6 +213,12 @@ def test_own_maps_have_the_calibrated_errors_of_the_same_cluster(
             np.testing.assert_allclose(file[name].data, pixels[n][level, 0], rounding, rounding * np.abs(mean).max())
             np.testing.assert_allclose(table.data[name], masses[n][level, 0], rounding)
     assert told == {f"calibrated by {calibration.regions} regions"}
+    monkeypatch.setattr("hpc_massmap.predict.apply.UNLIKE", 2.0)  # than which every p-value is smaller
+    main([str(config), *words, "--maps", str(tmp_path / "in"), "--out", str(out), "--force"])
+    with fits.open(out / "A1_mass.fits") as file:
+        told = {file[name].header["ERRORS"] for name in ("LOW", "HIGH", "MASSES")}
+        assert all(hdu.header["UNLIKE"] for hdu in file)
+    assert told == {f"calibrated by {calibration.regions} regions, but not for such a map"}
 
 
 def test_own_maps_refuse_a_calibration_of_something_else(of_flow: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Only the header is read at once; maps come in slices, so memory does not grow wi
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,17 @@ class Predictions:
             raise InputError(f"{self.path}: /{name}[{numbers[changed[0]]}] does not match its checksum; {AGAIN}")
         _refuse_non_finite(f"{self.path}: /{name}", values, numbers, AGAIN)
         return np.asarray(values)
+
+    @cached_property
+    def likeness(self) -> FloatArray | None:
+        """The p-values of looking like what trained the model, (n_test,); None if they are not known."""
+        with _opened(self.path) as file:
+            if "likeness" not in names_in(file):
+                return None
+            found = values_of(dataset_of(file, "likeness"))
+            if found.shape != (len(self),) or found.dtype.kind != "f":
+                raise Unreadable(f"likeness is {found.dtype} {found.shape}, not ({len(self)},)")
+        return found
 
     def of_halos(self, column: str) -> npt.NDArray[Any]:
         """A column of the halo table, one value a prediction: (n_test,)."""

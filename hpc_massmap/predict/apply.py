@@ -183,6 +183,8 @@ def _write(path: Path, predicted: OwnErrors, target: str, cluster: Cluster, mode
         for hdu in whole if np.isfinite(p) else []:
             hdu.header["PVALUE"] = (p, "of looking like what trained the model")
             hdu.header["UNLIKE"] = (p < UNLIKE, "if so, no error bar is calibrated")
+            if p < UNLIKE and "ERRORS" in hdu.header:
+                hdu.header["ERRORS"] = f"{hdu.header['ERRORS']}, but not for such a map"
         whole.writeto(temporary, overwrite=True)
 
 

@@ -27,6 +27,7 @@ from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
 from hpc_massmap.report.figures import BAND, say
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.likeness import likeness_parts
 from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.views import title_of, view_of
 
@@ -172,13 +173,13 @@ def masses_figure(metrics: Metrics, examples: list[Example], target: str, colour
     return figure
 
 
-def coverage_table(metrics: Metrics, target: str, data: str) -> Table | None:
-    """Coverage of b200 and of pixels, over all maps and by parts; None without error bars."""
+def coverage_table(metrics: Metrics, target: str, data: str, unlike: BoolArray | None = None) -> Table | None:
+    """Coverage of b200 and of pixels, over all maps, of which (n,) are unlike the training's, and by parts; or None."""
     coverage = judged(metrics, target)
     if coverage is None:
         return None
     rows: list[list[Cell]] = []
-    for part, chosen in _parts(metrics):
+    for part, chosen in (*_parts(metrics), *likeness_parts(unlike)):
         if not chosen.any():
             continue
         b200, pixels = coverage.b200_of(metrics, chosen), coverage.pixels_of(metrics, chosen)

@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from hpc_massmap.diagnostics.likeness import UNLIKE
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.crosschecks import trends as trends_of
 from hpc_massmap.metrics.floor import FLOOR
@@ -45,6 +46,7 @@ from hpc_massmap.report.comparison import (
 from hpc_massmap.report.examples import RULE, read_examples
 from hpc_massmap.report.gallery import CUT, example_figure
 from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.likeness import likeness_table, unlike_of
 from hpc_massmap.report.maps import maps_figure
 from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
@@ -183,6 +185,10 @@ def _cards(inputs: Inputs) -> Iterator[Card]:
             yield Card(f"b200, {title_of(target)}", _shown(number), label.replace("<=", "≤"))
         number = contents.measured(summary.pixels(metrics, target, "whole"))
         yield Card(f"pixels, {title_of(target)}", _shown(number), "relative difference, whole map")
+    unlike = unlike_of(inputs.predictions)
+    if unlike is not None and unlike.any():
+        note = f"of {len(unlike)} test maps (p < {UNLIKE:g}): their error bars are not calibrated"
+        yield Card("unlike the training maps", Markup(int(unlike.sum())), note)
     best = best_of(inputs.trials)
     if best is not None:
         yield Card("best trial", Markup(best.tid), f"of {len(inputs.trials)}, validation loss {best.best:.4f}")
@@ -258,7 +264,7 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
     key, data = model_of_paper(inputs), inputs.run.config.data.rstrip(".")
     yield contents.b200_table(inputs.metrics, target, key, data)
     floor = inputs.run.metrics.with_name(FLOOR)
-    coverage = error_bars.coverage_table(inputs.metrics, target, data)
+    coverage = error_bars.coverage_table(inputs.metrics, target, data, unlike_of(inputs.predictions))
     scores = error_bars.scores_table(inputs.metrics, read_metrics(floor) if floor.exists() else None, target, data)
     yield from (table for table in (coverage, scores) if table is not None)
     yield contents.pixel_table(inputs.metrics, target, key, data)
@@ -289,6 +295,9 @@ def _sample_tables(inputs: Inputs) -> Iterator[Table]:
     maps = inputs.predictions.maps
     yield sample.sample_table(maps)
     yield sample.by_mass_table(sample.sample_by_mass(maps.halos))
+    unlike = likeness_table(inputs.metrics, unlike_of(inputs.predictions), inputs.run.config.data.rstrip("."))
+    if unlike is not None:
+        yield unlike
 
 
 def _history_figures(inputs: Inputs) -> Iterator[Drawing]:

@@ -17,6 +17,7 @@ from hpc_massmap.report import contents, error_bars
 from hpc_massmap.report.browser import browser_data
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.inputs import read_inputs
+from hpc_massmap.report.likeness import LIKE_PART, UNLIKE_PART
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 from tests.metrics.made_up import Folder
@@ -58,6 +59,17 @@ def test_the_table_of_coverage_counts_maps(metrics: Metrics) -> None:
     assert everything[4:6] == ["none", "none"]  # eight regions cannot promise 90 %
     one = next(row for row in table.rows if row[0] == "line of sight 1")
     assert str(one[3]).startswith(f"{masses[metrics.maps['projection'] == 1, 1].mean():.3f} ± ")
+
+
+def test_coverage_is_said_apart_of_maps_that_are_unlike(metrics: Metrics) -> None:
+    unlike = np.arange(16) % 4 == 0
+    table = error_bars.coverage_table(metrics, "mass", "made up", unlike)
+    assert table is not None
+    rows = {str(row[0]): row for row in table.rows}
+    masses = metrics.targets["mass"][Calibrated].masses[:, 1, -1]
+    assert str(rows[LIKE_PART][3]).startswith(f"{masses[~unlike].mean():.3f} ± ")
+    assert str(rows[UNLIKE_PART][3]).startswith(f"{masses[unlike].mean():.3f} ± ")
+    assert "not calibrated" in UNLIKE_PART
 
 
 def test_the_table_of_scores_has_both_baselines(folder: Folder, metrics: Metrics) -> None:

@@ -6,11 +6,15 @@ which runs outside, passes it on.
 
 import os
 import shlex
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import submitit
+import submitit.local.local
 from submitit.slurm.slurm import SlurmJobEnvironment
 
 import hpc_massmap
@@ -26,11 +30,14 @@ FIRST_PORT, PORTS = 10_000, 20_000  # where ranks meet: below the ports that Lin
 OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 WISH = "requeue"  # the end of the file's name
 REQUEUE = Path(__file__).with_name("requeue.sh")
+_IN_GROUPS_OF_THEIR_OWN = SimpleNamespace(Popen=partial(subprocess.Popen, process_group=0))
 
 
 def executor_of(name: str, logs: Path, ranks: int, site: Site | None) -> Any:
     """The submitit executor of jobs of `ranks` processes, whose logs are `logs`: runs/NAME/logs/STEP."""
     if site is None:
+        # a Ctrl-C is for the launcher, which has them leave: submitit kills them within a second, with tracebacks
+        setattr(submitit.local.local, "subprocess", _IN_GROUPS_OF_THEIR_OWN)  # noqa: B010 (mypy: a module is for ever)
         executor: Any = submitit.LocalExecutor(logs)
         gpus = _local_gpus()
         executor.update_parameters(

@@ -22,6 +22,7 @@ from hpc_massmap.progress import say
 
 SIZE_OF_A_RESULT = 16_384  # bytes on a disk that a job needs at least to say how it ended
 SECONDS_TO_END = 60.0  # for a job that was cancelled
+SECONDS_TO_SAVE = 20.0  # for a job on this machine whose launcher was interrupted
 
 Job = submitit.Job[Any]
 
@@ -201,6 +202,16 @@ def dismiss(jobs: list[Job], seconds: float) -> None:
     """End jobs that have nothing left to do: those that queue at once, those that run when they have had time to."""
     slurm.cancel(_in_slurm(jobs), waiting_only=True)
     if left := _wait(jobs, seconds):
+        cancel(left)
+
+
+def interrupt(jobs: list[Job]) -> None:
+    """After a Ctrl-C: have the jobs on this machine save what they have, and wait for them; those on Slurm go on."""
+    here = [job for job in jobs if not isinstance(job, submitit.SlurmJob) and not ended(job)]
+    for job in here:
+        with suppress(ProcessLookupError):
+            os.kill(int(job.job_id), signal.SIGTERM)
+    if left := _wait(here, SECONDS_TO_SAVE):
         cancel(left)
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from submitit.helpers import DelayedSubmission
 
 from hpc_massmap.cluster.preemption import COME_BACK, LEAVE, Notice
-from hpc_massmap.cluster.submit import Job, cancel, ended, failure, was_taken
+from hpc_massmap.cluster.submit import Job, cancel, ended, failure, interrupt, was_taken
 from hpc_massmap.config import Config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
@@ -195,9 +195,13 @@ def follow(job: Job, config: Config, folder: Path, bar: Bar) -> bool:
     InputError
         If it ends badly; names its log.
     """
-    while not ended(job):
-        bar.update(*_where(folder, config))
-        time.sleep(SECONDS_BETWEEN_NOTES)
+    try:
+        while not ended(job):
+            bar.update(*_where(folder, config))
+            time.sleep(SECONDS_BETWEEN_NOTES)
+    except KeyboardInterrupt:
+        interrupt([job])
+        raise
     if was_taken(job):
         say(f"Slurm took job {job.job_id} away; another goes on with what it has")
         return False

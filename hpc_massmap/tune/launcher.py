@@ -126,7 +126,11 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
             connection(Study.discard)
         evaluations = _prepare_study(run, connection, settings)
         with progress(f"tuning {config.name}", evaluations, "trials") as bar:
-            supervise(connection, config.tune, worker_jobs, bar)
+            try:
+                supervise(connection, config.tune, worker_jobs, bar)
+            except KeyboardInterrupt:
+                worker_jobs.interrupt()  # while the database can hear them
+                raise
         _refuse_stopped(run, connection)
         connection(lambda study: export(study, run.trials_export))
         documents = connection(Study.documents)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_massmap.cluster.submit import Job, cancel, dismiss, ended, failure
+from hpc_massmap.cluster.submit import Job, cancel, dismiss, ended, failure, interrupt
 from hpc_massmap.progress import say
 from hpc_massmap.storage import read_json, write_json
 
@@ -65,6 +65,10 @@ class WorkerJobs:
         cancel(self.jobs)
         self.jobs = []
         self._write()
+
+    def interrupt(self) -> None:
+        """After a Ctrl-C: workers on this machine give their trials back and end; those on Slurm go on."""
+        interrupt(self.jobs)
 
     def dismiss(self) -> None:
         """After the study: whoever works sees its end and leaves, whoever still queues is not needed any more."""

@@ -250,6 +250,24 @@ def test_a_launcher_that_was_killed_finds_its_training_again(tmp_path: Path) -> 
     assert len((model / "log.csv").read_text().splitlines()) == 6
 
 
+def test_a_job_that_is_interrupted_here_has_time_to_save(tmp_path: Path) -> None:
+    """It is out of reach of a terminal, whose Ctrl-C would end it at once, and is told to leave."""
+
+    def save_when_told() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        (tmp_path / "begun").touch()
+        signal.sigwait([signal.SIGTERM])
+        (tmp_path / "saved").touch()
+
+    job = submit_here(save_when_told, logs=tmp_path / "logs")
+    wait_until((tmp_path / "begun").exists, "the job")
+    assert os.getpgid(int(job.job_id)) != os.getpgid(0)
+    submit.interrupt([job])
+    assert submit.ended(job)
+    assert (tmp_path / "saved").exists()
+    submit.interrupt([job])  # nobody is there to be told
+
+
 def test_a_dry_run_here_says_what_would_be_started(tmp_path: Path) -> None:
     write_synthetic_maps(tmp_path / "maps.h5", regions=20, snapshots=1, projections=2)
     config = tmp_path / "small.yaml"

@@ -1,7 +1,9 @@
 """The launcher may be killed and started again at any time; what it leaves finishes by itself and cleans up."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hyperopt import JOB_STATE_RUNNING
 from pymongo.database import Database as MongoDatabase
 
 from hpc_massmap.cluster.submit import Job, cancel, ended, submit
@@ -81,6 +84,22 @@ def finish_one(study: Study, loss: float) -> int:
     trial = trials.suggest(study, trial, {"filters": [2.0], "kernel": [1.0], "layers": [1.0], "dropout": [0.1]})
     trials.finish(study, trial, [loss], [1.0])
     return trial.tid
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_trial_that_runs(run: Run) -> None:
+    """A terminal sends it to all of its foreground; the workers give their trials back before the database goes."""
+    command = [sys.executable, "jobs/tune.py", str(run.folder.parent.parent / "c.yaml")]
+    pipe = subprocess.PIPE
+    launcher = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
+    wait_for_training(run)
+    os.killpg(launcher.pid, signal.SIGINT)
+    _, errors = launcher.communicate(timeout=within(60))
+    assert (launcher.returncode, errors) == (130, "interrupted; run the same command again to continue\n")
+    wait_until(lambda: not processes_of(run.folder), "workers, database and guard to be gone", 20)
+    with database(run.config.database, run.database):
+        documents = open_study(run).documents("result.history")
+    assert any(document["result"].get("history") for document in documents)
+    assert JOB_STATE_RUNNING not in [document["state"] for document in documents]
 
 
 @pytest.mark.parametrize("moment", ["it begins", "it ends"])

@@ -13,6 +13,7 @@ from hpc_massmap.metrics.power import Power
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
 from hpc_massmap.metrics.sample import BoolArray, in_intervals
+from hpc_massmap.metrics.sample_mmd import SampleMmd
 from hpc_massmap.metrics.sample_power import SamplePower
 from hpc_massmap.metrics.spread import NOTE, Spread, spread, stacked
 
@@ -42,6 +43,12 @@ def b200_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
 def mmd_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
     """MMD^2 of some of the predictions, (n_maps,) of bool."""
     return metrics.spread_of(metrics.targets[target][Mmd].value, chosen)
+
+
+def sample_mmd_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread | None:
+    """The same of their samples, of which each map has the mean; None without samples."""
+    of = metrics.targets[target].find(SampleMmd)
+    return None if of is None else metrics.spread_of(of.of_map, chosen)
 
 
 def pixels(metrics: Metrics, target: str, aperture: str) -> Spread:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpc_massmap.apertures import enclosed_mass, ring_of_pixels
+from hpc_massmap.arrays import FloatArray
 from hpc_massmap.diagnostics.calibration import read_calibration
 from hpc_massmap.diagnostics.crps import crps
 from hpc_massmap.jobs.calibrate import main as calibrate
@@ -16,6 +17,7 @@ from hpc_massmap.metrics.coverage import Calibrated, Coverage
 from hpc_massmap.metrics.pit import Pit
 from hpc_massmap.metrics.power import power_spectrum
 from hpc_massmap.metrics.results import Metrics, read_metrics
+from hpc_massmap.metrics.sample_mmd import SampleMmd
 from hpc_massmap.metrics.sample_power import SamplePower
 from hpc_massmap.metrics.scores import Scores
 from hpc_massmap.metrics.tarp import CREDIBILITIES, Tarp
@@ -77,6 +79,30 @@ def test_coverage_and_scores_are_those_of_a_loop_over_maps(with_samples: Folder)
     assert np.isinf(calibrated.high[:, 3]).all()
 
 
+def test_mmd_of_samples_is_that_of_all_pairs_of_the_first_four(with_samples: Folder) -> None:
+    predictions = with_samples.predictions
+    found = read_metrics(with_samples.run.metrics).targets["mass"][SampleMmd]
+    assert found.values.shape == (len(predictions), 4)
+    true = predictions.block("mass", slice(5, 6))[1][0].ravel()
+    sample = predictions.samples("mass", slice(5, 6))[0, 3].ravel()
+    assert found.values[5, 3] == pytest.approx(mmd_of_all_pairs(true, sample), abs=1e-9)
+    np.testing.assert_allclose(found.of_map, [np.mean(of) for of in found.values])
+
+
+def mmd_of_all_pairs(true: FloatArray, other: FloatArray) -> float:
+    """Eq. 14 with the Gaussian kernels of the config's five widths."""
+    within = np.abs(true[:, None] - true)
+    unit, m = np.median(within[np.triu_indices(len(true), 1)]), len(true)
+    total = 0.0
+    for width in (0.25, 0.5, 1.0, 2.0, 4.0):
+        x, y, xy = (
+            np.exp(-(((a[:, None] - b) / (width * unit)) ** 2) / 2).sum()
+            for a, b in ((true, true), (other, other), (true, other))
+        )
+        total += (x - m + y - m) / (m * (m - 1)) - 2 * xy / m**2
+    return float(total)
+
+
 def test_the_headline_says_what_holds(with_samples: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     evaluated(with_samples, "--force")
     said = capsys.readouterr().out
@@ -84,6 +110,7 @@ def test_the_headline_says_what_holds(with_samples: Folder, capsys: pytest.Captu
     assert "  intervals of 95%, calibrated by region, hold: b200 none, pixels none" in said
     assert "  CRPS of b200: " in said
     assert "  TARP: credible regions of " in said
+    assert "  MMD^2 of 4 samples a map, median: " in said
     floor = read_metrics(with_samples.run.metrics.with_name("floor.h5")).targets["mass"]
     assert np.isfinite(floor[Scores].crps_masses).all()
     np.testing.assert_array_equal(floor[Scores].crps_masses, floor[Scores].constant_crps_masses)
@@ -113,6 +140,7 @@ def test_quantiles_have_pixels_alone(tmp_path: Path) -> None:
     assert of[Pit].pixels.mean() == pytest.approx(1)
     assert of.find(Tarp) is None
     assert of.find(SamplePower) is None
+    assert of.find(SampleMmd) is None
 
 
 def test_a_calibrated_point_model_has_intervals_and_nothing_else_is_changed(tmp_path: Path) -> None:

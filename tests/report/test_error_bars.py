@@ -12,12 +12,16 @@ from hpc_massmap.jobs.evaluate import main as evaluate
 from hpc_massmap.jobs.report import main as report
 from hpc_massmap.metrics.coverage import Calibrated
 from hpc_massmap.metrics.results import Metrics, read_metrics
+from hpc_massmap.metrics.sample import in_intervals
+from hpc_massmap.metrics.sample_mmd import SampleMmd
 from hpc_massmap.metrics.scores import Scores
 from hpc_massmap.report import contents, error_bars
 from hpc_massmap.report.browser import browser_data
 from hpc_massmap.report.examples import read_examples
 from hpc_massmap.report.inputs import read_inputs
 from hpc_massmap.report.likeness import LIKE_PART, UNLIKE_PART
+from hpc_massmap.report.noise import mmd_table
+from hpc_massmap.report.tables import Measured
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 from tests.metrics.made_up import Folder
@@ -81,6 +85,19 @@ def test_the_table_of_scores_has_both_baselines(folder: Folder, metrics: Metrics
     assert mean == pytest.approx(own.crps_masses[:, -1].mean())
     assert str(constant).startswith(f"{own.crps_masses[:, -1].mean() / own.constant_crps_masses[:, -1].mean():.3f} ± ")
     assert str(of_floor).startswith(f"{own.crps_masses[:, -1].mean() / under.crps_masses[:, -1].mean():.3f} ± ")
+
+
+def test_the_table_of_mmd_has_a_row_of_samples(metrics: Metrics) -> None:
+    table = mmd_table([("made up", metrics)], "mass", "made up")
+    own, samples = table.rows
+    assert (own[0], samples[0]) == ("made up", "made up, 4 samples a map")
+    some = [n for n, inside in enumerate(in_intervals(metrics)) if inside.any()]
+    for n in some:
+        inside = in_intervals(metrics)[n]
+        wanted = np.median(metrics.targets["mass"][SampleMmd].values[inside].mean(axis=1))
+        cell = samples[1 + 2 * n]
+        assert isinstance(cell, Measured)
+        assert cell.median == pytest.approx(1000 * wanted)
 
 
 def test_figures_draw_what_the_metrics_say(folder: Folder, metrics: Metrics) -> None:

@@ -28,6 +28,7 @@ PANELS = 3000  # images of 80 x 80 bytes in a page: at most 26 MB, a third of it
 WORST = 30
 PROJECTIONS = 3  # of a halo at least, before another halo
 LEVELS = 255
+SAMPLES_SHOWN = 6  # of each map, the first
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -82,9 +83,13 @@ def browser_data(models: list[Inputs], target: str, at_most: int) -> dict[str, A
         of = f" of {shown_name(model)}" if len(models) > 1 else ""
         panels.append(_log_panel(f"prediction{of}", predicted, target, unit, scale))
         panels.append(_residual_panel(f"residual{of}", residual, reach, unit))
+    of = f" of {shown_name(main)}" if len(models) > 1 else ""
+    if main.predictions.n_samples:
+        samples = _samples(main, target, places)
+        panel = _log_panel(f"sample{of}", samples.reshape(-1, *true.shape[1:]), target, unit, scale)
+        panels.append(panel | {"frames": samples.shape[1]})  # of a map one after the other
     errors = pixel_errors(main, target, places)
     if errors is not None:
-        of = f" of {shown_name(main)}" if len(models) > 1 else ""
         panels.append(_log_panel(f"error{of}: half its 68 % interval", errors, target, unit, scale))
     return {
         "target": target,
@@ -117,6 +122,12 @@ def _read(model: Inputs, target: str, places: IntArray) -> tuple[FloatArray, Flo
     blocks = [model.predictions.block(target, slice(place, place + 1)) for place in places]
     predicted, true = zip(*blocks, strict=True)
     return np.concatenate(predicted), np.concatenate(true)
+
+
+def _samples(model: Inputs, target: str, places: IntArray) -> FloatArray:
+    """The first samples of some maps: (n, `SAMPLES_SHOWN` or as many as there are, 80, 80)."""
+    found = [model.predictions.samples(target, slice(place, place + 1))[:, :SAMPLES_SHOWN] for place in places]
+    return np.concatenate(found)
 
 
 def _stack(maps: Any, rows: IntArray) -> FloatArray:

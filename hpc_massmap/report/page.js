@@ -4,6 +4,8 @@
 
 (() => {
   const LEVELS = 255;
+  const PACE = 500;  // ms from sample to sample
+  const RUN = { true: "Stop", false: "Run through samples" };
   const THEMES = { auto: "Light or dark: as the system", light: "Light", dark: "Dark" };
 
   function chooseTheme() {
@@ -86,11 +88,13 @@
     const ends = element("div", { className: "ends" },
       element("span", { textContent: scientific(panel.low) }), value,
       element("span", { textContent: scientific(panel.high) }));
-    const title = element("figcaption", {}, element("b", { textContent: panel.title }),
-      panel.unit ? ` ${panel.unit}` : "");
+    const name = element("b", { textContent: panel.title });
+    const title = element("figcaption", {}, name, panel.unit ? ` ${panel.unit}` : "");
     const figure = element("figure", { className: "panel" }, title,
       element("div", { className: "map" }, canvas, circle), bar, ends);
-    return { figure, canvas, circle, value, panel, colours, image: null };
+    const button = panel.frames > 1 ? element("button", { type: "button", textContent: RUN[false] }) : null;
+    if (button) figure.append(button);
+    return { figure, canvas, circle, value, panel, colours, name, button, image: null, frame: 0, timer: null };
   }
 
   class Browser {
@@ -105,6 +109,7 @@
         one.canvas.addEventListener("pointermove", (event) => this.point(one.canvas, event));
         one.canvas.addEventListener("pointerleave", () => this.point(null));
       }
+      for (const one of this.panels) one.button?.addEventListener("click", () => this.run(one));
       this.fillChoices();
       this.makeTable();
       section.hidden = false;
@@ -172,11 +177,11 @@
         `${one.projection}: b200 = ${signed(one.bias[0])}`, one.id, false, one === map)));
       this.table.deselectRow();
       this.table.selectRow([map.id]);
-      const images = await Promise.all(this.panels.map((one) => unpack(one.panel.images[map.id])));
+      const frames = this.panels.map((one) => one.frame);
+      const images = await Promise.all(this.panels.map((one, n) => this.image(one, map, frames[n])));
       if (this.shown !== map) return;  // another was chosen meanwhile
       this.panels.forEach((one, n) => {
-        one.image = images[n];
-        paint(one.canvas, one.image, one.colours);
+        this.draw(one, images[n], frames[n]);
         one.circle.style.width = `${100 * map.r500}%`;
       });
       const many = this.data.models.length > 1;
@@ -184,6 +189,31 @@
       this.find(".about").textContent = `${map.simulation}, ${map.region}, line of sight ${map.projection}: `
         + `log10 M200 = ${map.mass.toFixed(2)}, z = ${map.redshift}; b200: ${errors}`;
       this.section.dataset.shown = map.id;
+    }
+
+    /* An image of a map; of a panel that has several of each, one of them. */
+    image(one, map, frame) { return unpack(one.panel.images[map.id * (one.panel.frames ?? 1) + frame]); }
+
+    draw(one, image, frame) {
+      one.image = image;
+      one.frame = frame;
+      paint(one.canvas, image, one.colours);
+      if (one.panel.frames) one.name.textContent = `${one.panel.title} ${frame + 1} of ${one.panel.frames}`;
+    }
+
+    /* One sample after the other, until the button is clicked again. */
+    run(one) {
+      clearInterval(one.timer);
+      one.timer = one.timer === null ? setInterval(() => this.advance(one), PACE) : null;
+      one.button.textContent = RUN[one.timer !== null];
+      if (one.timer !== null) this.advance(one);
+    }
+
+    async advance(one) {
+      const map = this.shown;
+      const frame = (one.frame + 1) % one.panel.frames;
+      const image = await this.image(one, map, frame);
+      if (this.shown === map) this.draw(one, image, frame);  // else another was chosen meanwhile
     }
 
     /* The values of all panels at the pixel under the pointer. */

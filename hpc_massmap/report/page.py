@@ -138,7 +138,8 @@ def _source(name: str) -> str:
 def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | Markup | bool]:
     others = [run for run in runs.same if run is not inputs and target in run.metrics.targets]
     has_errors = error_bars.judged(inputs.metrics, target) is not None
-    panels = len(inputs.run.config.model.views) + 1 + 2 * (1 + len(others)) + has_errors
+    samples = min(inputs.predictions.n_samples, browser.SAMPLES_SHOWN)
+    panels = len(inputs.run.config.model.views) + 1 + 2 * (1 + len(others)) + samples + has_errors
     at_most = browser.PANELS // panels // len(inputs.metrics.targets)
     data = browser.browser_data([inputs, *others], target, at_most)
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # so that no text in it ends the script

@@ -14,11 +14,17 @@ import numpy as np
 import pytest
 
 from hpc_massmap.arrays import PIXELS
+from hpc_massmap.jobs.report import main as report_job
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics, TargetMetrics
 from hpc_massmap.report import browser
-from hpc_massmap.report.inputs import Inputs
+from hpc_massmap.report.inputs import Inputs, read_inputs
+from hpc_massmap.run import Run
+from tests.metrics.made_up import Folder
+from tests.metrics.with_errors import Kind
 from tests.patience import within
+
+from .test_error_bars import VIEWS, evaluated
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker writes the report for all of these
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -253,3 +259,54 @@ def test_the_json_in_the_page_cannot_end_its_script(report: Path) -> None:
     assert text
     assert json.loads(text[1])["target"] == "mass"
     assert "<" not in text[1]
+
+
+@pytest.fixture(scope="module")
+def with_samples(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = evaluated(tmp_path_factory.mktemp("samples"), Kind(samples=3))
+    report_job([str(folder.config_file), VIEWS])
+    return folder
+
+
+def test_a_button_runs_through_the_samples_of_a_map(chromium: Any, with_samples: Folder) -> None:
+    inputs = read_inputs(Run(with_samples.config.with_values("model", views=["star"]), with_samples.run.folder))
+    data = browser.browser_data([inputs], "mass", 1000)
+    place = next(n for n, panel in enumerate(data["panels"]) if "frames" in panel)
+    panel = data["panels"][place]
+    assert (panel["title"], panel["frames"], len(panel["images"])) == ("sample", 3, 3 * len(inputs.predictions))
+    colours = np.frombuffer(bytes.fromhex(data["colours"][panel["colours"]]), np.uint8).reshape(256, 3)
+    page = chromium.new_page()
+    page.set_default_timeout(1000 * within(15))
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((with_samples.run.report / "index.html").as_uri())
+    page.wait_for_selector(".browser[data-shown]")
+    of_map = int(page.locator(".browser").get_attribute("data-shown"))
+    button, shown = page.locator(".panel button"), page.locator(".panel").nth(place)
+
+    def sample_shown() -> int:
+        """Its number by the title, whose pixels are those of this sample."""
+        script = """p => [p.querySelector("b").textContent, Array.from(
+            p.querySelector(".map canvas").getContext("2d").getImageData(0, 0, 80, 80).data)]"""
+        title, values = shown.evaluate(script)  # both at one moment
+        number = next(n for n in range(3) if title == f"sample {n + 1} of 3")
+        upright = unpacked(panel["images"][3 * of_map + number]).T[::-1]
+        assert np.array_equal(np.reshape(np.array(values, np.uint8), (PIXELS, PIXELS, 4))[..., :3], colours[upright])
+        return number
+
+    seen = [sample_shown()]
+    assert seen == [0]
+    button.click()
+    assert button.inner_text() == "Stop"
+    while len(seen) < 4:  # and around to the first
+        title = f"sample {seen[-1] + 1} of 3"
+        page.wait_for_function(
+            f"document.querySelectorAll('.panel')[{place}].querySelector('b').textContent !== '{title}'"
+        )
+        seen.append(sample_shown())
+    assert set(seen) == {0, 1, 2}
+    button.click()
+    assert button.inner_text() == "Run through samples"
+    sample_shown()
+    assert not complaints
+    page.close()

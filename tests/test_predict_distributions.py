@@ -1,6 +1,9 @@
 """Predictions of models that say more than one map: what is kept of it, for test and validation, on any ranks."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +20,8 @@ from hpc_massmap.jobs.calibrate import main as calibrate
 from hpc_massmap.jobs.predict import main, members_of
 from hpc_massmap.metrics.error_bars import Known, error_bars_of
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
-from hpc_massmap.predict.kept import compressed
+from hpc_massmap.predict.kept import Kept, compressed, kept
+from hpc_massmap.predict.rows import MAPS_PER_BATCH
 from hpc_massmap.run import Run
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.tune.export import to_jsonl
@@ -89,6 +93,50 @@ def test_samples_are_kept_with_their_mean_and_the_same_on_any_ranks(of_flow: Pat
     assert found.path.read_bytes() == written
     with pytest.raises(InputError, match="predict_validation was done with samples = 3, now 4"):
         main([str(of_flow), "predict.samples=4", "--validation"])
+
+
+def test_a_prediction_that_was_killed_goes_on_with_any_ranks(
+    of_flow: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("predict.samples=2", "--validation")
+    path = predicted(of_flow, *words, "--force").path
+    whole, parts = path.read_bytes(), path.with_name(f"{path.name}.parts")
+    n_batches = -(-len(read_predictions(path, open_maps(of_flow.parent / "maps.h5"))) // MAPS_PER_BATCH)
+    assert n_batches > 2
+    assert not parts.exists()
+
+    asked = list[int]()
+
+    def until(most: int) -> Callable[..., Kept]:
+        def work(*said: Any) -> Kept:
+            asked.append(1)
+            if len(asked) > most:
+                raise KeyboardInterrupt
+            return kept(*said)
+
+        asked.clear()
+        return work
+
+    monkeypatch.setattr("hpc_massmap.predict.rows.kept", until(n_batches - 1))
+    monkeypatch.setattr("hpc_massmap.predict.forward.own_threads", lambda comm: 1)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(of_flow), *words, "--force"])
+    assert not path.exists()
+    finished = sorted(part for part in parts.iterdir() if part.suffix == ".h5")
+    assert len(finished) == n_batches - 1
+    shutil.copytree(parts, of_flow.parent / "kept")
+    done = launch(2, JOB, of_flow, *words)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == whole
+    assert not parts.exists()
+
+    path.unlink()
+    shutil.move(of_flow.parent / "kept", parts)
+    finished[0].write_bytes(finished[0].read_bytes()[:-100])  # cut off: it is computed again
+    monkeypatch.setattr("hpc_massmap.predict.rows.kept", until(n_batches))
+    main([str(of_flow), *words])
+    assert len(asked) == 2
+    assert path.read_bytes() == whole
 
 
 def with_another_run(config: Path, name: str, seed: int, **model: object) -> None:

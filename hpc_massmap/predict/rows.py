@@ -2,12 +2,13 @@
 
 Ranks take batches as they come and send what they predict to the first, which alone writes: the file is the same on
 any number of ranks, and none holds more than a batch a thread. To send a batch takes far less than to predict it.
+Samples take long: finished batches of them are kept beside the file until it is whole (`predict/pieces.py`).
 Maps and HDF5's own tables carry checksums, so that no byte that changed on the disk becomes a metric.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,7 @@ from hpc_massmap.model.symmetries import OverSymmetries
 from hpc_massmap.posterior.kinds import kind_of, levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.kept import Kept, kept
+from hpc_massmap.predict.pieces import Pieces
 from hpc_massmap.train.trained import TrainedModel
 from hpc_massmap.units import to_file
 
@@ -82,22 +84,39 @@ def predict_rows(
     levels = levels_of(model.description)
     batches = Batches(maps, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
 
-    def work(batch: int) -> Kept:
+    def work(task: int) -> Kept:
+        batch = todo[task]
         own = rows[batch * MAPS_PER_BATCH :][:MAPS_PER_BATCH]
         return kept(says(batches.gather(own, views), own), levels, which.samples, which.seed)
 
-    tasks = -(-len(rows) // MAPS_PER_BATCH)
+    todo = list(range(-(-len(rows) // MAPS_PER_BATCH)))
     if comm.rank:
-        balanced(comm, tasks, work, threads, lambda batch, predicted: True)
+        todo = comm.bcast(None)
+        balanced(comm, len(todo), work, threads, lambda task, predicted: True)
         return
+    pieces = Pieces.of(path, model.digest, maps.digest, rows.tolist(), asdict(which)) if which.samples else None
     with _writing(path, maps, split, model, name, which, likeness) as write:
 
-        def on_done(batch: int, predicted: Kept) -> bool:
+        def keep(batch: int, predicted: Kept) -> None:
             write(batch * MAPS_PER_BATCH, predicted)
             on_maps(len(predicted))
+
+        def on_done(task: int, predicted: Kept) -> bool:
+            if pieces is not None:
+                pieces.write(todo[task], predicted)
+            keep(todo[task], predicted)
             return True
 
-        balanced(comm, tasks, work, threads, on_done)
+        if pieces is not None:
+            for batch in list(todo):
+                finished = pieces.read(batch)
+                if finished is not None:
+                    keep(batch, finished)
+                    todo.remove(batch)
+        comm.bcast(todo)
+        balanced(comm, len(todo), work, threads, on_done)
+    if pieces is not None:
+        pieces.discard()
 
 
 def over_symmetries(model: TrainedModel) -> TrainedModel:

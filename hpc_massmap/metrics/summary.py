@@ -46,7 +46,7 @@ def mmd_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread:
 
 
 def sample_mmd_of(metrics: Metrics, target: str, chosen: BoolArray) -> Spread | None:
-    """The same of their samples, of which each map has the mean; None without samples."""
+    """The same of the samples of some maps, (n_maps,) of bool, a mean a map; None without samples."""
     of = metrics.targets[target].find(SampleMmd)
     return None if of is None else metrics.spread_of(of.of_map, chosen)
 

@@ -1,6 +1,6 @@
 # make demo   the whole chain on real input, to a report page (some ten minutes on two cores)
 # make demo-two  two codes, trained on both and on each, tested on both, in one report (about as long)
-# make check  lint, types and the tests that take neither minutes nor a cluster (about a minute on two cores)
+# make check  lint, types and the tests that take neither minutes nor a cluster (a few minutes on two cores)
 # make test   lint, types and every test; as root on Debian it installs Slurm and Chromium for them
 # make mutants what the tests would not miss in a module, MUTATED='hpc_massmap.metrics.power.*' (minutes each)
 # make paper-small  every model of the paper on a mock universe, to one report (about a quarter of an hour on two cores)

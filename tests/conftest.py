@@ -17,14 +17,14 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 # what `make check` leaves out, besides what is marked so itself
 SLOW = (
-    *("train/test_l", "train/test_memory", "train/test_options", "train/test_r", "pipeline", "tune", "fuzz"),
+    *("train/test_l", "train/test_me", "train/test_options", "train/test_r", "pipeline", "tune", "fuzz"),
     *("dataset/test_check", "maps/test_job", "metrics/test_evaluate", "report/test_browser", "sims/test_mock_files"),
     *("test_commands", "test_failing_writes", "test_full_disk", "test_jobs", "test_monitor", "test_mpi"),
     *("test_packaging", "test_predict", "test_generality", "test_balance", "test_elsewhere", "test_error_bars"),
     *("cluster/test_submit", "posterior/test_flow", "report/test_page", "report/test_error_bars", "dataset/test_boxes"),
 )
 QUICK = ("tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
-SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report"}
+SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report", "build"}
 TIMEOUT = 300  # seconds that an idle machine needs for no test, unless the test is marked with more
 
 

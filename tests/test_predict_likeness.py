@@ -103,15 +103,15 @@ def test_a_reference_of_other_maps_is_made_again(config: Path, model: TrainedMod
     write_synthetic_maps(tmp_path / "others.h5", regions=30, snapshots=1, projections=2, seed=7)
     path, home, others = tmp_path / "likeness.h5", open_maps(config.parent / "maps.h5"), tmp_path / "others.h5"
     with communicator() as comm:
-        first = reference_of(path, model, home, comm)
+        first = reference_of(path, model, home, comm, keep=True)
         assert first is not None
         before = path.read_bytes()
-        again = reference_of(path, model, home, comm)
+        again = reference_of(path, model, home, comm, keep=True)
         assert path.read_bytes() == before
         assert again is not None
         views = np.stack([np.asarray(home.maps[view][:5]) for view in ("sz", "star")], 1)
         np.testing.assert_array_equal(first.p_values(views), again.p_values(views))
-        reference_of(path, model, open_maps(others), comm)
+        reference_of(path, model, open_maps(others), comm, keep=True)
     assert read_reference(path, model, home) is None
     assert read_reference(path, model, open_maps(others)) is not None
 
@@ -119,7 +119,7 @@ def test_a_reference_of_other_maps_is_made_again(config: Path, model: TrainedMod
 def test_few_regions_cannot_tell(model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic_maps(tmp_path / "few.h5", regions=12, snapshots=2, projections=2)
     with communicator() as comm:
-        assert reference_of(tmp_path / "likeness.h5", model, open_maps(tmp_path / "few.h5"), comm) is None
+        assert reference_of(tmp_path / "likeness.h5", model, open_maps(tmp_path / "few.h5"), comm, keep=True) is None
     assert "regions trained and validated; 20 would be needed" in capsys.readouterr().out
     assert not (tmp_path / "likeness.h5").exists()
 
@@ -127,7 +127,7 @@ def test_few_regions_cannot_tell(model: TrainedModel, tmp_path: Path, capsys: py
 def test_a_damaged_reference_is_told_of(config: Path, model: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "likeness.h5"
     with communicator() as comm:
-        reference_of(path, model, open_maps(config.parent / "maps.h5"), comm)
+        reference_of(path, model, open_maps(config.parent / "maps.h5"), comm, keep=True)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="not a readable reference; remove it, and massmap predict makes it again"):

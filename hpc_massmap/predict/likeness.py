@@ -33,12 +33,15 @@ MAPS_PER_REGION = 12  # of all its snapshots and lines of sight: they show one o
 MAPS_PER_BLOCK = 16
 
 
-def reference_of(path: Path, model: TrainedModel, home: MapFile | None, comm: "MPI.Intracomm") -> Reference | None:
+def reference_of(
+    path: Path, model: TrainedModel, home: MapFile | None, comm: "MPI.Intracomm", keep: bool = False
+) -> Reference | None:
     """What a model's home maps look like; None, which is said, if nobody can tell. To be called by all ranks.
 
     Parameters
     ----------
-    path : likeness.h5, which is made if it is not there, or of other maps
+    path : likeness.h5
+    keep : whether it is written if it is not there, or of other maps; only the run's own prediction may touch the run
     home : the run's map file, where it is at hand
 
     Raises
@@ -61,7 +64,8 @@ def reference_of(path: Path, model: TrainedModel, home: MapFile | None, comm: "M
         _say(comm, f"{n_regions} regions trained and validated; {asked}")
         return None
     found = fit_reference(home, rows, model.description.views, comm)
-    on_first(comm, lambda: write_reference(path, found, model, home))
+    if keep:
+        on_first(comm, lambda: write_reference(path, found, model, home))
     return found
 
 

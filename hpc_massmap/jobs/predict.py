@@ -122,7 +122,7 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
         return
     on_first(comm, run.keep_config)
     rows = split.validation if args.validation else split.test
-    reference = reference_of(run.likeness, model, maps, comm)
+    reference = reference_of(run.likeness, model, maps, comm, keep=True)
     likeness = None if reference is None else p_values_of(reference, maps, rows, comm)
     with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
         predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which, likeness)
@@ -175,7 +175,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))
-    reference = reference_of(run.likeness, model, home, comm, keep=True)
+    reference = reference_of(run.likeness, model, home, comm)
     likeness = None if reference is None else p_values_of(reference, maps, rows.test, comm)
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
         predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which, likeness)

@@ -84,7 +84,14 @@ def open_file(path: Path) -> h5py.File:
 
 @contextmanager
 def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h5py.File]:
-    """Read an HDF5 file; what the functions below find damaged ends the block.
+    """Read an HDF5 file; what the functions below find damaged ends the block; parameters and errors of `told`."""
+    with told(path, complaint, missing), open_file(path) as file:
+        yield file
+
+
+@contextmanager
+def told(path: Path, complaint: str, missing: str | None = None) -> Iterator[None]:
+    """Around the functions of this module, with a file that is open or being opened.
 
     Parameters
     ----------
@@ -97,8 +104,7 @@ def opened(path: Path, complaint: str, missing: str | None = None) -> Iterator[h
         One line: the complaint, or that it is missing, locked, being written, or refused by the system.
     """
     try:
-        with open_file(path) as file:
-            yield file
+        yield
     except Unreadable as error:
         reason, number = str(error), getattr(error.__cause__, "errno", None)
         if number == errno.EMFILE:  # no fault of this file

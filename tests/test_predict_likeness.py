@@ -74,7 +74,10 @@ def test_predictions_have_the_p_value_of_each_map(config: Path, model: TrainedMo
 def test_own_maps_in_wrong_units_are_told_of_and_marked(config: Path, tmp_path: Path) -> None:
     write_cluster(tmp_path / "own", config, 0, 1.0, "A1")
     write_cluster(tmp_path / "own", config, 0, 1e3, "A2")
+    kept = config.parent / "runs" / "small" / "likeness.h5"
+    kept.unlink(missing_ok=True)
     said = predict(config, "--maps", tmp_path / "own", "--out", tmp_path / "out")
+    assert not kept.exists()  # maps of one's own leave the run as it is
     assert re.search(LINE, said) is not None
     assert re.search(LINE, said).groups() == ("1", "2")  # type: ignore[union-attr]
     assert "A2: does not look like what the network was trained on (p = 0.0" in said

@@ -107,9 +107,9 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.mpi import on_first, together
-    from hpc_massmap.predict.likeness import p_values_of, reference_of, said_of_likeness
+    from hpc_massmap.predict.likeness import likeness_of
     from hpc_massmap.predict.rows import predict_rows
-    from hpc_massmap.progress import progress, say
+    from hpc_massmap.progress import progress
 
     with together(comm):
         which = which_of(args, run, model)
@@ -122,13 +122,10 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
         return
     on_first(comm, run.keep_config)
     rows = split.validation if args.validation else split.test
-    reference = reference_of(run.likeness, model, maps, comm, keep=True)
-    likeness = None if reference is None else p_values_of(reference, maps, rows, comm)
+    likeness = likeness_of(run.likeness, model, maps, maps, rows, comm, keep=True)
     with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
         predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
-        if likeness is not None and (line := said_of_likeness(likeness)):
-            say(line)
         step.finish()
 
 
@@ -151,7 +148,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.elsewhere import keep_elsewhere, make_elsewhere
     from hpc_massmap.mpi import on_first, together
-    from hpc_massmap.predict.likeness import p_values_of, reference_of, said_of_likeness
+    from hpc_massmap.predict.likeness import likeness_of
     from hpc_massmap.predict.others import check_is_new, check_units, rows_of
     from hpc_massmap.predict.rows import predict_rows
     from hpc_massmap.progress import progress, say
@@ -175,13 +172,10 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))
-    reference = reference_of(run.likeness, model, home, comm)
-    likeness = None if reference is None else p_values_of(reference, maps, rows.test, comm)
+    likeness = likeness_of(run.likeness, model, home, maps, rows.test, comm)
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
         predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
-        if likeness is not None and (line := said_of_likeness(likeness)):
-            say(line)
         step.finish()
         say(f"{there.predictions}: {len(rows.test)} maps; go on with massmap evaluate and report --of {args.out}")
 

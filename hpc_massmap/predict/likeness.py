@@ -69,6 +69,30 @@ def reference_of(
     return found
 
 
+def likeness_of(
+    path: Path,
+    model: TrainedModel,
+    home: MapFile | None,
+    maps: MapFile,
+    rows: IntArray,
+    comm: "MPI.Intracomm",
+    keep: bool = False,
+) -> FloatArray | None:
+    """The p-values of rows, (n,), of a map file, and a line if any is small; parameters and errors of `reference_of`.
+
+    Returns
+    -------
+    (n,); None if nobody can tell
+    """
+    reference = reference_of(path, model, home, comm, keep)
+    if reference is None:
+        return None
+    found = p_values_of(reference, maps, rows, comm)
+    if line := said_of_likeness(found):
+        _say(comm, line)
+    return found
+
+
 def _say(comm: "MPI.Intracomm", line: str) -> None:
     if comm.rank == 0:
         say(line)

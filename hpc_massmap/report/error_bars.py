@@ -20,14 +20,14 @@ from hpc_massmap.metrics.error_bars import Known, error_bars_of
 from hpc_massmap.metrics.pit import Pit
 from hpc_massmap.metrics.profiles import Profiles
 from hpc_massmap.metrics.results import Metrics
-from hpc_massmap.metrics.sample import BoolArray, by_projection, by_simulation, in_intervals, interval_labels
+from hpc_massmap.metrics.sample import BoolArray, by_projection
 from hpc_massmap.metrics.scores import Scores
 from hpc_massmap.metrics.tarp import CREDIBILITIES, Tarp
 from hpc_massmap.report import style
 from hpc_massmap.report.examples import Example
 from hpc_massmap.report.figures import BAND, say
 from hpc_massmap.report.inputs import Inputs
-from hpc_massmap.report.likeness import likeness_parts
+from hpc_massmap.report.likeness import likeness_parts, parts_of
 from hpc_massmap.report.tables import Cell, Table
 from hpc_massmap.views import title_of, view_of
 
@@ -191,10 +191,7 @@ def coverage_table(metrics: Metrics, target: str, data: str, unlike: BoolArray |
 
 
 def _parts(metrics: Metrics) -> Iterator[tuple[str, BoolArray]]:
-    yield "all", metrics.everything
-    yield from zip([label.replace("<=", "≤") for label in interval_labels(metrics)], in_intervals(metrics), strict=True)
-    simulations = by_simulation(metrics)
-    yield from (simulations if len(simulations) > 1 else {}).items()
+    yield from parts_of(metrics)
     yield from ((f"line of sight {number}", chosen) for number, chosen in by_projection(metrics).items())
 
 

@@ -27,7 +27,7 @@ def likeness_table(metrics: Metrics, unlike: BoolArray | None, data: str) -> Tab
     if unlike is None:
         return None
     rows: list[list[Cell]] = []
-    for part, chosen in _parts(metrics):
+    for part, chosen in parts_of(metrics):
         if chosen.any():
             share = share_of(unlike[chosen].astype(float), metrics.maps["region"][chosen])
             rows.append([part, int(chosen.sum()), int(unlike[chosen].sum()), share.text()])
@@ -43,7 +43,8 @@ def likeness_parts(unlike: BoolArray | None) -> Iterator[tuple[str, BoolArray]]:
         yield UNLIKE_PART, unlike
 
 
-def _parts(metrics: Metrics) -> Iterator[tuple[str, BoolArray]]:
+def parts_of(metrics: Metrics) -> Iterator[tuple[str, BoolArray]]:
+    """All maps, those of each mass interval, and those of each simulation if there are several: (n,) each."""
     yield "all", metrics.everything
     yield from zip([label.replace("<=", "≤") for label in interval_labels(metrics)], in_intervals(metrics), strict=True)
     simulations = by_simulation(metrics)

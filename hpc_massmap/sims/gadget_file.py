@@ -81,7 +81,7 @@ def _box(file: File) -> float:
     if _first(file, ("BoxSize",)) is None:
         return 0.0
     sides = np.unique(_numbers(file, "BoxSize"))
-    if len(sides) != 1 or not np.isfinite(sides[0]):
+    if len(sides) != 1 or not abs(sides[0]) < BEYOND:
         raise InputError(f"{file.path}: BoxSize = {_said(file, 'BoxSize')} in the Header; expected the side of a cube")
     return max(float(sides[0]), 0.0)
 

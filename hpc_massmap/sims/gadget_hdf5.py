@@ -13,10 +13,11 @@ import numpy as np
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.errors import InputError, in_one_line
-from hpc_massmap.hdf5 import Unreadable, attributes_of, check_sources, group_of, names_in, open_file
+from hpc_massmap.hdf5 import Unreadable, attributes_of, check_sources, dataset_of, group_of, names_in, open_file, told
 from hpc_massmap.sims.particles import GAS
 
 KINDS = 6  # of particles; some codes count fewer
+MOST = 2.0**53  # particles, which a double counts exactly
 KNOWN = {  # of gas: what is read, and what is of no concern
     *("Coordinates", "Masses", "Density", "InternalEnergy", "ElectronAbundance", "StarFormationRate", "DelayTime"),
     *(
@@ -51,18 +52,14 @@ class Hdf5File:
         self.path = path
         self._blocks: dict[int, list[str]] = {}
         self._sound = set[str]()  # blocks whose values are somewhere
-        complaint = f"{path}: not a readable HDF5 snapshot, or truncated"
-        with in_one_line(complaint):
+        with told(path, f"{path}: not a readable HDF5 snapshot, or truncated"):
             self._file = open_file(path)
-        try:
-            self.header = self._read_header()
-        except Unreadable as error:
-            self.close()
-            raise InputError(f"{complaint} ({error})") from None
-        except BaseException:
-            self.close()
-            raise
-        self.counts = [int(n) for n in self.header["NumPart_ThisFile"]]
+            try:
+                self.header = self._read_header()
+                self.counts = self._counted()
+            except BaseException:
+                self.close()
+                raise
 
     def _read_header(self) -> Mapping[str, Any]:
         groups = names_in(self._file)
@@ -78,22 +75,31 @@ class Hdf5File:
         if "NumPart_ThisFile" not in header:
             raise InputError(f"{self.path}: Header has no NumPart_ThisFile")
         header.setdefault("MassTable", [])  # then every type needs its Masses
-        for name, number in (("NumPart_ThisFile", int), ("MassTable", float)):
+        for name in ("NumPart_ThisFile", "MassTable"):
             try:
-                values = np.asarray(header[name], number).reshape(-1)
-            except (TypeError, ValueError, OverflowError):
+                values = np.asarray(header[name], np.float64).reshape(-1)
+            except (TypeError, ValueError):
                 raise Unreadable(f"{name} in the Header has no numbers") from None
             header[name] = np.resize([*values, *[0] * KINDS], KINDS)
         return header
 
+    def _counted(self) -> list[int]:
+        """Particles of each type by the Header, none of which are nowhere else."""
+        counts = self.header["NumPart_ThisFile"]
+        if not np.all((counts >= 0) & (counts < MOST) & (counts == np.floor(counts))):
+            raise InputError(f"{self.path}: NumPart_ThisFile = {counts.tolist()} in the Header; is it damaged?")
+        for kind in np.flatnonzero(counts == 0).tolist():
+            label = f"PartType{kind}/Coordinates"
+            if "Coordinates" in self._names(kind) and (there := dataset_of(self._file, label, False)).size:
+                raise InputError(f"{self.path}: {label} is {there.shape}, but the Header counts none")
+        return [int(n) for n in counts]
+
     def _names(self, kind: int) -> list[str]:
         """What is there of a type, also links that lead nowhere."""
         if kind not in self._blocks:
-            try:
+            with told(self.path, f"{self.path}: PartType{kind} cannot be read; is it truncated?"):
                 there = f"PartType{kind}" in names_in(self._file)
                 self._blocks[kind] = names_in(self._file, f"PartType{kind}") if there else []
-            except Unreadable as error:
-                raise InputError(f"{self.path}: PartType{kind} cannot be read; is it truncated? ({error})") from None
         return self._blocks[kind]
 
     def has(self, kind: int, name: str) -> bool:

@@ -21,6 +21,7 @@ Positions stay in double precision: single costs up to 0.03 kpc at 500 Mpc from 
 to 81 bytes of a gas particle.
 """
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -175,8 +176,12 @@ def _open(path: Path) -> File:
     try:
         with path.open("rb") as raw:
             first = raw.read(4)
-    except OSError:
-        raise InputError(f"{path}: {'not a readable file' if path.exists() else 'no such snapshot'}") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such snapshot") from None
+    except OSError as error:
+        if error.errno == errno.EMFILE:  # no fault of this file
+            raise
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if is_hdf5(path):
         return Hdf5File(path)
     if byte_order(first):

@@ -33,15 +33,16 @@ def in_subvolumes(sample: list[Halo], candidates: list[Halo], simulations: list[
     Raises
     ------
     InputError
-        If a simulation with subvolumes is no periodic box, or another one of the same region is cut otherwise.
+        If a simulation with subvolumes is no whole periodic box, or another one of the same region is cut otherwise.
     """
     cuts = {simulation.name: simulation.subvolumes for simulation in simulations}
     found: dict[str, str] = {}
+    drawn = {name_of(halo) for halo in sample}
     for region, group in groupby(sorted(candidates, key=_region), _region):
         halos = list(group)
         if any(cuts[halo.source.simulation] > 1 for halo in halos):
             _check_boxes(halos, cuts)
-            found |= _subvolumes(region, halos, {name_of(halo) for halo in sample}, cuts[halos[0].source.simulation])
+            found |= _subvolumes(region, halos, drawn, cuts[halos[0].source.simulation])
     return [replace(halo, subvolume=found.get(name_of(halo))) for halo in sample]
 
 
@@ -66,6 +67,12 @@ def _check_boxes(halos: list[Halo], cuts: dict[str, int]) -> None:
                 f"{file}: its box has {halo.box:.6g} kpc, but that of {of_first.snapshot_file} {first.box:.6g}; "
                 "regions of one name are counterparts"
             )
+    spanned = np.ptp(places_of(halos), axis=0).min()
+    if spanned < first.box / 2:
+        raise InputError(
+            f"{first.source.snapshot_file}: its halos span {spanned:.4g} of the {first.box:.4g} kpc of its box, so it "
+            "is a region of it and not the whole; leave simulations.subvolumes out"
+        )
 
 
 def _subvolumes(region: str, halos: list[Halo], drawn: set[str], n: int) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import errno
 import re
 import shutil
 from collections.abc import Callable
@@ -122,6 +123,39 @@ def test_a_header_with_what_is_no_number(name: str, value: Any, tmp_path: Path) 
     header: dict[str, Any] = {name: value}
     path = write_snapshot(tmp_path / "s", **header)
     assert re.fullmatch(rf"{path}: {name} = .+ in the Header", problem(path))
+
+
+@pytest.mark.parametrize(
+    "value", [np.nan, np.inf, -1, 1e300, 2**63, [2.5, 5], [-5] * 6, [5, np.nan], ["a"] * 6, h5py.Empty("f")], ids=repr
+)
+def test_a_number_of_particles_that_is_none(value: Any, tmp_path: Path) -> None:
+    path = write_snapshot(tmp_path / "s", NumPart_ThisFile=value)
+    told = problem(path)
+    assert told.startswith(f"{path}: NumPart_ThisFile = [") or told == (
+        f"{path}: not a readable HDF5 snapshot, or truncated (NumPart_ThisFile in the Header has no numbers)"
+    )
+
+
+@pytest.mark.parametrize(("counts", "kind"), [([0, 5], 0), ([5], 1), ([], 0)])
+def test_particles_that_the_header_does_not_count_are_not_left_out(
+    counts: list[int], kind: int, tmp_path: Path
+) -> None:
+    path = write_snapshot(tmp_path / "s", NumPart_ThisFile=counts)
+    assert problem(path) == f"{path}: PartType{kind}/Coordinates is (5, 3), but the Header counts none"
+
+
+def test_what_the_system_does_not_give_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in its place is the file's fault, and too many open files are not."""
+    (tmp_path / "s").mkdir()
+    assert problem(tmp_path / "s") == f"{tmp_path / 's'}: cannot be read (Is a directory)"
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(tmp_path / "t"))
+
+    write_snapshot(tmp_path / "t")
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        read_snapshot(tmp_path / "t")
 
 
 @pytest.mark.parametrize("value", ["x", h5py.Empty("f"), 0.0], ids=repr)

@@ -26,8 +26,12 @@ def at(place: tuple[float, float, float], **kinds: object) -> Halo:
     return replace(found, centre=np.array(place) / (1 + found.redshift), box=BOX)
 
 
+# so that the halos span the box, as those of a whole one do
+CORNERS = [at((x, x, x), halo_id=100 + n, log_m200=13.5) for n, x in enumerate((BOX / 4, 4 * BOX / 5))]
+
+
 def regions(halos: list[Halo], candidates: list[Halo] | None = None) -> list[str]:
-    return [found.region for found in in_subvolumes(halos, candidates or halos, CUT)]
+    return [found.region for found in in_subvolumes(halos, [*(candidates or halos), *CORNERS], CUT)]
 
 
 def test_a_halo_is_of_the_cube_it_is_in() -> None:
@@ -112,6 +116,12 @@ def test_no_particle_is_in_maps_of_two_regions_of_a_real_box() -> None:
     places, reach = places_of(found), CORNER * np.array([one.r200 * (1 + one.redshift) for one in found])
     for n, m in slow_overlapping(places, reach, found[0].box):
         assert found[n].region == found[m].region
+
+
+def test_a_region_that_was_cut_out_of_a_box_is_none() -> None:
+    halos = [at((5000, 5000, 5000), halo_id=1), at((25000, 25000, 24999), halo_id=2)]
+    with pytest.raises(InputError, match=r"its halos span 2e\+04 of the 4e\+04 kpc of its box, so it is a region"):
+        in_subvolumes(halos, halos, CUT)
 
 
 @pytest.mark.parametrize(

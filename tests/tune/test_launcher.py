@@ -44,9 +44,10 @@ def run(tmp_path: Path) -> Run:
     return small_run(tmp_path, workers=2, evaluations=EVALUATIONS)
 
 
-def launch(run: Run) -> "subprocess.Popen[str]":
+def launch(run: Run, stderr: int | None = None) -> "subprocess.Popen[str]":
+    """As a shell does, with a process group of its own, to which a terminal sends what it has to say."""
     command = [sys.executable, "jobs/tune.py", str(run.folder.parent.parent / "c.yaml")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, process_group=0)
 
 
 def wait_for_training(run: Run) -> None:
@@ -63,7 +64,7 @@ def test_a_launcher_may_be_killed_again_and_again_and_what_it_leaves_ends_by_its
     second = launch(run)
     assert second.stdout is not None
     assert any("2 workers are still there" in line for line in second.stdout)
-    second.kill()
+    os.killpg(second.pid, signal.SIGHUP)  # as a terminal does that is closed
     second.wait()
     wait_until(lambda: not processes_of(run.folder), "workers, database and guard to be gone", 120)
     assert losses(run)[:TRIALS] == calm_losses()
@@ -88,9 +89,7 @@ def finish_one(study: Study, loss: float) -> int:
 
 def test_ctrl_c_is_one_line_and_leaves_no_trial_that_runs(run: Run) -> None:
     """A terminal sends it to all of its foreground; the workers give their trials back before the database goes."""
-    command = [sys.executable, "jobs/tune.py", str(run.folder.parent.parent / "c.yaml")]
-    pipe = subprocess.PIPE
-    launcher = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
+    launcher = launch(run, stderr=subprocess.PIPE)
     wait_for_training(run)
     os.killpg(launcher.pid, signal.SIGINT)
     _, errors = launcher.communicate(timeout=within(60))

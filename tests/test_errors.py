@@ -64,7 +64,7 @@ def texts(path: Path) -> Iterator[tuple[int, ast.expr]]:
             yield node.lineno, node.args[0]
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "complaint":
             yield node.lineno, node.value
-        if isinstance(node, ast.Call) and name in ("opened", "told"):  # path, complaint, what to say where there is no file
+        if isinstance(node, ast.Call) and name in ("opened", "told"):  # path, complaint, what if it is missing
             yield from ((node.lineno, text) for text in node.args[1:])
         if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and path == READER:
             yield node.lineno, node.value

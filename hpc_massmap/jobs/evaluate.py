@@ -15,6 +15,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.diagnostics.calibration import read_calibration
+    from hpc_massmap.metrics.baselines import BASELINES, baselines_of, write_baselines
     from hpc_massmap.metrics.calibrate import check_calibration, residuals_of
     from hpc_massmap.metrics.driver import evaluate
     from hpc_massmap.metrics.error_bars import Known, aspects_of
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
             metrics = evaluate(predictions, run.config.evaluate, comm, bar.advance, known)
         with together(comm):
             floor = floor_of(predictions, comm)
+        baselines = baselines_of(predictions, floor, comm)
         of_floor = None
         if floor is not None:
             scored = bool(aspects_of(predictions, known))
@@ -57,6 +59,10 @@ def main(argv: list[str] | None = None) -> None:
             floor_path.unlink(missing_ok=True)  # that of earlier predictions
             if of_floor is not None:
                 write_metrics(floor_path, of_floor)
+            baselines_path = run.metrics.with_name(BASELINES)
+            baselines_path.unlink(missing_ok=True)
+            if baselines is not None:
+                write_baselines(baselines_path, baselines, predictions)
             write_metrics(run.metrics, metrics)
             step.finish()
             for line in headline(metrics):

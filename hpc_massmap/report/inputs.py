@@ -11,6 +11,7 @@ import numpy as np
 from hpc_massmap.apertures import enclosed_mass
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.metrics.baselines import BASELINES
 from hpc_massmap.metrics.floor import FLOOR
 from hpc_massmap.metrics.predictions import Predictions, read_predictions
 from hpc_massmap.metrics.profiles import Profiles
@@ -67,6 +68,8 @@ def input_digests(run: Run) -> dict[str, str]:
         files["trials"] = (run.trials_export, "tune")
     if (floor := run.metrics.with_name(FLOOR)).exists():
         files["floor"] = (floor, "evaluate")
+    if (baselines := run.metrics.with_name(BASELINES)).exists():
+        files["baselines"] = (baselines, "evaluate")
     if run.calibration.exists():
         files["calibration"] = (run.calibration, "calibrate")
     return {name: _digest(path, job) for name, (path, job) in files.items()}

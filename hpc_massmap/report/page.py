@@ -33,6 +33,7 @@ from hpc_massmap.report import (
     style,
     tuning,
 )
+from hpc_massmap.report.between import BETWEEN, Tried, between_figure, between_table, tried_of
 from hpc_massmap.report.comparison import (
     Comparison,
     compare,
@@ -100,12 +101,14 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes
         ],
         missing=[*runs.missing, *notes],
         compared=[
-            _written(table, folder) for target in metrics.targets for table in comparison_tables(inputs, runs, target)
+            _written(table, folder)
+            for target in metrics.targets
+            for table in (*comparison_tables(inputs, runs, target), *_between_tables(runs, target))
         ],
         compared_figures=[
             _embedded(drawing, folder)
             for target in metrics.targets
-            for drawing in comparison_figures(inputs, runs, target)
+            for drawing in (*comparison_figures(inputs, runs, target), *_between_figures(runs, target))
         ],
         sample=[_written(table, folder) for table in _sample_tables(inputs)],
         sample_figures=[_embedded(drawing, folder) for drawing in _sample_figures(inputs)],
@@ -128,6 +131,20 @@ def closing_lines(inputs: Inputs) -> Iterator[str]:
         values = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
         yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.best:.4f}"
     yield from summary.headline(inputs.metrics)
+
+
+def _tried(runs: Comparison, target: str) -> list[Tried]:
+    return tried_of([(shown_name(run), run) for run in (*runs.same, *runs.apart)], target)
+
+
+def _between_tables(runs: Comparison, target: str) -> Iterator[Table]:
+    if tried := _tried(runs, target):
+        yield between_table(tried, target)
+
+
+def _between_figures(runs: Comparison, target: str) -> Iterator[Drawing]:
+    if tried := _tried(runs, target):
+        yield Drawing(f"between_{target}", BETWEEN, between_figure(tried))
 
 
 def _source(name: str) -> str:

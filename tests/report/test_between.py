@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from hpc_massmap.config import load_config
-from hpc_massmap.diagnostics.estimate import Estimate, mean_of
+from hpc_massmap.diagnostics.coverage import LEVELS
+from hpc_massmap.diagnostics.estimate import Estimate, mean_of, share_of
+from hpc_massmap.jobs.calibrate import main as calibrate
 from hpc_massmap.jobs.evaluate import main as evaluate
 from hpc_massmap.jobs.predict import main as predict
 from hpc_massmap.jobs.report import main as report
 from hpc_massmap.metrics.baselines import BASELINES, PREDICTORS, read_baselines
+from hpc_massmap.metrics.coverage import Calibrated
 from hpc_massmap.report.between import Tried, between_figure, between_table, tried_of
 from hpc_massmap.report.inputs import Inputs, read_inputs
 from hpc_massmap.report.page import INDEX
@@ -35,11 +38,15 @@ def test_rows_are_the_means_of_each_predictor_over_the_maps_of_a_simulation(inpu
     for one in tried:
         assert (one.model, one.trained_on, one.tested_on) == ("small", "synthetic", "synthetic")
         assert one.l1 == mean_of(found["mass"][one.predictor].l1, region)
+        assert one.power == mean_of(found["mass"][one.predictor].power, region)
+    assert tried[0].held is None
+    assert tried[1].held == share_of(found["mass"]["mean_map"].held, region)
     table = between_table(tried, "mass")
     assert [row[3] for row in table.rows] == list(PREDICTORS.values())
     assert [row[5] for row in table.rows] == [one.l1.text() for one in tried]
-    assert table.rows[0][7] == pytest.approx(float(np.mean(inputs.predictions.likeness < 0.05)))  # type: ignore[operator]
-    assert table.rows[1][7] is None
+    assert [row[8] for row in table.rows] == [None, *(one.held.text() for one in tried[1:] if one.held)]
+    assert table.rows[0][9] == pytest.approx(float(np.mean(inputs.predictions.likeness < 0.05)))  # type: ignore[operator]
+    assert table.rows[1][9] is None
 
 
 def test_a_run_that_was_evaluated_before_is_left_out(inputs: Inputs, tmp_path: Path) -> None:
@@ -52,12 +59,29 @@ def test_a_run_that_was_evaluated_before_is_left_out(inputs: Inputs, tmp_path: P
         path.write_bytes(kept)
 
 
+def test_a_network_with_error_bars_has_their_coverage(tmp_path: Path) -> None:
+    config = write_run_and_other_maps(tmp_path)
+    predict([str(config), "--validation"])
+    calibrate([str(config)])
+    predict([str(config)])
+    evaluate([str(config)])
+    inputs = read_inputs(Run.of(load_config(config)))
+    held = tried_of([("small", inputs)], "mass")[0].held
+    calibrated = inputs.metrics.targets["mass"][Calibrated].masses[:, LEVELS.index(0.68), -1]
+    assert held is not None
+    assert held.value == calibrated.mean()
+
+
 def test_the_figure_has_every_model_on_every_simulation() -> None:
     one = Estimate(np.array(0.1), np.array(0.01), np.array(5))
-    tried = [Tried(m, m, s, p, 3, one, one, 0.5) for m in ("A", "B") for s in ("A", "B") for p in PREDICTORS]
-    left, right = between_figure(tried).axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["B on B", "B on A", "A on B", "A on A"]
-    assert len(left.containers) == len(right.containers) == 3
+    tried = [
+        Tried(m, "SZ", m, s, p, 3, one, one, one, None, 0.5) for m in ("A", "B") for s in ("A", "B") for p in PREDICTORS
+    ]
+    panels = between_figure(tried).axes
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert labels == ["SZ, A → A", "SZ, A → B", "SZ, B → A", "SZ, B → B"]
+    assert panels[0].get_yticks().tolist() == [3, 2, 1, 0]
+    assert [len(panel.containers) for panel in panels] == [3, 3, 3, 3]
 
 
 def test_the_page_has_it(inputs: Inputs) -> None:

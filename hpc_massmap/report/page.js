@@ -111,8 +111,8 @@
       }
       for (const one of this.panels) one.button?.addEventListener("click", () => this.run(one));
       this.fillChoices();
+      section.hidden = false;  // the table measures its place
       this.makeTable();
-      section.hidden = false;
     }
 
     find(selector) { return this.section.querySelector(selector); }
@@ -140,7 +140,7 @@
         headerSortStartingDir: "desc", formatter: (cell) => signed(cell.getValue()),
       }));
       this.table = new Tabulator(this.find(".maps > div"), {
-        data: this.maps, layout: "fitColumns", height: "100%", selectableRows: 1,
+        data: this.maps, layout: "fitColumns", height: "100%", selectableRows: 1, autoResize: false,
         columnDefaults: { headerWordWrap: true, minWidth: 58 },
         columns: [
           { title: "halo", field: "halo", hozAlign: "right" },
@@ -154,8 +154,24 @@
       });
       this.table.on("rowClick", (_, row) => this.show(this.maps[row.getData().id]));
       this.table.on("dataFiltered", (_, rows) => { this.find(".found").textContent = `${rows.length} maps`; });
-      this.table.on("tableBuilt", () => this.show(this.maps[this.table.getData("active")[0].id]));
+      this.table.on("tableBuilt", () => {
+        this.fitTable();
+        this.show(this.maps[this.table.getData("active")[0].id]);
+      });
       this.find(".filters").addEventListener("input", () => this.filter());
+    }
+
+    /* Fit the table to its place when that changes. Tabulator itself also makes all rows anew whenever the table is
+       scrolled into view: a click whose row goes between press and release is lost. */
+    fitTable() {
+      const place = this.find(".maps");
+      const size = () => `${place.clientWidth} ${place.clientHeight}`;
+      let known = size();
+      new ResizeObserver(() => {
+        if (size() === known || !place.clientWidth) return;  // not shown in print
+        known = size();
+        this.table.redraw();
+      }).observe(place);
     }
 
     filter() {

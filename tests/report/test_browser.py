@@ -172,6 +172,34 @@ def test_a_click_on_a_row_shows_its_maps(page: Any, inputs: Inputs) -> None:
     assert page.locator("[name=halo]").input_value() == str(halo)
 
 
+def test_rows_stay_when_the_table_comes_into_view(page: Any) -> None:
+    """A click whose row is taken out between press and release is lost, though the row is put back."""
+    taken_out = """() => new Promise((told) => {
+        const table = document.querySelector(".tabulator");
+        let rows = 0;
+        new MutationObserver((all) => { for (const one of all) rows += one.removedNodes.length; })
+            .observe(table.querySelector(".tabulator-table"), { childList: true });
+        new IntersectionObserver((all) => {  // told after those that are older
+            if (all.at(-1).isIntersecting) requestAnimationFrame(() => told(rows));
+            else table.scrollIntoView({ behavior: "instant" });
+        }).observe(table);
+    })"""
+    assert page.evaluate(taken_out) == 0
+
+
+def test_table_fits_its_place_when_that_changes(page: Any) -> None:
+    chosen = page.locator(".tabulator-row.tabulator-selected").inner_text()
+    width = "document.querySelector('.tabulator-row').getBoundingClientRect().width"
+    page.locator(".tabulator").scroll_into_view_if_needed()
+    before = page.evaluate(width)
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_function(f"{width} > {before} * 1.5")
+    held = page.locator(".tabulator-tableholder").bounding_box()
+    assert page.evaluate(width) == pytest.approx(held["width"], abs=2)
+    assert held["x"] + held["width"] <= 900
+    assert page.locator(".tabulator-row.tabulator-selected").inner_text() == chosen
+
+
 def test_halo_and_line_of_sight_can_be_picked(page: Any, inputs: Inputs) -> None:
     maps = inputs.metrics.maps
     place = int(np.flatnonzero(np.bincount(maps["halo"])[maps["halo"]] > 1)[-1])

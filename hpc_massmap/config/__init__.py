@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hpc_massmap.config.halos import Band, Flat, Maps, Mock, Selection, Simulation, Split
-from hpc_massmap.config.network import LEVELS, Model, Output, Train
+from hpc_massmap.config.network import LEVELS, WITHOUT_KERNEL, Model, Network, Output, Train
 from hpc_massmap.config.search import (
     HYPERPARAMETERS,
     Database,
@@ -38,6 +38,7 @@ __all__ = [
     "Maps",
     "Mock",
     "Model",
+    "Network",
     "Output",
     "Positive",
     "Predict",
@@ -110,7 +111,7 @@ class Config(Section):
     split: Split = Split()
     """into training, validation and test"""
     model: Model = Model()
-    """the U-Net"""
+    """the network"""
     train: Train = Train()
     """the recipe"""
     space: Space = Space()
@@ -128,6 +129,13 @@ class Config(Section):
     def _has_the_loss_of_its_output(self) -> Self:
         if self.train.loss == "relative" and self.model.output != "point":
             raise ValueError(f"train.loss = relative is for model.output = point; {self.model.output} has its own loss")
+        return self
+
+    @model_validator(mode="after")
+    def _searches_what_its_network_has(self) -> Self:
+        if self.model.network in WITHOUT_KERNEL:
+            alone = IntegerRange(low=self.model.kernel, high=self.model.kernel)
+            object.__setattr__(self, "space", self.space.model_copy(update={"kernel": alone}))
         return self
 
     @model_validator(mode="after")

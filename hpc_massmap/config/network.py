@@ -8,22 +8,27 @@ from pydantic import Field, field_validator, model_validator
 from hpc_massmap.config.section import Count, Level, Name, Positive, Rate, Section
 
 Output = Literal["point", "quantiles", "flow"]
+Network = Literal["unet", "convnext", "transformer"]
+WITHOUT_KERNEL = ("convnext",)
+"""Networks to which `model.kernel` means nothing; it is then not searched."""
 LEVELS = [0.05, 0.16, 0.5, 0.84, 0.95]
 
 
 class Model(Section):
-    """The U-Net (section 3.1) and what goes in and out of it."""
+    """The network (section 3.1) and what goes in and out of it."""
 
     views: Annotated[list[Name], Field(min_length=1)] = ["star", "sz", "xray"]
     """the maps that go in"""
     targets: Annotated[list[Name], Field(min_length=1)] = ["mass"]
     """the maps that come out"""
+    network: Annotated[Network, Field(exclude_if=lambda network: network == "unet")] = "unet"
+    """the paper's U-Net, or the same with ConvNeXt's blocks or attention in it"""
     encoders: Literal["one", "per_view"] = "per_view"
     """one for all views as channels (multi-1), or one for each view (multi-3)"""
     filters: Annotated[int, Field(ge=2, le=4096)] = 32
     """of the first level; each level below has twice as many"""
     kernel: Annotated[int, Field(ge=1, le=80)] = 3
-    """pixels; a map has 80"""
+    """of the convolutions, pixels; a map has 80. Nothing to `convnext`, which has 7"""
     layers: Annotated[int, Field(ge=1, le=4)] = 4
     """levels of the U, each half as wide as the one above"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

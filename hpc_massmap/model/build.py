@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from hpc_massmap.config import Model
+from hpc_massmap.model.convnext import CONVNEXT
 from hpc_massmap.model.timed import TimedUNet
-from hpc_massmap.model.unet import UNet
+from hpc_massmap.model.transformer import TRANSFORMER
+from hpc_massmap.model.unet import PAPER, Blocks, UNet
+
+NETWORKS: dict[str, Blocks] = {"unet": PAPER, "convnext": CONVNEXT, "transformer": TRANSFORMER}
+"""By the value of `model.network`; what is registered here is trained, tuned, predicted and compared."""
 
 
 @dataclass(frozen=True)
@@ -28,4 +33,5 @@ def build_model(model: Model, needs: Needs) -> nn.Module:
 
     (n, views, 80, 80) to (n, targets x maps_per_target, 80, 80); a timed one as `TimedUNet`.
     """
-    return TimedUNet(model) if needs.timed else UNet(model, needs.maps_per_target)
+    parts = NETWORKS[model.network]
+    return TimedUNet(model, parts) if needs.timed else UNet(model, needs.maps_per_target, parts)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hpc_massmap.config import Model
-from hpc_massmap.model.unet import Decoder, Encoder, UNet
+from hpc_massmap.model.unet import PAPER, Blocks, Decoder, Encoder, UNet
 
 WIDTH = 64  # of the embedding of a time
 LONGEST = 1e3  # of its periods over the shortest
@@ -53,13 +53,13 @@ class Scaling(nn.Module):
 class TimedUNet(nn.Module):
     """Velocities of maps on their way, (n, targets, 80, 80), of the views, these maps and their times in [0, 1]."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, parts: Blocks = PAPER) -> None:
         super().__init__()
-        unet = UNet(model)
+        unet = UNet(model, parts=parts)
         self.per_view, self.encoders = unet.per_view, unet.encoders
-        targets, shape = len(model.targets), (model.filters, model.kernel, model.layers)
-        self.on_way = Encoder(targets, *shape)
-        self.decoder = Decoder(targets, len(self.encoders) + 1, *shape, model.dropout)
+        targets = len(model.targets)
+        self.on_way = Encoder(model, targets, parts)
+        self.decoder = Decoder(model, targets, len(self.encoders) + 1, parts)
         self.embedding = Embedding()
         down = [model.filters * 2**level for level in range(model.layers)]
         up = [model.filters * 2 ** max(level - 2, 0) for level in range(model.layers, 0, -1)]

@@ -3,10 +3,13 @@
 One encoder over all views stacked as channels (`multi1`), or one per view with latents and skips concatenated
 (`multi3`). Sizes follow eq. 5 and 6: level n of N has F 2^(n-1) filters on the way down, F 2^(n-2) (at least F) up.
 
+The frame, `Encoder`, `Decoder` and `UNet`, is that of other networks too, which fill it with other `Blocks`.
+
 On CPUs the decoder computes eq. 6 in another order, with the same parameters: see `on_upsampled`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -96,6 +99,26 @@ def convolved_upsampled(coarse: torch.Tensor, weight: torch.Tensor, bias: torch.
     )
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """What a network in the frame of the U-Net has on each level: level 0 has 80 pixels a side, each next one half.
+
+    Attributes
+    ----------
+    entry : of model, channels, width and dropout; a Sequential with one Conv2d, whose inputs are of any origin
+    refined : of model, width, level and dropout; (n, width, s, s) to the same
+    """
+
+    entry: Callable[[Model, int, int, float], nn.Module]
+    refined: Callable[[Model, int, int, float], nn.Module]
+
+
+PAPER = Blocks(
+    lambda model, channels, width, dropout: convolution(channels, width, model.kernel, dropout),
+    lambda model, width, level, dropout: convolution(width, width, model.kernel, dropout),
+)
+
+
 def unchanged(maps: torch.Tensor) -> torch.Tensor:
     """Features of any shape as they are."""
     return maps
@@ -107,15 +130,16 @@ class Encoder(nn.Module):
     The features of each level, and the latent, may be changed on their way: `changes`, N + 1 of them.
     """
 
-    def __init__(self, channels: int, filters: int, kernel: int, layers: int) -> None:
+    def __init__(self, model: Model, channels: int, parts: Blocks = PAPER) -> None:
         super().__init__()
-        widths = [filters * 2**n for n in range(layers)]
         self.blocks = nn.ModuleList()
-        for width in widths:
-            self.blocks.append(nn.Sequential(convolution(channels, width, kernel), convolution(width, width, kernel)))
+        for level in range(model.layers):
+            width = model.filters * 2**level
+            entry = parts.entry(model, channels, width, 0.0)
+            self.blocks.append(nn.Sequential(entry, parts.refined(model, width, level, 0.0)))
             channels = width
         self.pool = nn.MaxPool2d(2)
-        self.bottom = convolution(channels, channels, kernel)
+        self.bottom = parts.refined(model, channels, model.layers, 0.0)
 
     def forward(
         self, maps: torch.Tensor, changes: Sequence[Change] | None = None
@@ -135,19 +159,17 @@ class Decoder(nn.Module):
     The features of each level may be changed on their way, those of the coarsest first: `changes`, N of them.
     """
 
-    def __init__(self, targets: int, encoders: int, filters: int, kernel: int, layers: int, dropout: float) -> None:
+    def __init__(self, model: Model, targets: int, encoders: int, parts: Blocks = PAPER) -> None:
         super().__init__()
+        filters, layers, dropout = model.filters, model.layers, model.dropout
         self.blocks = nn.ModuleList()
         channels = encoders * filters * 2 ** (layers - 1)
         for level in range(layers, 0, -1):
             width, skip = filters * 2 ** max(level - 2, 0), encoders * filters * 2 ** (level - 1)
-            self.blocks.append(
-                nn.Sequential(
-                    convolution(channels + skip, width, kernel, dropout), convolution(width, width, kernel, dropout)
-                )
-            )
+            entry = parts.entry(model, channels + skip, width, dropout)
+            self.blocks.append(nn.Sequential(entry, parts.refined(model, width, level - 1, dropout)))
             channels = width
-        self.head = nn.Sequential(convolution(channels, filters // 2, kernel), nn.Conv2d(filters // 2, targets, 1))
+        self.head = nn.Sequential(parts.entry(model, channels, filters // 2, 0.0), nn.Conv2d(filters // 2, targets, 1))
 
     def forward(
         self, latent: torch.Tensor, skips: list[list[torch.Tensor]], changes: Sequence[Change] | None = None
@@ -164,16 +186,14 @@ class Decoder(nn.Module):
 class UNet(nn.Module):
     """Maps of the views, (n, views, 80, 80), to (n, targets x maps_per_target, 80, 80), all normalised."""
 
-    def __init__(self, model: Model, maps_per_target: int = 1) -> None:
+    def __init__(self, model: Model, maps_per_target: int = 1, parts: Blocks = PAPER) -> None:
         super().__init__()
         views, per_view = len(model.views), model.encoders == "per_view"
         self.per_view = per_view
         self.encoders = nn.ModuleList(
-            Encoder(1 if per_view else views, model.filters, model.kernel, model.layers)
-            for _ in range(views if per_view else 1)
+            Encoder(model, 1 if per_view else views, parts) for _ in range(views if per_view else 1)
         )
-        maps = len(model.targets) * maps_per_target
-        self.decoder = Decoder(maps, len(self.encoders), model.filters, model.kernel, model.layers, model.dropout)
+        self.decoder = Decoder(model, len(model.targets) * maps_per_target, len(self.encoders), parts)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         inputs = torch.split(views, 1, dim=1) if self.per_view else [views]

@@ -52,7 +52,14 @@ def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> 
     total_hours, disk = 0.0, n_maps * VIEWS * PIXELS**2 * BYTES / GIB
     for model, path in paths.items():
         config = load_config(path)
-        key = (*config.model.views, "|", *config.model.targets, config.model.encoders, config.model.output)
+        key = (
+            *config.model.views,
+            "|",
+            *config.model.targets,
+            config.model.encoders,
+            config.model.output,
+            config.model.network,
+        )
         if key not in rates:
             rates[key] = measure(config, device if measured else None)
         rate = rates[key]

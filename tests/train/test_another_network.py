@@ -10,6 +10,7 @@ from hpc_massmap.config import Config, Model
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.model import build
+from hpc_massmap.model.unet import Blocks
 from hpc_massmap.pipeline.estimate import measure
 from hpc_massmap.train.loop import fit
 from hpc_massmap.train.memory import OutOfMemory, within_memory
@@ -20,7 +21,7 @@ from hpc_massmap.train.trained import load_model
 class Pointwise(nn.Module):
     """Each pixel of the targets from the same one of the views."""
 
-    def __init__(self, model: Model, maps_per_target: int) -> None:
+    def __init__(self, model: Model, maps_per_target: int, parts: Blocks) -> None:
         super().__init__()
         self.mix = nn.Conv2d(len(model.views), len(model.targets) * maps_per_target, 1)
 

@@ -80,7 +80,7 @@ def in_windows(pixels: torch.Tensor, window: int) -> torch.Tensor:
 
 
 def from_windows(windows: torch.Tensor, side: int) -> torch.Tensor:
-    """What `in_windows` has cut, put together."""
+    """What `in_windows` has cut, put together: (n, windows, window^2, width) to (n, side, side, width)."""
     n, _, pixels, width = windows.shape
     window = math.isqrt(pixels)
     many = side // window

@@ -219,13 +219,14 @@ def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str,
 
 
 def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:
-    """Write the keys of `extra` over those of `base`, mapping by mapping, and their `source` into `origins`."""
+    """Write the keys of `extra` over those of `base`, mapping by mapping; their `source` to the end of `origins`."""
     for key, value in extra.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             merge(base[key], value, origins, source, f"{name}.")
             continue
         base[key] = value
+        origins.pop(name, None)  # so that their order is that in which they were said
         origins[name] = source
         for stale in [k for k in origins if k.startswith(f"{name}.")]:
             del origins[stale]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hpc_massmap.config.halos import Band, Flat, Maps, Mock, Selection, Simulation, Split
-from hpc_massmap.config.network import LEVELS, WITHOUT_KERNEL, Model, Network, Output, Train
+from hpc_massmap.config.network import LACKS, LEVELS, Model, Network, Output, Train
 from hpc_massmap.config.search import (
     HYPERPARAMETERS,
     Database,
@@ -22,6 +22,7 @@ from hpc_massmap.config.search import (
     Tune,
 )
 from hpc_massmap.config.section import LARGEST, Count, Name, Positive, Section, Seed
+from hpc_massmap.errors import InputError
 from hpc_massmap.yamlfile import apply_override, merge, read_with_parents, validated
 
 __all__ = [
@@ -133,9 +134,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _searches_what_its_network_has(self) -> Self:
-        if self.model.network in WITHOUT_KERNEL:
-            alone = IntegerRange(low=self.model.kernel, high=self.model.kernel)
-            object.__setattr__(self, "space", self.space.model_copy(update={"kernel": alone}))
+        alone = {
+            name: type(getattr(self.space, name))(low=getattr(self.model, name), high=getattr(self.model, name))
+            for name in LACKS[self.model.network]
+        }
+        if alone:
+            object.__setattr__(self, "space", self.space.model_copy(update=alone))
         return self
 
     @model_validator(mode="after")
@@ -175,4 +179,20 @@ def load_with_origins(path: Path, overrides: list[str] | None = None) -> tuple[C
     merge(data, read_with_parents(path, (), origins), {}, "")
     for override in overrides or []:
         apply_override(data, origins, override)
-    return validated(Config, data, origins, str(path)), origins
+    config = validated(Config, data, origins, str(path))
+    _refuse_ranges_of_another_network(config, data["space"], origins)
+    return config, origins
+
+
+def _refuse_ranges_of_another_network(config: Config, space: dict[str, Any], origins: dict[str, str]) -> None:
+    """A range that a parent has for its own network goes; one that is said with this network, or after it, is wrong."""
+    files = list(dict.fromkeys(origins.values()))  # parents first, the command line last
+    network = config.model.network
+    for name in LACKS[network]:
+        said = [files.index(where) for key, where in origins.items() if f"{key}.".startswith(f"space.{name}.")]
+        is_left = space[name] == getattr(config.space, name).model_dump()  # as in a config that was written down
+        if said and not is_left and max(said) >= files.index(origins["model.network"]):
+            raise InputError(
+                f"{files[max(said)]}: space.{name}: model.network = {network} has no {name} to search; "
+                f"leave space.{name} out"
+            )

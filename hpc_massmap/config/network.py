@@ -9,8 +9,8 @@ from hpc_massmap.config.section import Count, Level, Name, Positive, Rate, Secti
 
 Output = Literal["point", "quantiles", "flow"]
 Network = Literal["unet", "convnext", "transformer"]
-WITHOUT_KERNEL = ("convnext",)
-"""Networks to which `model.kernel` means nothing; it is then not searched."""
+LACKS: dict[Network, tuple[str, ...]] = {"unet": (), "convnext": ("kernel",), "transformer": ()}
+"""The hyperparameters that a network does not have: they keep their default, and are not searched."""
 LEVELS = [0.05, 0.16, 0.5, 0.84, 0.95]
 
 
@@ -44,6 +44,13 @@ class Model(Section):
         if any(a >= b for a, b in pairwise(levels)):
             raise ValueError("levels must increase")
         return levels
+
+    @model_validator(mode="after")
+    def _has_what_its_network_has(self) -> Self:
+        for name in LACKS[self.network]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"network = {self.network} has no {name} to choose; leave model.{name} out")
+        return self
 
     @model_validator(mode="after")
     def _names_each_map_once(self) -> Self:

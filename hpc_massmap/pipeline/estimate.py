@@ -16,6 +16,7 @@ from hpc_massmap.arrays import PIXELS
 from hpc_massmap.cluster.site import Site
 from hpc_massmap.config import HYPERPARAMETERS, Config, IntegerRange, Split, load_config
 from hpc_massmap.dataset.mapfile import open_maps
+from hpc_massmap.model.cost import Cost, cost_of
 from hpc_massmap.posterior.kinds import network_of
 from hpc_massmap.run import Run
 from hpc_massmap.train.ranks import Ranks
@@ -34,10 +35,19 @@ BYTES = 4  # of a pixel or a weight in a file
 
 @dataclass(frozen=True)
 class Rate:
-    """Mean time and size of networks drawn from a model's search space."""
+    """Means over networks drawn from a model's search space: the time of a map's step, and what `cost_of` counts."""
 
     seconds_per_map: float
     weights: float
+    flops: float
+    kept: float
+
+    @property
+    def counted(self) -> str:
+        return (
+            f"{self.weights / 1e6:,.2f} million parameters, {self.flops / 1e9:,.2f} x 10^9 operations and "
+            f"{self.kept:,.0f} MiB a map"
+        )
 
 
 def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> str:
@@ -75,6 +85,7 @@ def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> 
             pruned = f" (pruned: {_said(PRUNED[0] * of_study)} to {_said(PRUNED[1] * of_study)})"
         lines.append(
             f"  {model}: {1 / rate.seconds_per_map:,.0f} maps/s; study {_said(of_study)}{pruned}, final {_said(final)}"
+            f"; {rate.counted}"
         )
     who = "one process on CPUs" if measured and device.type == "cpu" else "one GPU"
     cores = n_halos * SECONDS_PER_HALO * base.maps.lines_of_sight / LINES_OF_SIGHT / HOUR
@@ -99,10 +110,10 @@ def _of_nodes(hours: float, base: Config, site: Site | None) -> list[str]:
 
 
 def measure(config: Config, device: torch.device | None) -> Rate:
-    """Seconds a map and weights, means over networks drawn from the search space; no device: the paper's seconds."""
+    """Means over networks drawn from the search space; no device: the paper's seconds."""
     stream = np.random.default_rng(config.seed)
     space = config.space
-    seconds, weights = [], []
+    seconds, costs = [], list[Cost]()
     for _ in range(DRAWS):
         drawn = {
             name: int(stream.integers(bounds.low, bounds.high, endpoint=True))
@@ -112,8 +123,10 @@ def measure(config: Config, device: torch.device | None) -> Rate:
         }
         one = config.with_values("model", **drawn)
         seconds.append(_seconds_per_map(one, device) if device else paper_seconds_per_map())
-        weights.append(sum(weight.numel() for weight in network_of(one.model).parameters()))
-    return Rate(float(np.mean(seconds)), float(np.mean(weights)))
+        with torch.device("meta"):  # nowhere
+            costs.append(cost_of(network_of(one.model), one.model))
+    weights, flops, kept = np.mean([(cost.parameters, cost.flops, cost.kept) for cost in costs], axis=0).tolist()
+    return Rate(float(np.mean(seconds)), weights, flops, kept)
 
 
 def paper_seconds_per_map() -> float:

@@ -8,6 +8,8 @@ from hpc_massmap.storage import write_text
 from hpc_massmap.tune.documents import Document, best_of, record_of
 from hpc_massmap.yamlfile import dump_yaml, load_yaml
 
+PAPER = "unet"  # the network that is not named in what is kept
+
 
 def write_best(path: Path, documents: list[Document], config: Config) -> None:
     """Keep the hyperparameters of the best trial.
@@ -25,7 +27,8 @@ def write_best(path: Path, documents: list[Document], config: Config) -> None:
     if not best.values:
         raise InputError(f"trial {best.tid} is the best, but its hyperparameters are outside the search space")
     summary = {"tid": best.tid, "loss": best.best, "evaluations": len(documents), **best.values}
-    write_text(path, dump_yaml(summary))
+    of_another = {} if config.model.network == PAPER else {"network": config.model.network}
+    write_text(path, dump_yaml(summary | of_another))
 
 
 def with_best(config: Config, path: Path) -> Config:
@@ -34,9 +37,11 @@ def with_best(config: Config, path: Path) -> Config:
     Raises
     ------
     InputError
-        If the file is missing or damaged, or has values that cannot be.
+        If the file is missing or damaged, of another network, or has values that cannot be.
     """
     best = load_yaml(path)
+    if (its := best.get("network", PAPER)) != (ours := config.model.network):
+        raise InputError(f"{path}: found for model.network = {its}, not {ours}; tune {ours} under a name of its own")
     missing = [name for name in HYPERPARAMETERS if name not in best]
     if missing:
         raise InputError(f"{path}: {missing[0]}: missing; run massmap tune again")

@@ -1,29 +1,56 @@
 """What every network of `model.network` must do, whatever is in it."""
 
+from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from hyperopt.pyll.stochastic import sample
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from hpc_massmap.config import Config, Model
+from hpc_massmap.config import Config, Model, Network, load_config
+from hpc_massmap.config.network import LACKS
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
+from hpc_massmap.errors import InputError
+from hpc_massmap.jobs.paper import main as paper
+from hpc_massmap.jobs.predict import main as predict
+from hpc_massmap.metrics.predictions import read_predictions
 from hpc_massmap.model.build import NETWORKS, Needs, build_model
 from hpc_massmap.model.cost import cost_of
 from hpc_massmap.model.transformer import LARGEST, Attention, apart, from_windows, in_windows, positions
+from hpc_massmap.pipeline.estimate import estimate
+from hpc_massmap.pipeline.stages import write_configs
 from hpc_massmap.posterior.kinds import network_of
+from hpc_massmap.run import Run
 from hpc_massmap.train.checkpoint import load_checkpoint
 from hpc_massmap.train.loop import BEST, LAST, Callbacks, fit
 from hpc_massmap.train.ranks import CPU, Ranks
 from hpc_massmap.train.trained import load_model
+from hpc_massmap.tune.best import with_best, write_best
 from hpc_massmap.tune.space import hyperopt_space
+from hpc_massmap.yamlfile import dump_yaml
+from tests.patience import within
+from tests.synthetic import write_synthetic_maps
+from tests.train.test_ranks import IN_DOUBLE, start, train_on
+from tests.trained_run import write_model
+from tests.tune.made_up import trial
 
 torch.set_num_threads(1)
 OUTPUTS = ["point", "quantiles", "flow"]
+VIEWS = ["star", "sz", "xray"]
 every_network = pytest.mark.parametrize("network", NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six maps that train, two that validate and two that test."""
+    path = tmp_path_factory.mktemp("few") / "maps.h5"
+    write_synthetic_maps(path, regions=10, snapshots=1, projections=1)
+    return path
 
 
 def described(network: str, **values: object) -> Model:
@@ -31,7 +58,8 @@ def described(network: str, **values: object) -> Model:
 
 
 def config_of(config: Config, network: str, **values: object) -> Config:
-    return config.with_values("model", network=network, **values)
+    tiny = {"filters": 4, "layers": 2, **values}
+    return config.with_values("model", network=network, **tiny).with_values("train", batch_size=3, epochs=2)
 
 
 @every_network
@@ -40,6 +68,20 @@ def test_maps_keep_their_size_at_every_depth_and_width(network: str, layers: int
     model = described(network, layers=layers, filters=3, targets=["mass", "gas"])
     with torch.no_grad():
         assert build_model(model, Needs(2)).eval()(torch.randn(1, 3, 80, 80)).shape == (1, 4, 80, 80)
+
+
+@every_network
+@pytest.mark.parametrize("encoders", ["one", "per_view"])
+def test_any_views_give_maps_and_finite_gradients(network: str, encoders: str) -> None:
+    for count in (1, 2, 3):
+        for views in combinations(VIEWS, count):
+            trained = build_model(described(network, views=list(views), encoders=encoders, layers=2), Needs())
+            maps = trained(torch.randn(1, count, 80, 80))
+            assert maps.shape == (1, 1, 80, 80)
+            maps.square().mean().backward()
+            gradients = [weight.grad for weight in trained.parameters() if weight.grad is not None]
+            assert len(gradients) == len(list(trained.parameters()))
+            assert all(torch.isfinite(values).all() for values in (maps, *gradients))
 
 
 @every_network
@@ -73,7 +115,7 @@ def test_encoders_of_views_may_change_places_with_their_views(network: str) -> N
 @pytest.mark.parametrize("encoders", ["one", "per_view"])
 def test_its_cost_is_the_sum_over_its_layers(network: str, encoders: str) -> None:
     """Two operations for each weight and pixel, and in windows for each pair of pixels and feature, twice."""
-    model = described(network, encoders=encoders, layers=4)
+    model = described(network, encoders=encoders, layers=3)
     built = build_model(model, Needs())
     parameters, total = sum(weight.numel() for weight in built.parameters()), 0
 
@@ -105,10 +147,18 @@ def test_memory_is_what_the_gradient_needs() -> None:
     assert least < kept < 3 * least
 
 
-@every_network
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_it_learns_and_resumes_to_the_bit(
-    map_path: Path, config: Config, tmp_path: Path, network: str, output: str
+def test_the_documented_costs_are_those_of_the_code() -> None:
+    table = Path("docs/networks.md").read_text()
+    for network in NETWORKS:
+        model = described(network, filters=16, layers=4, dropout=0.1)
+        with torch.device("meta"):
+            cost = cost_of(build_model(model, Needs()), model)
+        assert f"| `{network}` | {cost.parameters:,} | {cost.flops / 1e9:.2f} | {cost.kept:.0f} |" in table
+
+
+@pytest.mark.parametrize(("network", "output"), [*((network, "point") for network in NETWORKS), ("convnext", "flow")])
+def test_it_resumes_and_is_loaded_to_the_bit(
+    few: Path, config: Config, tmp_path: Path, network: str, output: str
 ) -> None:
     class Killed(Exception):
         pass
@@ -117,35 +167,142 @@ def test_it_learns_and_resumes_to_the_bit(
         if (epoch, step) == (1, 1):
             raise Killed
 
-    maps = open_maps(map_path)
-    own = config_of(config, network, output=output, filters=4, layers=2, dropout=0.1)
-    own = own.with_values("train", epochs=2, ema=0.9, learning_rate=2e-3)
+    maps = open_maps(few)
+    own = config_of(config, network, output=output, dropout=0.1).with_values("train", ema=0.9, learning_rate=2e-3)
     rows = split_maps(maps, own.split)
     history = fit(maps, rows, own, Ranks(), tmp_path / "a").history
-    assert history[1].train_loss < history[0].train_loss
+    assert output == "flow" or history[1].train_loss < history[0].train_loss
     with pytest.raises(Killed):
         fit(maps, rows, own, Ranks(), tmp_path / "b", Callbacks(on_step=stop))
     fit(maps, rows, own, Ranks(), tmp_path / "b")
     for name in (LAST, BEST):
         ours, resumed = (load_checkpoint(tmp_path / folder / name)["model"] for folder in "ab")
         assert all(torch.equal(ours[key], resumed[key]) for key in ours)
-    assert load_model(tmp_path / "b").description.network == network
+    model = load_model(tmp_path / "b")
+    assert model.description.network == network
+    kept = load_checkpoint(tmp_path / "b" / BEST)["model"]
+    assert all(torch.equal(kept[key], value) for key, value in model.network.state_dict().items())
+
+
+@every_network
+def test_two_ranks_follow_one(few: Path, config: Config, tmp_path: Path, network: str) -> None:
+    """To the rounding of double precision, on uneven shares; where there is no BatchNorm, nothing has to be shared."""
+    shared = "per_rank" if network == "convnext" else "synchronised"
+    own = config_of(config, network, dropout=0.0).with_values("train", batch_norm=shared)
+    one, two = (train_on(world, own, few, tmp_path / str(world), IN_DOUBLE) for world in (1, 2))
+    for alone, together in zip(one, two, strict=True):
+        for loss in ("train_loss", "validation_loss"):
+            assert together[loss] == pytest.approx(alone[loss], rel=1e-11)
+
+
+TRAIN = """
+import runpy, sys
+sys.argv[0] = "jobs/train.py"
+runpy.run_path("jobs/train.py", run_name="__main__")
+"""
+
+
+@every_network
+def test_one_key_trains_it_and_predicts_with_an_ensemble(
+    few: Path, config: Config, tmp_path: Path, network: str
+) -> None:
+    path, key = tmp_path / "c.yaml", f"model.network={network}"
+    own = config_of(config, "unet").model_dump(mode="json") | {"runs": str(tmp_path), "maps": {"file": str(few)}}
+    path.write_text(dump_yaml(own))
+    (rank,) = start(1, TRAIN, path, key, folder=tmp_path)
+    assert rank.wait(timeout=within(100)) == 0, (tmp_path / "stderr.0").read_text()
+    described = load_config(path, [key])
+    first = load_model(Run.of(described).model)
+    assert first.description.network == network
+    write_model(tmp_path / "second" / "model", described, described.model, seed=2)
+    second = load_model(tmp_path / "second" / "model")
+    predict([str(path), key, "predict.members=[small, second]"])
+    found = read_predictions(Run.of(described).predictions, open_maps(few))
+    samples = found.samples("mass", slice(len(found)))
+    maps = np.stack([open_maps(few).maps[view][found.rows] for view in VIEWS], 1)
+    views = first.normalisation.apply(torch.from_numpy(maps), VIEWS)
+    for place, member in enumerate((first, second)):
+        with torch.no_grad():
+            said = member.normalisation.invert(member.network(views), ["mass"])[:, 0].numpy()
+        np.testing.assert_allclose(samples[:, place], said, rtol=5e-4, atol=1e-4 * np.abs(said).max())
+
+
+@every_network
+def test_the_whole_paper_takes_it_by_one_key(tmp_path: Path, network: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["configs/paper.yaml", "name=other", f"runs={tmp_path}", f"model.network={network}"]
+    paper([*words, "--models", "multi1", "multi3", "low_mass", "--dry-run"])
+    assert f"train_low_mass: slurm/train.sh {tmp_path}/other/configs/low_mass.yaml" in capsys.readouterr().out
+    for model in ("multi1", "multi3", "low_mass"):
+        written = load_config(tmp_path / "other" / "configs" / f"{model}.yaml")
+        assert (written.name, written.model.network) == (f"other_{model}", network)
+
+
+@every_network
+def test_the_estimate_counts_its_parameters_and_operations(tmp_path: Path, network: str) -> None:
+    one = [f"space.{name}={{low: {n}, high: {n}}}" for name, n in (("filters", 4), ("layers", 1), ("dropout", 0.0))]
+    words = [f"runs={tmp_path}", *one, f"model.network={network}", "train.batch_size=2"]
+    kernel = [] if network == "convnext" else ["space.kernel={low: 3, high: 3}"]
+    base = load_config(Path("configs/paper.yaml"), words + kernel)
+    model = described(network, layers=1, views=["star"])
+    weights = sum(weight.numel() for weight in build_model(model, Needs()).parameters())
+    counted = FlopCounterMode(display=False)
+    with counted, torch.no_grad(), torch.device("meta"):
+        build_model(model, Needs())(torch.empty(1, 1, 80, 80))
+    told = estimate(base, write_configs(base, ["star"]))
+    assert f"; {weights / 1e6:.2f} million parameters, {counted.get_total_flops() / 1e9:.2f} x 10^9 operations" in told
 
 
 def test_the_paper_s_network_is_not_named_in_what_was_kept_before() -> None:
     assert "network" not in Model().model_dump(mode="json")
     assert Model.model_validate({"network": "convnext"}).model_dump(mode="json")["network"] == "convnext"
+    assert set(LACKS) == set(NETWORKS) == set(get_args(Network))
 
 
-def test_a_kernel_that_means_nothing_is_not_searched(config: Config) -> None:
+@every_network
+def test_what_a_network_lacks_is_not_searched(tmp_path: Path, network: str) -> None:
+    """The ranges of a file are of the network it is for; of another one, those that mean nothing to it go."""
+    searched = load_config(Path("configs/demo.yaml"), [f"model.network={network}"])
     rng = np.random.default_rng(0)
+    space = hyperopt_space(searched.space)
+    drawn = [sample(space, rng=rng) for _ in range(40)]
+    for name, most in (("filters", 5), ("kernel", 2), ("layers", 2), ("dropout", 40)):
+        assert len({one[name] for one in drawn}) == (1 if (network, name) == ("convnext", "kernel") else most)
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(dump_yaml(searched.model_dump(mode="json")))
+    assert load_config(resolved) == searched
 
-    def kernels(network: str) -> set[int]:
-        space = hyperopt_space(config_of(config, network, kernel=3).space)
-        return {sample(space, rng=rng)["kernel"] for _ in range(30)}
 
-    assert kernels("convnext") == {3}
-    assert len(kernels("transformer")) > 1
+CONVNEXT = "extends: {parent}\nmodel: {{network: convnext}}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "said"),
+    [
+        ("", ["model.kernel=5"], "command line: model: network = convnext has no kernel to choose; leave model.kernel"),
+        ("", ["space.kernel.high=4"], "command line: space.kernel: model.network = convnext has no kernel to search; "),
+        ("space: {kernel: {low: 2, high: 3}}\n", [], "own.yaml: space.kernel: model.network = convnext has no kernel"),
+        ("space: {width: {low: 2, high: 3}}\n", [], "own.yaml: space.width: unknown key; allowed: "),
+        ("", ["model.network=convnet"], "command line: model.network = \"convnet\": must be 'unet', 'convnext' or"),
+    ],
+)
+def test_keys_of_another_network_are_refused_in_one_line(
+    tmp_path: Path, more: str, words: list[str], said: str
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(CONVNEXT.format(parent=Path("configs/demo.yaml").resolve()) + more)
+    with pytest.raises(InputError) as error:
+        load_config(path, words)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_of_another_network_is_not_taken(config: Config, tmp_path: Path) -> None:
+    best = tmp_path / "best.yaml"
+    for searched, asked in (("unet", "convnext"), ("convnext", "transformer"), ("transformer", "unet")):
+        write_best(best, [trial(0)], config_of(config, searched))
+        assert with_best(config_of(config, searched), best).model.network == searched
+        with pytest.raises(InputError, match=f"best.yaml: found for model.network = {searched}, not {asked}; tune "):
+            with_best(config_of(config, asked), best)
 
 
 def attention_by_loop(layer: Attention, pixels: torch.Tensor) -> torch.Tensor:

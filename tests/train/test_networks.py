@@ -188,11 +188,11 @@ def test_it_resumes_and_is_loaded_to_the_bit(
 def test_two_ranks_follow_one(few: Path, config: Config, tmp_path: Path, network: str) -> None:
     """To the rounding of double precision, on uneven shares; where there is no BatchNorm, nothing has to be shared."""
     shared = "per_rank" if network == "convnext" else "synchronised"
-    own = config_of(config, network, dropout=0.0).with_values("train", batch_norm=shared)
+    own = config_of(config, network, dropout=0.0).with_values("train", batch_norm=shared, epochs=1)
     one, two = (train_on(world, own, few, tmp_path / str(world), IN_DOUBLE) for world in (1, 2))
     for alone, together in zip(one, two, strict=True):
         for loss in ("train_loss", "validation_loss"):
-            assert together[loss] == pytest.approx(alone[loss], rel=1e-11)
+            assert together[loss] == pytest.approx(alone[loss], rel=1e-9)
 
 
 TRAIN = """

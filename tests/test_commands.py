@@ -54,6 +54,10 @@ IN_ORDER = [
         "massmap train configs/multi3.yaml name=multi4 'model.views=[star, sz, xray, xray_hard]'",
         "training multi4 with F = 4, K = 3, N = 1",
     ),
+    (
+        "massmap paper configs/paper.yaml name=convnext model.network=convnext --dry-run",
+        "report: slurm/paper_report.sh runs/convnext/configs/all.yaml",
+    ),
     ("massmap predict configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --out masses", "masses: 2 clusters"),
     ("massmap report configs/multi3.yaml", "report: runs/multi3/report/index.html"),
@@ -99,6 +103,8 @@ ELSEWHERE = {
     "mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --truth --out compared",
     "mpirun -n 4 massmap evaluate configs/multi3.yaml --of compared",
     "massmap report configs/multi3.yaml --of compared",
+    # another network, smaller: tests/train/test_networks.py
+    "massmap train configs/multi3.yaml name=multi3_convnext model.network=convnext",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "massmap cooling_table FILE",
 }

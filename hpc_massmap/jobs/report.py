@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": notes}
     step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
     inputs = read_inputs(run)
-    if not step.is_finished(args.force):
+    if args.force:
+        step.record.unlink(missing_ok=True)  # the page that is there stays until the new one replaces it
+    if not step.is_finished(force=False):
         run.keep_config()
         say("drawing figures and writing tables")
         write_report(inputs, run.report, others, notes)

@@ -173,31 +173,27 @@ def shown_name(run: Inputs) -> str:
 def comparison_figures(main: Inputs, runs: Comparison, target: str) -> Iterator[Drawing]:
     """Figures 5 to 9 of the runs that predict `target` of the same test maps, and figure A4 of the others."""
     same = [run for run in runs.same if target in run.metrics.targets]
-    units, of_data = main.predictions.maps.units, f" Data: {main.run.config.data.rstrip('.')}."
+    units = main.predictions.maps.units
     if len(same) > 1:
         models = runs.shown(same)
         figure = _example_figure(main, same, target, units)
         if figure is not None:
-            yield Drawing(
-                f"fig5_models_{target}", captions.EXAMPLE_OF_MODELS.format(name=shown_name(main)) + of_data, figure
-            )
-        yield Drawing(
-            f"fig6_models_{target}", captions.PIXELS_OF_MODELS + of_data, together.pixels_together(models, target)
-        )
-        caption = captions.BIAS_OF_MODELS.format(quantity=view_of(target).enclosed) + of_data
+            yield Drawing(f"fig5_models_{target}", captions.EXAMPLE_OF_MODELS.format(name=shown_name(main)), figure)
+        yield Drawing(f"fig6_models_{target}", captions.PIXELS_OF_MODELS, together.pixels_together(models, target))
+        caption = captions.BIAS_OF_MODELS.format(quantity=view_of(target).enclosed)
         yield Drawing(f"fig7_models_{target}", caption, together.bias_together(models, target))
         yield Drawing(
             f"fig8_models_{target}",
-            captions.POWER_OF_MODELS + captions.power_of_paper(target) + of_data,
+            captions.POWER_OF_MODELS + captions.power_of_paper(target),
             together.power_together(models, target, units[target]),
         )
-        yield Drawing(f"fig9_models_{target}", captions.MMD_OF_MODELS + of_data, together.mmd_together(models, target))
+        yield Drawing(f"fig9_models_{target}", captions.MMD_OF_MODELS, together.mmd_together(models, target))
     apart = [run for run in runs.apart if target in run.metrics.targets]
     if apart:
         retrained = [(model, of_its_kind(run)) for model, run in zip(runs.shown(apart), apart, strict=True)]
         with_main = [_has_test_maps_of(main, run) for run in apart]
         figure = together.retrained_figure(retrained, runs.shown([main])[0], with_main, target)
-        caption = captions.RETRAINED.format(quantity=view_of(target).enclosed, name=shown_name(main)) + of_data
+        caption = captions.RETRAINED.format(quantity=view_of(target).enclosed, name=shown_name(main))
         yield Drawing(f"figA4_retrained_{target}", caption, figure)
 
 

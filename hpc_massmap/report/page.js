@@ -183,6 +183,10 @@
       const outside = (value, low, high) => value < low || value > high;  // of NaN neither is true
       this.table.setFilter((map) => (!simulation || map.simulation === simulation)
         && !outside(map.mass, least, most) && !outside(Math.abs(map.bias[0] ?? 0), small, large));
+      const left = this.table.getData("active");
+      if (left.some((map) => map.id === this.shown?.id)) return;
+      if (left.length) this.show(this.maps[left[0].id]);
+      else this.table.deselectRow();
     }
 
     async show(map) {

@@ -26,6 +26,7 @@ from hpc_massmap.report import (
     contents,
     crosschecks,
     curves,
+    drawn,
     error_bars,
     figures,
     paper,
@@ -51,7 +52,7 @@ from hpc_massmap.report.likeness import likeness_table, unlike_of
 from hpc_massmap.report.maps import maps_figure
 from hpc_massmap.report.noise import mmd_table
 from hpc_massmap.report.style import Drawing
-from hpc_massmap.report.tables import Measured, Table, to_html, write_table
+from hpc_massmap.report.tables import Measured, Table, to_csv, to_html, write_table
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
 from hpc_massmap.tune.documents import best_of
@@ -164,10 +165,18 @@ def _browser(runs: Comparison, inputs: Inputs, target: str) -> dict[str, str | M
     return {"rule": rule, "json": Markup(text), "several": bool(others), "enclosed": view_of(target).enclosed}
 
 
-def _embedded(drawing: Drawing, folder: Path) -> dict[str, str | float]:
+def _embedded(drawing: Drawing, folder: Path) -> dict[str, str | float | list[str]]:
     image = style.write_figure(drawing.figure, folder / "figures" / drawing.name)
     share = drawing.figure.get_figwidth() / style.WIDTH
-    return {"name": drawing.name, "caption": drawing.caption, "png": base64.b64encode(image).decode(), "share": share}
+    if drawing.curves is not None:
+        write_text(folder / "figures" / f"{drawing.name}.csv", to_csv(drawing.curves))
+    return {
+        "name": drawing.name,
+        "caption": drawing.caption,
+        "png": base64.b64encode(image).decode(),
+        "share": share,
+        "endings": ["pdf", "png", *["csv"] * (drawing.curves is not None)],
+    }
 
 
 def _written(table: Table, folder: Path) -> dict[str, Table | Markup]:
@@ -226,8 +235,7 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
     metrics, model = inputs.metrics, inputs.run.config.model
     result, colour = metrics.targets[target], style.colour_of(model)
     edges = ", ".join(f"{edge:g}" for edge in metrics.mass_intervals)
-    data = inputs.run.config.data.rstrip(".")
-    of_run = f" Model {metrics.name}, {title_of(target)}; data: {data}; log10 M200 intervals: {edges}."
+    of_run = f" Model {metrics.name}, {title_of(target)}; log10 M200 intervals: {edges}."
     examples = read_examples(inputs.predictions, metrics, model.views, target)
     if examples:
         caption = (
@@ -237,9 +245,9 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         )
         figure = example_figure(examples, target, inputs.predictions.maps.units)
         yield Drawing(f"fig5_examples_{target}", caption + of_run, figure)
-    yield Drawing(
-        f"fig6_pixels_{target}", captions.PIXELS + of_run, figures.pixel_figure(result[Pixels].apertures, colour)
-    )
+    apertures = result[Pixels].apertures
+    pixels, curves = figures.pixel_figure(apertures, colour), drawn.pixel_curves(apertures)
+    yield Drawing(f"fig6_pixels_{target}", captions.PIXELS + of_run, pixels, curves)
     bias = figures.bias_figure(
         result[Profiles].radii,
         summary.bias_by_mass(metrics, target),
@@ -248,15 +256,17 @@ def _result_figures(inputs: Inputs, target: str) -> Iterator[Drawing]:
         target,
         colour,
     )
-    yield Drawing(f"fig7_bias_{target}", captions.BIAS.format(quantity=view_of(target).enclosed) + of_run, bias)
+    caption = captions.BIAS.format(quantity=view_of(target).enclosed) + of_run
+    yield Drawing(f"fig7_bias_{target}", caption, bias, drawn.bias_curves(metrics, target))
     unit = inputs.predictions.maps.units[target]
     spectra, difference = summary.power_spectra(metrics, target), summary.power_difference(metrics, target)
     of_samples = summary.sample_power(metrics, target)
     power = figures.power_figure(result[Power].wavelength, spectra, difference, unit, colour, of_samples)
-    yield Drawing(f"fig8_power_{target}", captions.power(target, of_samples is not None) + of_run, power)
+    caption = captions.power(target, of_samples is not None) + of_run
+    yield Drawing(f"fig8_power_{target}", caption, power, drawn.power_curves(metrics, target))
     value, calibration = summary.mmd_by_mass(metrics, target), summary.calibration_by_mass(metrics, target)
     mmd = figures.mmd_figure(summary.mass_bins(metrics), value, calibration, result[Mmd].noise, colour)
-    yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd)
+    yield Drawing(f"fig9_mmd_{target}", captions.MMD + of_run, mmd, drawn.mmd_curves(metrics, target))
     yield from _error_figures(inputs, target, colour, of_run)
     trends = trends_of(metrics, inputs.predictions.maps, target)
     if trends:
@@ -295,18 +305,16 @@ def _result_tables(inputs: Inputs, target: str) -> Iterator[Table]:
 
 def _sample_figures(inputs: Inputs) -> Iterator[Drawing]:
     halos = inputs.predictions.maps.halos
-    by_mass, data = sample.sample_by_mass(halos), f" Data: {inputs.run.config.data.rstrip('.')}."
-    yield Drawing("fig1_sample", captions.SAMPLE + data, sample.sample_figure(by_mass, sample.terciles(halos)))
-    yield Drawing(
-        "fig2_maps", captions.MAPS + data, maps_figure(inputs.predictions.maps, sample.spread_by_mass(halos), 0)
-    )
-    yield Drawing("figA1_simulations", captions.SIMULATIONS + data, sample.simulations_figure(by_mass))
+    by_mass = sample.sample_by_mass(halos)
+    yield Drawing("fig1_sample", captions.SAMPLE, sample.sample_figure(by_mass, sample.terciles(halos)))
+    yield Drawing("fig2_maps", captions.MAPS, maps_figure(inputs.predictions.maps, sample.spread_by_mass(halos), 0))
+    yield Drawing("figA1_simulations", captions.SIMULATIONS, sample.simulations_figure(by_mass))
     for number, (name, of_paper) in enumerate(captions.FRACTIONS.items(), 2):
         caption = (
             f"{name.capitalize()} fraction inside R200 by mass and simulation (fig. A{number}): median, and 16th to "
             f"84th percentile as a band. {of_paper}"
         )
-        yield Drawing(f"figA{number}_{name}_fraction", caption + data, sample.fraction_figure(by_mass, f"f_{name}"))
+        yield Drawing(f"figA{number}_{name}_fraction", caption, sample.fraction_figure(by_mass, f"f_{name}"))
 
 
 def _sample_tables(inputs: Inputs) -> Iterator[Table]:

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hpc_massmap.config import Model
+from hpc_massmap.report.tables import Table
 from hpc_massmap.storage import replacing
 from hpc_massmap.views import VIEWS
 
@@ -35,11 +36,12 @@ DPI = 200
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the name of its files, and what to say about it."""
+    """A figure, the name of its files, what to say about it, and the numbers of its curves, all digits."""
 
     name: str
     caption: str
     figure: Figure
+    curves: Table | None = None
 
 
 _SETTINGS: dict[Any, Any] = {

@@ -131,7 +131,9 @@ def to_latex(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """A table element without its caption."""
-    head = "".join(f"<th{_html_class(table, n)}>{escape(name)}</th>" for n, name in enumerate(table.columns))
+    head = "".join(
+        f'<th scope="col"{_html_class(table, n)}>{escape(name)}</th>' for n, name in enumerate(table.columns)
+    )
     body = "".join(
         "<tr>"
         + "".join(f"<td{_html_class(table, n)}>{_html_cell(cell)}</td>" for n, cell in enumerate(row))

@@ -25,6 +25,7 @@ from hpc_massmap.report.importance import Importance, importance, varied
 from hpc_massmap.report.tables import write_table
 from hpc_massmap.tune.documents import TrialRecord, best_of, finished
 
+HOURS_IN_MINUTES = 2.0  # of a study that is shorter
 JITTER = 0.12  # of integers, so that lines lie beside each other
 
 
@@ -41,10 +42,11 @@ def time_figure(trials: list[TrialRecord], colour: str) -> Figure | None:
     with style.applied():
         figure = style.canvas(2.6, width=style.WIDTH * 0.6)
         panel = figure.subplots()
-        hours = [hour for hour, _ in timed]
-        losses = draw_losses(panel, hours, [trial for _, trial in timed], colour)
-        panel.step(hours, np.minimum.accumulate(losses), where="post", color=style.TRUTH, lw=1.2, label="best so far")
-        panel.set(xlabel="time since the first trial started [h]", ylabel=LOSS, xlim=(0, None))
+        unit, length = ("h", 1.0) if timed[-1][0] >= HOURS_IN_MINUTES else ("min", 60.0)
+        times = [hour * length for hour, _ in timed]
+        losses = draw_losses(panel, times, [trial for _, trial in timed], colour)
+        panel.step(times, np.minimum.accumulate(losses), where="post", color=style.TRUTH, lw=1.2, label="best so far")
+        panel.set(xlabel=f"time since the first trial started [{unit}]", ylabel=LOSS, xlim=(0, None))
         figure.legend(loc="outside right center")
     return figure
 

@@ -220,6 +220,12 @@ def test_filters(page: Any, inputs: Inputs) -> None:
     page.wait_for_function(f"document.querySelector('.found').textContent === '{expected} maps'")
     page.locator("[name=simulation]").select_option("synthetic")
     assert page.locator(".found").inner_text() == f"{expected} maps"
+    shown = int(page.locator(".browser").get_attribute("data-shown"))  # the largest error of all is left out
+    assert error[shown].round(4) <= limit
+    assert mass[shown].round(3) >= least
+    page.locator("[name=least]").fill("99")
+    page.wait_for_function("document.querySelector('.found').textContent === '0 maps'")
+    assert page.locator(".tabulator-row.tabulator-selected").count() == 0
 
 
 def test_values_under_the_pointer(page: Any, inputs: Inputs) -> None:

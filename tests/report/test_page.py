@@ -1,5 +1,6 @@
 """The page stands alone, holds the headline, escapes what it was given, and names the job that is missing."""
 
+import csv
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from hpc_massmap.errors import InputError
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.pixels import Pixels
+from hpc_massmap.metrics.sample import interval_labels
 from hpc_massmap.report import style
 from hpc_massmap.report.history import read_training_log, read_trials
 from hpc_massmap.report.inputs import Inputs, input_digests, read_inputs
@@ -76,10 +78,11 @@ def own_run(finished_run: Run, tmp_path: Path) -> Run:
     return Run(finished_run.config.model_copy(update={"runs": tmp_path / "runs"}), tmp_path / "runs" / "demo")
 
 
-def test_page_refers_to_nothing_outside_itself(source: str, page: Page) -> None:
+def test_page_needs_nothing_outside_itself_and_links_the_files_beside_it(source: str, page: Page, report: Path) -> None:
     assert page.references
     for reference in page.references:
-        assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
+        is_file = reference.startswith(("figures/", "tables/")) and (report / reference).is_file()
+        assert is_file or reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
     styles = "".join(re.findall(r"<style>(.*?)</style>", source, re.DOTALL))
     assert "light-dark(" in styles
     assert "@import" not in styles
@@ -102,8 +105,32 @@ def test_page_says_which_data_and_intervals(page: Page, inputs: Inputs) -> None:
     assert f"Data {data} Mass intervals 13.5 ≤ log10 M200 < 14.02" in page.text
     captions = [word for word in page.words if "(fig. " in word and "Model demo" in word]
     assert len(captions) == 5
-    assert all(data in caption and "13.5, 14.02, 14.63, 15.38, 15.9" in caption for caption in captions)
+    assert all("13.5, 14.02, 14.63, 15.38, 15.9" in caption for caption in captions)
+    assert not any(data in caption for caption in captions)  # the page says it once
     assert "other data" in page.text
+
+
+def test_maps_and_figures_stand_before_tables(source: str) -> None:
+    results = source[source.index('id="result-1"') : source.index('id="sample"')]
+    places = [results.index(words) for words in ('class="browser', 'class="figures"', "<table>")]
+    assert places == sorted(places)
+
+
+def test_curves_are_files_beside_their_figures(report: Path, inputs: Inputs) -> None:
+    def rows(name: str) -> list[dict[str, str]]:
+        with (report / "figures" / f"{name}_mass.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    metrics = inputs.metrics
+    bias = summary.bias_by_mass(metrics, "mass")[0]
+    of_first = [row for row in rows("fig7_bias") if row["interval"] == interval_labels(metrics)[0]]
+    assert [float(row["bias: median"]) for row in of_first] == pytest.approx(bias.median.tolist())
+    assert [float(row["bias: minus"]) for row in of_first] == pytest.approx((bias.median - bias.p16).tolist())
+    true, _ = summary.power_spectra(metrics, "mass")
+    assert [float(row["true power: median"]) for row in rows("fig8_power")] == pytest.approx(true.median.tolist())
+    whole = metrics.targets["mass"][Pixels].apertures["whole"]
+    assert [float(row["density, whole"]) for row in rows("fig6_pixels")] == pytest.approx(whole.density.tolist())
+    assert len(rows("fig9_mmd")) == summary.MASS_BINS
 
 
 def test_what_was_given_is_escaped(source: str, page: Page) -> None:

@@ -139,7 +139,13 @@ def test_best_over_time_is_by_the_end_of_the_trials() -> None:
     assert done == [[2, 0.5], [5, 0.2]]
     assert pruned == [[3, 0.4]]
     assert best == [[2, 0.5], [3, 0.4], [5, 0.2]]
+    assert figure.axes[0].get_xlabel().endswith("[h]")
     assert tuning.time_figure([replace(t, started=None) for t in trials], COLOUR) is None
+    short = [replace(t, ended=t.ended and START + timedelta(minutes=t.tid + 1), started=START) for t in trials]
+    in_minutes = tuning.time_figure(short, COLOUR)
+    assert in_minutes is not None
+    assert np.allclose(in_minutes.axes[0].get_lines()[0].get_xdata(), [1, 4])
+    assert in_minutes.axes[0].get_xlabel().endswith("[min]")
 
 
 def test_a_diverged_trial_does_not_hide_the_others() -> None:

@@ -266,11 +266,11 @@ def _b200_of_models(runs: list[Inputs], target: str) -> Table:
             none = [None] * (len(paper.MASS_INTERVALS) - 1)
             row += paper.B200.get(model_of_paper(run) or "", none)
         rows.append(row)
-    note = f"Intervals of log10 M200/(Msun/h). {_note(runs, with_paper)}"
+    note = f"Intervals of log10 M200/(Msun/h). {_note(with_paper)}"
     if with_paper and any(model_of_paper(run) in paper.OTHER_SIGNS for run in runs):
         note += f" {paper.SIGNS}"
     title = f"{contents.of_b200(target)} of each model by mass interval, {title_of(target)} maps (table 4)"
-    return Table(f"b200_models_{target}", title, note, columns, rows)
+    return Table(f"b200_models_{target}", title, note, columns, rows, _data_of(runs))
 
 
 def _ranges(edges: list[float]) -> list[str]:
@@ -288,15 +288,17 @@ def _pixels_of_models(runs: list[Inputs], target: str) -> Table:
             row.append(paper.pixels(model_of_paper(run), "whole"))
         rows.append(row)
     columns += ["paper, whole map"] * with_paper
-    note = _note(runs, with_paper)
+    note = _note(with_paper)
     title = f"Relative difference of pixels of each model, {title_of(target)} maps (legend of fig. 6)"
-    return Table(f"pixels_models_{target}", title, note, columns, rows)
+    return Table(f"pixels_models_{target}", title, note, columns, rows, _data_of(runs))
 
 
-def _note(runs: list[Inputs], with_paper: bool) -> str:
-    of_paper = f"{contents.PAPER_DATA} " if with_paper else ""
-    data = runs[0].run.config.data.rstrip(".")
-    return f"{contents.SPREAD} {of_paper}Data of these runs: {data}."
+def _note(with_paper: bool) -> str:
+    return f"{contents.SPREAD} {contents.PAPER_DATA}" if with_paper else contents.SPREAD
+
+
+def _data_of(runs: list[Inputs]) -> str:
+    return f"Data of these runs: {runs[0].run.config.data.rstrip('.')}."
 
 
 def models_table(runs: Comparison) -> Table:

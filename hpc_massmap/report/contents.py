@@ -76,7 +76,7 @@ def b200_table(metrics: Metrics, target: str, model: str | None, data: str) -> T
         rows = {interval: [*row, held.get(interval)] for interval, row in rows.items()}
         columns.append("b200 in 68 % intervals")
         note += f" Intervals: {coverage.words}."
-    return Table(f"b200_{target}", title, f"{note} Data of this run: {data}.", columns, list(rows.values()))
+    return Table(f"b200_{target}", title, note, columns, list(rows.values()), f"Data of this run: {data}.")
 
 
 def _readable(label: str) -> str:
@@ -95,7 +95,7 @@ def pixel_table(metrics: Metrics, target: str, model: str | None, data: str) -> 
         columns.append(f"paper's {paper.NAMES[model]}")
         rows = [[*row, paper.pixels(model, name)] for row, name in zip(rows, APERTURES, strict=True)]
         note += f" {PAPER_DATA}"
-    return Table(f"pixels_{target}", title, f"{note} Data of this run: {data}.", columns, rows)
+    return Table(f"pixels_{target}", title, note, columns, rows, f"Data of this run: {data}.")
 
 
 def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
@@ -119,8 +119,8 @@ def simulation_table(metrics: Metrics, target: str, data: str) -> Table:
             halos = len(np.unique(metrics.maps["halo"][chosen]))
             rows.append([simulation, label, halos, int(chosen.sum()), *numbers])
     title = f"The metrics by simulation, {title_of(target)} maps"
-    note = f"{SPREAD} {PARTS} Data of this run: {data}."
-    return Table(f"simulations_{target}", title, note, columns, rows)
+    note = f"{SPREAD} {PARTS}"
+    return Table(f"simulations_{target}", title, note, columns, rows, f"Data of this run: {data}.")
 
 
 def projection_table(metrics: Metrics, target: str, data: str) -> Table:
@@ -139,8 +139,8 @@ def projection_table(metrics: Metrics, target: str, data: str) -> Table:
         rows.append([name, measured(number(everything), unit), float(medians.min()), float(medians.max()), spread])
     columns = ["", "all lines of sight", "lowest median", "highest median", "standard deviation of the medians"]
     title = f"Medians along each of {len(projections)} lines of sight, {title_of(target)} maps"
-    note = f"{SPREAD} {PARTS} Data of this run: {data}."
-    return Table(f"projections_{target}", title, note, columns, rows)
+    note = f"{SPREAD} {PARTS}"
+    return Table(f"projections_{target}", title, note, columns, rows, f"Data of this run: {data}.")
 
 
 def trials_table(trials: list[TrialRecord]) -> Table:

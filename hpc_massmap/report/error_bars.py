@@ -187,7 +187,7 @@ def coverage_table(metrics: Metrics, target: str, data: str, unlike: BoolArray |
         rows.append([part, int(chosen.sum()), *of_both])
     columns = ["maps", "test maps", *(f"b200, {level:.0%}" for level in LEVELS), "pixels, 68%"]
     title = f"Share of truths in intervals, {coverage.words}, {title_of(target)} maps"
-    return Table(f"coverage_{target}", title, f"{NOTE}. Data of this run: {data}.", columns, rows)
+    return Table(f"coverage_{target}", title, f"{NOTE}.", columns, rows, f"Data of this run: {data}.")
 
 
 def _parts(metrics: Metrics) -> Iterator[tuple[str, BoolArray]]:
@@ -210,9 +210,10 @@ def scores_table(metrics: Metrics, floor: Metrics | None, target: str, data: str
     columns_shown = ["score, in parts of the truth", "mean", "over that of constant width", "over that of the floor"]
     note = (
         "The less the better. Constant width: the errors of this model's maps over the maps that validated, the same "
-        f"for all; floor: no network, with errors by the same rule. {NOTE}. Data of this run: {data}."
+        f"for all; floor: no network, with errors by the same rule. {NOTE}."
     )
-    return Table(f"scores_{target}", f"Scores of error bars, {title_of(target)} maps", note, columns_shown, rows)
+    title = f"Scores of error bars, {title_of(target)} maps"
+    return Table(f"scores_{target}", title, note, columns_shown, rows, f"Data of this run: {data}.")
 
 
 def _scored(of: Scores) -> Iterator[tuple[str, tuple[FloatArray, FloatArray]]]:

@@ -33,7 +33,7 @@ def likeness_table(metrics: Metrics, unlike: BoolArray | None, data: str) -> Tab
             rows.append([part, int(chosen.sum()), int(unlike[chosen].sum()), share.text()])
     title = "Test maps that do not look like what the network was trained on"
     columns = ["maps", "test maps", "unlike", "share"]
-    return Table("likeness", title, f"{NOTE}. Data of this run: {data}.", columns, rows)
+    return Table("likeness", title, f"{NOTE}.", columns, rows, f"Data of this run: {data}.")
 
 
 def likeness_parts(unlike: BoolArray | None) -> Iterator[tuple[str, BoolArray]]:

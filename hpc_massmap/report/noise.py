@@ -58,7 +58,7 @@ def mmd_table(models: list[tuple[str, Metrics]], target: str, data: str) -> Tabl
     said = f"Intervals of log10 M200/(Msun/h). {contents.SPREAD}"
     said += f" {paper.NOISE}" * (target == paper.TARGET)
     title = f"MMD of pixel values by mass interval, {title_of(target)} maps (fig. 9)"
-    return Table(f"mmd{several}_{target}", title, f"{said} Data: {data}.", columns, rows)
+    return Table(f"mmd{several}_{target}", title, said, columns, rows, f"Data: {data}.")
 
 
 def _cells(metrics: Metrics, target: str, of: Callable[[Metrics, str, BoolArray], Spread | None]) -> Iterator[Cell]:

@@ -5,6 +5,7 @@
 (() => {
   const LEVELS = 255;
   const PACE = 500;  // ms from sample to sample
+  const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
   const RUN = { true: "Stop", false: "Run through samples" };
   const THEMES = { auto: "Light or dark: as the system", light: "Light", dark: "Dark" };
 
@@ -97,6 +98,9 @@
     return { figure, canvas, circle, value, panel, colours, name, button, image: null, frame: 0, timer: null };
   }
 
+  /* The part of the address that names a map: halo and line of sight, which stay when other maps are chosen. */
+  const addressOf = (map) => `#map=${map.halo}-${map.projection}`;
+
   class Browser {
     constructor(section) {
       this.section = section;
@@ -106,13 +110,18 @@
       this.panels = this.data.panels.map((panel) => makePanel(panel, this.data.pixels, colours[panel.colours]));
       this.find(".panels").append(...this.panels.map((one) => one.figure));
       for (const one of this.panels) {
-        one.canvas.addEventListener("pointermove", (event) => this.point(one.canvas, event));
-        one.canvas.addEventListener("pointerleave", () => this.point(null));
+        for (const kind of ["pointerdown", "pointermove"])
+          one.canvas.addEventListener(kind, (event) => this.point(one.canvas, event));
+        one.canvas.addEventListener("pointerleave", (event) => {
+          if (event.pointerType === "mouse") this.point(null);  // what a finger touched stays told
+        });
       }
       for (const one of this.panels) one.button?.addEventListener("click", () => this.run(one));
       this.fillChoices();
       section.hidden = false;  // the table measures its place
       this.makeTable();
+      document.addEventListener("keydown", (event) => this.press(event));
+      window.addEventListener("hashchange", () => this.show(this.addressed()));
     }
 
     find(selector) { return this.section.querySelector(selector); }
@@ -124,8 +133,8 @@
       this.projection = this.find("[name=projection]");
       this.halo.append(...byMass.map((map) => new Option(
         `${map.mass.toFixed(2)}: ${map.simulation}, ${map.region}, z = ${map.redshift}, halo ${map.halo}`, map.halo)));
-      this.halo.addEventListener("change", () => this.show(this.ofHalo(Number(this.halo.value))[0]));
-      this.projection.addEventListener("change", () => this.show(this.maps[Number(this.projection.value)]));
+      this.halo.addEventListener("change", () => this.choose(this.ofHalo(Number(this.halo.value))[0]));
+      this.projection.addEventListener("change", () => this.choose(this.maps[Number(this.projection.value)]));
       this.find("[name=simulation]").append(
         ...[...new Set(this.maps.map((map) => map.simulation))].map((name) => new Option(name)));
     }
@@ -137,26 +146,29 @@
       const many = this.data.models.length > 1;
       const errors = this.data.models.map((name, n) => ({
         title: many ? `b200 ${name}` : "b200", field: `bias.${n}`, sorter: bySize, hozAlign: "right",
-        headerSortStartingDir: "desc", formatter: (cell) => signed(cell.getValue()),
+        headerSortStartingDir: "desc", minWidth: 56, formatter: (cell) => signed(cell.getValue()),
       }));
       this.table = new Tabulator(this.find(".maps > div"), {
         data: this.maps, layout: "fitColumns", height: "100%", selectableRows: 1, autoResize: false,
-        columnDefaults: { headerWordWrap: true, minWidth: 58 },
+        columnDefaults: { headerWordWrap: true, minWidth: 44 },
         columns: [
           { title: "halo", field: "halo", hozAlign: "right" },
           { title: "line of sight", field: "projection", hozAlign: "right" },
-          { title: "simulation", field: "simulation", minWidth: 84, widthGrow: 1.6 },
+          { title: "simulation", field: "simulation", minWidth: 82, widthGrow: 1.6 },
           { title: "log M200", field: "mass", hozAlign: "right", formatter: (cell) => cell.getValue().toFixed(2) },
           { title: "z", field: "redshift", hozAlign: "right", formatter: (cell) => cell.getValue().toFixed(3) },
           ...errors,
         ],
         initialSort: [{ column: "bias.0", dir: "desc" }],
       });
-      this.table.on("rowClick", (_, row) => this.show(this.maps[row.getData().id]));
+      this.table.on("rowClick", (_, row) => this.choose(this.maps[row.getData().id]));
       this.table.on("dataFiltered", (_, rows) => { this.find(".found").textContent = `${rows.length} maps`; });
       this.table.on("tableBuilt", () => {
         this.fitTable();
-        this.show(this.maps[this.table.getData("active")[0].id]);
+        const addressed = this.addressed();
+        this.show(addressed ?? this.listed()[0]);
+        const first = document.querySelector(".browser") === this.section;
+        if (addressed && first) this.section.scrollIntoView({ behavior: "instant" });
       });
       this.find(".filters").addEventListener("input", () => this.filter());
     }
@@ -183,10 +195,38 @@
       const outside = (value, low, high) => value < low || value > high;  // of NaN neither is true
       this.table.setFilter((map) => (!simulation || map.simulation === simulation)
         && !outside(map.mass, least, most) && !outside(Math.abs(map.bias[0] ?? 0), small, large));
-      const left = this.table.getData("active");
-      if (left.some((map) => map.id === this.shown?.id)) return;
-      if (left.length) this.show(this.maps[left[0].id]);
+      const left = this.listed();
+      if (left.includes(this.shown)) return;
+      if (left.length) this.choose(left[0]);
       else this.table.deselectRow();
+    }
+
+    /* The maps in the rows of the table, as it is sorted and filtered. */
+    listed() { return this.table.getData("active").map((map) => this.maps[map.id]); }
+
+    /* The map that the address names, if it is here. */
+    addressed() { return this.maps.find((map) => addressOf(map) === location.hash); }
+
+    /* Show what a person asked for, and name it in the address. */
+    choose(map) {
+      if (!map) return;
+      try { history.replaceState(null, "", addressOf(map)); } catch { /* a frame may have no address */ }
+      this.show(map);
+    }
+
+    /* The row before or after, by a key, if this browser has the focus or, where nothing has, the middle of the window. */
+    press(event) {
+      const step = STEPS[event.key];
+      if (!step || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      if (event.target.closest("input, select")) return;  // which have a use for it
+      const { top, bottom } = this.section.getBoundingClientRect();
+      const middle = window.innerHeight / 2;
+      const meant = event.target === document.body ? top < middle && middle < bottom
+        : this.section.contains(event.target);
+      if (!meant) return;
+      event.preventDefault();
+      const maps = this.listed();
+      this.choose(maps[maps.indexOf(this.shown) + step]);
     }
 
     async show(map) {
@@ -196,7 +236,10 @@
       this.projection.replaceChildren(...this.ofHalo(map.halo).map((one) => new Option(
         `${one.projection}: b200 = ${signed(one.bias[0])}`, one.id, false, one === map)));
       this.table.deselectRow();
-      this.table.selectRow([map.id]);
+      if (this.listed().includes(map)) {
+        this.table.selectRow([map.id]);
+        this.table.scrollToRow(map.id, "nearest", false);
+      }
       const frames = this.panels.map((one) => one.frame);
       const images = await Promise.all(this.panels.map((one, n) => this.image(one, map, frames[n])));
       if (this.shown !== map) return;  // another was chosen meanwhile
@@ -206,8 +249,10 @@
       });
       const many = this.data.models.length > 1;
       const errors = this.data.models.map((name, n) => (many ? `${name} ` : "") + signed(map.bias[n])).join(", ");
-      this.find(".about").textContent = `${map.simulation}, ${map.region}, line of sight ${map.projection}: `
-        + `log10 M200 = ${map.mass.toFixed(2)}, z = ${map.redshift}; b200: ${errors}`;
+      const missed = location.hash.startsWith("#map=") && !this.addressed() ? "The map of the address is not here; " : "";
+      this.find(".about").textContent = `${missed}${map.simulation}, ${map.region}, line of sight ${map.projection}: `
+        + `log10 M200 = ${map.mass.toFixed(2)}, z = ${map.redshift}; b200: ${errors} `;
+      this.find(".about").append(element("a", { href: addressOf(map), textContent: "link", className: "link" }));
       this.section.dataset.shown = map.id;
     }
 

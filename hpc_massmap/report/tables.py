@@ -45,6 +45,7 @@ class Table:
     name : of the files
     title : what it shows
     note : all that a reader needs to read it
+    data : which data its numbers are of, in a sentence for its files; a page says it once for all
     """
 
     name: str
@@ -52,10 +53,12 @@ class Table:
     note: str
     columns: list[str]
     rows: list[list[Cell]]
+    data: str = ""
 
     @property
     def caption(self) -> str:
-        return f"{self.title}. {self.note}".strip()
+        """All that its files say above it."""
+        return f"{self.title}. {self.note} {self.data}".strip()
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers, and so is aligned to the right."""

@@ -200,6 +200,69 @@ def test_table_fits_its_place_when_that_changes(page: Any) -> None:
     assert page.locator(".tabulator-row.tabulator-selected").inner_text() == chosen
 
 
+def id_shown(page: Any) -> int:
+    return int(page.locator(".browser").get_attribute("data-shown"))
+
+
+def test_the_address_names_the_map(page: Any, report: Path, inputs: Inputs) -> None:
+    maps, first = inputs.metrics.maps, id_shown(page)
+    assert "#" not in page.url
+    place = next(n for n in range(len(maps["halo"])) if n != first)
+    address = f"{(report / 'index.html').as_uri()}#map={maps['halo'][place]}-{maps['projection'][place]}"
+    page.locator("[name=halo]").select_option(str(maps["halo"][place]))
+    page.locator("[name=projection]").select_option(str(place))
+    wait_for(page, place)
+    assert page.url == address
+    assert page.locator(".about a").get_attribute("href") == address[address.index("#") :]
+    page.goto("about:blank")
+    page.goto(address)
+    wait_for(page, place)
+    assert page.locator(".tabulator-row.tabulator-selected").is_visible()
+    page.evaluate("location.hash = 'sample'")
+    page.evaluate(f"location.hash = 'map={maps['halo'][first]}-{maps['projection'][first]}'")
+    wait_for(page, first)
+
+
+def test_an_address_of_a_map_that_is_not_here(page: Any, report: Path) -> None:
+    first = id_shown(page)
+    page.goto("about:blank")
+    page.goto(f"{(report / 'index.html').as_uri()}#map=99999-0")
+    wait_for(page, first)
+    assert page.locator(".about").inner_text().startswith("The map of the address is not here; synthetic, ")
+    page.locator(".tabulator-row").nth(3).click()
+    page.wait_for_function("document.querySelector('.about').textContent.startsWith('synthetic, ')")
+
+
+def test_keys_go_along_the_rows(page: Any, inputs: Inputs) -> None:
+    in_order = np.argsort(-np.abs(inputs.metrics.targets["mass"][Profiles].bias[:, -1]), kind="stable")
+    page.keyboard.press("ArrowRight")  # of a page that is read at its top, no browser
+    page.locator(".panels").scroll_into_view_if_needed()
+    page.locator(".maps").evaluate("e => e.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    for n in (1, 2, 3):
+        page.keyboard.press("ArrowRight")
+        wait_for(page, in_order[n])
+    page.keyboard.press("ArrowLeft")
+    wait_for(page, in_order[2])
+    page.locator("[name=least]").fill("1")
+    page.keyboard.press("ArrowLeft")  # moves in the number
+    page.locator(".tabulator-row").nth(20).click()
+    wait_for(page, in_order[20])
+    page.keyboard.press("ArrowRight")
+    wait_for(page, in_order[21])
+    assert page.locator(".tabulator-row.tabulator-selected").count() == 1
+
+
+def test_a_finger_leaves_the_values_told(page: Any) -> None:
+    canvas, value = page.locator(".panel .map canvas").nth(3), page.locator(".panel .value").nth(3)
+    box = canvas.bounding_box()
+    place = {"clientX": box["x"] + 9, "clientY": box["y"] + 9}
+    canvas.dispatch_event("pointerdown", {"pointerType": "touch", **place})
+    canvas.dispatch_event("pointerleave", {"pointerType": "touch"})
+    assert "×10" in value.inner_text()
+    canvas.dispatch_event("pointerleave", {"pointerType": "mouse"})
+    assert value.inner_text() == ""
+
+
 def test_halo_and_line_of_sight_can_be_picked(page: Any, inputs: Inputs) -> None:
     maps = inputs.metrics.maps
     place = int(np.flatnonzero(np.bincount(maps["halo"])[maps["halo"]] > 1)[-1])
@@ -285,6 +348,8 @@ def test_print_has_figures_and_tables_but_nothing_to_click(page: Any) -> None:
 def test_nothing_overflows_a_narrow_window(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    first, second = (page.locator(".panel .map").nth(n).bounding_box() for n in (0, 1))
+    assert first["y"] == second["y"]  # two beside each other
 
 
 def test_the_json_in_the_page_cannot_end_its_script(report: Path) -> None:

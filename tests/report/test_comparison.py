@@ -99,7 +99,7 @@ def test_table_4_has_a_row_a_model_beside_the_papers(main: Inputs, compared: com
         ours = [cell for cell in row[1:4] if cell is not None]
         assert [cell.median for cell in ours] == [of.median for of in b200_by_mass(run.metrics, "mass")]  # type: ignore[union-attr]
         assert row[4:] == paper.B200[style.model_key(run.run.config.model) or ""]
-    assert compared.same[0].run.config.data in table.note
+    assert compared.same[0].run.config.data in table.data
 
 
 def test_retrained_models_are_judged_by_maps_of_their_kind(main: Inputs, compared: comparison.Comparison) -> None:

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from hpc_massmap.errors import InputError
+from hpc_massmap.jobs.report import main as report_job
 from hpc_massmap.metrics import summary
 from hpc_massmap.metrics.pixels import Pixels
 from hpc_massmap.metrics.sample import interval_labels
@@ -100,13 +101,14 @@ def test_page_holds_the_headline(page: Page, inputs: Inputs) -> None:
     assert "48 maps of" in page.text
 
 
-def test_page_says_which_data_and_intervals(page: Page, inputs: Inputs) -> None:
+def test_page_says_which_data_and_intervals_once(page: Page, inputs: Inputs, report: Path) -> None:
     data = inputs.run.config.data
     assert f"Data {data} Mass intervals 13.5 ≤ log10 M200 < 14.02" in page.text
     captions = [word for word in page.words if "(fig. " in word and "Model demo" in word]
     assert len(captions) == 5
     assert all("13.5, 14.02, 14.63, 15.38, 15.9" in caption for caption in captions)
-    assert not any(data in caption for caption in captions)  # the page says it once
+    assert page.text.count(data.rstrip(".")) == 1
+    assert "Data of this run: made-up blobs" in (report / "tables" / "b200_mass.md").read_text()
     assert "other data" in page.text
 
 
@@ -281,6 +283,22 @@ def test_job_writes_once_and_always_ends_with_the_headline(first_output: str, in
     again = run_job(str(inputs.run.folder / "config.yaml")).stdout.splitlines()
     assert again[0].startswith("report: already done")
     assert again[1:] == ending
+
+
+def test_the_old_page_stays_until_the_new_one_is_written(own_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = own_run.report / "index.html"
+    page.parent.mkdir()
+    page.write_text("the old one")
+
+    def fails(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("hpc_massmap.report.page.write_report", fails)
+    config = Run.open(own_run.config).folder / "config.yaml"
+    with pytest.raises(OSError, match="no space left"):
+        report_job([str(config), "--force"])
+    assert page.read_text() == "the old one"
+    assert not (own_run.folder / "provenance" / "report.json").exists()
 
 
 def test_job_tells_what_is_missing_in_one_line(own_run: Run) -> None:

@@ -13,12 +13,18 @@ from hpc_massmap.cli import Parser, config_of, parse, parser, run_job, site_of, 
 if TYPE_CHECKING:
     from hpc_massmap.pipeline.stages import Stage
 
-EXAMPLE = "massmap paper configs/paper.yaml --site configs/sites/gpu.yaml"
+EXAMPLES = (
+    "massmap paper configs/paper.yaml --site configs/sites/gpu.yaml",
+    "massmap paper configs/leave_one_out.yaml --between --no-tune",
+)
 
 
 def arguments() -> Parser:
-    paper = with_site(parser("paper", __doc__, EXAMPLE))
+    paper = with_site(parser("paper", __doc__, *EXAMPLES))
     paper.add_argument("--models", nargs="+", metavar="MODEL", help="some of the paper's; all by default")
+    between = "each model also trained on each simulation alone, of more than two on all but each, and tested on all"
+    paper.add_argument("--between", action="store_true", help=f"{between}; by default without appendix A's")
+    paper.add_argument("--no-tune", action="store_true", help="take the config's hyperparameters as they are")
     asks = "ask sbatch for more, for a stage or all of a kind, as make_maps:ntasks=16 or train:account=mine"
     paper.add_argument("--ask", action="append", default=[], metavar="STAGE:OPTION", help=asks)
     paper.add_argument("--estimate", action="store_true", help="only say what it will cost, from a few steps here")
@@ -46,16 +52,17 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.storage import write_text
     from hpc_massmap.yamlfile import dump_yaml
 
-    models = args.models or [*TUNED, *RETRAINED]
-    paths = write_configs(base, models)
+    models, tune = args.models or [*TUNED, *(() if args.between else RETRAINED)], not args.no_tune
+    paths = write_configs(base, models, args.between, tune)
     if args.estimate:
-        say(estimate(base, paths, site))
+        say(estimate(base, paths, site, tune))
         return
     folder = base.runs / base.name
     resolved = folder / "configs" / "all.yaml"  # with the overrides: what the stages read
     write_text(resolved, dump_yaml(base.model_dump(mode="json")))
-    wanted = stages(base, paths, resolved)
-    script = ["slurm/paper_report.sh", str(resolved), "--models", *models]
+    wanted = stages(base, paths, resolved, tune, args.between)
+    options = [option for option, is_set in (("--between", args.between), ("--no-tune", args.no_tune)) if is_set]
+    script = ["slurm/paper_report.sh", str(resolved), *options, "--models", *models]
     last = Stage("report", script, [], False, [stage.name for stage in wanted])
     asked = _asked(args.ask, [*wanted, last])
     if args.report:
@@ -66,7 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     if site is None:
         lost = run_here(wanted, folder / "logs", lambda name, told: say(f"{name}: {told}"))
-        code = _report(paths, why_missing(stages(base, paths, resolved), folder / "logs"))
+        missing = why_missing(stages(base, paths, resolved, tune, args.between), folder / "logs")
+        code = _report(paths, missing)
         if lost or code:
             raise InputError(f"{len(lost)} of {len(wanted)} stages are missing; run the same command again to go on")
         return

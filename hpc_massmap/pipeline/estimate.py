@@ -50,7 +50,7 @@ class Rate:
         )
 
 
-def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> str:
+def estimate(base: Config, paths: dict[str, Path], site: Site | None = None, tune: bool = True) -> str:
     """Hours of GPUs or CPU processes, of nodes where a site says how many share one, and disk, as text."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measured = device.type == "cuda" or site is None or site.gpus_per_task == 0
@@ -74,10 +74,11 @@ def estimate(base: Config, paths: dict[str, Path], site: Site | None = None) -> 
             rates[key] = measure(config, device if measured else None)
         rate = rates[key]
         of_study = _trial_epochs(config) * _maps_per_epoch(config, n_train, trial=True) * rate.seconds_per_map / HOUR
-        if config.tuned_by is not None:
+        is_tuned = tune and config.tuned_by is None
+        if not is_tuned:
             of_study = 0.0
         final = config.train.epochs * _maps_per_epoch(config, n_train, trial=False) * rate.seconds_per_map / HOUR
-        kept = (config.tune.evaluations if config.tuned_by is None else 0) + 4  # best of trials; last, best, optimiser
+        kept = (config.tune.evaluations if is_tuned else 0) + 4  # best of trials; last, best, optimiser
         disk += (kept * rate.weights + n_test * len(config.model.targets) * PIXELS**2) * BYTES / GIB
         total_hours += of_study + final
         pruned = ""

@@ -7,7 +7,7 @@ they are done with these settings, so that the whole can be asked for again at a
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import HYPERPARAMETERS, Config, load_config
 from hpc_massmap.dataset.imported import was_imported
 from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
@@ -39,25 +39,68 @@ class Stage:
     after: list[str] = field(default_factory=list)
 
 
-def config_of_model(base: Config, model: str) -> Config:
-    """One model of the paper on the data and with the recipe of `base`.
+@dataclass(frozen=True)
+class Chosen:
+    """One training of the whole.
+
+    Attributes
+    ----------
+    model : of the paper
+    only : simulations that train; None: those of the model's own config
+    """
+
+    model: str
+    only: list[str] | None = None
+
+
+def chosen_of(base: Config, models: list[str], between: bool) -> dict[str, Chosen]:
+    """All trainings by their names.
+
+    Parameters
+    ----------
+    between : whether each tuned model is also trained on each simulation alone, and of more than two on all but each
+
+    Raises
+    ------
+    InputError
+        If there is but one simulation to train on.
+    """
+    names = [simulation.name for simulation in base.simulations]
+    if between and len(names) < 2:
+        raise InputError(f"--between: {base.name} has one simulation, {names[0]}, and nothing to be tested between")
+    found: dict[str, Chosen] = {}
+    for model in models:
+        found[model] = Chosen(model)
+        if not between or model not in TUNED:
+            continue
+        found |= {f"{model}_{name}": Chosen(model, [name]) for name in names}
+        if len(names) > 2:
+            others = {name: [other for other in names if other != name] for name in names}
+            found |= {f"{model}_without_{name}": Chosen(model, rest) for name, rest in others.items()}
+    return found
+
+
+def config_of_model(base: Config, name: str, chosen: Chosen, tune: bool = True) -> Config:
+    """One model of the paper on the data and with the recipe of `base`; what is not tuned has its hyperparameters too.
 
     Raises
     ------
     InputError
         If there is no such model, or it trains on a simulation that `base` does not have.
     """
-    if model not in TUNED + RETRAINED:
-        raise InputError(f"--models {model}: not one of {', '.join(TUNED + RETRAINED)}")
-    its = load_config(here_or_shipped(Path("configs") / f"{model}.yaml"))
+    if chosen.model not in TUNED + RETRAINED:
+        raise InputError(f"--models {chosen.model}: not one of {', '.join(TUNED + RETRAINED)}")
+    its = load_config(here_or_shipped(Path("configs") / f"{chosen.model}.yaml"))
+    tuner = its.tuned_by if chosen.only is None else chosen.model
+    model, split = (its.model_dump(mode="json")[section] for section in ("model", "split"))
     data = base.model_dump(mode="json")
-    data["name"] = name_of(base, model)
-    data["tuned_by"] = its.tuned_by and name_of(base, its.tuned_by)
-    data["model"] |= its.model_dump(mode="json")["model"]
-    data["split"] |= {key: its.model_dump(mode="json")["split"][key] for key in ("log_m200", "only")}
+    data["name"] = name_of(base, name)
+    data["tuned_by"] = name_of(base, tuner) if tuner and tune else None
+    data["model"] |= {key: value for key, value in model.items() if key not in HYPERPARAMETERS}
+    data["split"] |= {"log_m200": split["log_m200"], "only": split["only"] if chosen.only is None else chosen.only}
     if base.database.kind != "external" and base.database.data is None and base.database.folder is None:
         data["database"]["folder"] = str(base.runs / base.name / "database")  # of whoever comes first
-    return validated(Config, data, {}, f"configs/{model}.yaml with the data of {base.name}")
+    return validated(Config, data, {}, f"configs/{chosen.model}.yaml with the data of {base.name}")
 
 
 def name_of(base: Config, model: str) -> str:
@@ -65,17 +108,24 @@ def name_of(base: Config, model: str) -> str:
     return model if base.name == "paper" else f"{base.name}_{model}"
 
 
-def write_configs(base: Config, models: list[str]) -> dict[str, Path]:
-    """Keep each model's config beside the run of the whole; which file is whose."""
-    folder = base.runs / base.name / "configs"
-    paths = {model: folder / f"{model}.yaml" for model in models}
-    for model, path in paths.items():
-        write_text(path, dump_yaml(config_of_model(base, model).model_dump(mode="json")))
+def write_configs(base: Config, models: list[str], between: bool = False, tune: bool = True) -> dict[str, Path]:
+    """Keep each training's config beside the run of the whole; which file is whose."""
+    folder, paths = base.runs / base.name / "configs", dict[str, Path]()
+    for name, chosen in chosen_of(base, models, between).items():
+        paths[name] = folder / f"{name}.yaml"
+        write_text(paths[name], dump_yaml(config_of_model(base, name, chosen, tune).model_dump(mode="json")))
     return paths
 
 
-def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]:
+def stages(
+    base: Config, paths: dict[str, Path], base_path: Path, tune: bool = True, calibrate: bool = False
+) -> list[Stage]:
     """All stages but the report, each after those it needs.
+
+    Parameters
+    ----------
+    tune : whether to search for hyperparameters
+    calibrate : also models that say one map
 
     Raises
     ------
@@ -83,22 +133,22 @@ def stages(base: Config, paths: dict[str, Path], base_path: Path) -> list[Stage]
         If a retrained model is asked for without the one whose hyperparameters it takes, and these are not there yet.
     """
     found = [_making(Run.of(base), [str(base_path)])]
-    for model, path in paths.items():
-        config = load_config(path)
-        run = Run.of(config)
-        before = "make_maps"
-        if config.tuned_by is None:
+    configs = {model: load_config(path) for model, path in paths.items()}
+    by_run = {config.name: model for model, config in configs.items()}
+    for model, config in configs.items():
+        run, words, before = Run.of(config), [str(paths[model])], "make_maps"
+        if config.tuned_by is None and tune:
             before = f"tune_{model}"
-            found.append(_tuning(before, run, [str(path)]))
-        elif MAIN in paths:
-            before = f"tune_{MAIN}"
-        elif not run.best.exists():
+            found.append(_tuning(before, run, words))
+        elif config.tuned_by in by_run:
+            before = f"tune_{by_run[config.tuned_by]}"
+        elif config.tuned_by is not None and not run.best.exists():
             raise InputError(
                 f"--models {model}: it takes the hyperparameters of {config.tuned_by}: ask for {MAIN}, too"
             )
-        found.append(_training(f"train_{model}", run, [str(path)], before))
-        found += _calibrating(f"calibrate_{model}", run, [str(path)], f"train_{model}")
-        found.append(_judging(f"evaluate_{model}", run, [str(path)], found[-1].name))
+        found.append(_training(f"train_{model}", run, words, before))
+        found += _calibrating(f"calibrate_{model}", run, words, f"train_{model}", calibrate)
+        found.append(_judging(f"evaluate_{model}", run, words, found[-1].name))
     return found
 
 
@@ -139,11 +189,13 @@ def _training(name: str, run: Run, words: list[str], after: str) -> Stage:
     return Stage(name, ["slurm/train.sh", *words], jobs, _is_done(run, "train", "predict"), [after])
 
 
-def _calibrating(name: str, run: Run, words: list[str], after: str) -> list[Stage]:
-    if not is_calibrated(run.config):
+def _calibrating(name: str, run: Run, words: list[str], after: str, point: bool = False) -> list[Stage]:
+    by_itself = is_calibrated(run.config)
+    if not by_itself and not (point and run.config.split.policy == "halo"):
         return []
     jobs = [_job("predict", *words, "--validation"), _job("calibrate", *words)]
-    done = _is_done(run, "predict_validation", "calibrate")
+    # what was judged without a calibration stays as it is
+    done = _is_done(run, "predict_validation", "calibrate") or (not by_itself and _is_done(run, "evaluate"))
     return [Stage(name, ["slurm/calibrate.sh", *words], jobs, done, [after])]
 
 

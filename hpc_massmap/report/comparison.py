@@ -108,7 +108,7 @@ def compare(main: Inputs, others: list[Run]) -> Comparison:
         else:
             (apart if is_apart else same).append(other)
     colours = style.colours_of([run.run.config.model for run in [*same, *apart]])
-    ordered = sorted(range(len(same)), key=lambda n: _place(same[n]))
+    ordered = sorted(range(len(same)), key=lambda n: place_of(same[n]))
     in_order = [colours[n] for n in ordered] + colours[len(same) :]
     return Comparison([same[n] for n in ordered], in_order, apart, missing)
 
@@ -159,7 +159,8 @@ def of_its_kind(run: Inputs) -> BoolArray:
     return chosen
 
 
-def _place(run: Inputs) -> int:
+def place_of(run: Inputs) -> int:
+    """Of a run among those of the paper's order."""
     key = style.model_key(run.run.config.model)
     return ORDER.index(key) if key else len(ORDER)
 

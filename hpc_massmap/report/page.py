@@ -42,6 +42,7 @@ from hpc_massmap.report.comparison import (
     comparison_tables,
     model_of_paper,
     models_table,
+    place_of,
     runs_table,
     shown_name,
 )
@@ -135,7 +136,8 @@ def closing_lines(inputs: Inputs) -> Iterator[str]:
 
 
 def _tried(runs: Comparison, target: str) -> list[Tried]:
-    return tried_of([(shown_name(run), run) for run in (*runs.same, *runs.apart)], target)
+    ordered = sorted((*runs.same, *runs.apart), key=place_of)  # all trainings of a model together
+    return tried_of([(shown_name(run), run) for run in ordered], target)
 
 
 def _between_tables(runs: Comparison, target: str) -> Iterator[Table]:

@@ -38,6 +38,8 @@ from hpc_massmap.report.gallery import CUT as RESIDUAL_CUT
 from hpc_massmap.report.gallery import circle_r500, log_scale, map_image, residual_bar
 from hpc_massmap.views import title_of, view_of
 
+MOST_ACROSS = 4  # panels of figure A4
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -169,9 +171,13 @@ def retrained_figure(
     reference : another model of the same test maps, drawn as lines where `with_reference` says that they are
     """
     with style.applied():
-        figure = style.canvas(2.4, width=style.WIDTH * min(1.0, 0.15 + 0.25 * len(models)))
-        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for panel, (model, chosen), is_comparable in zip(panels, models, with_reference, strict=True):
+        across = min(len(models), MOST_ACROSS)
+        rows = -(-len(models) // across)
+        figure = style.canvas(2.4 * rows, width=style.WIDTH * min(1.0, 0.15 + 0.25 * across))
+        panels = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel()
+        for empty in panels[len(models) :]:
+            empty.axis("off")
+        for panel, (model, chosen), is_comparable in zip(panels, models, with_reference, strict=False):
             radii = model.metrics.targets[target][Profiles].radii
             panel.axhline(0, color=style.GUIDE, ls="--", lw=0.8)
             panel.set(xlabel=r"$R\,/\,R_{200}$")

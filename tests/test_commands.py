@@ -105,6 +105,8 @@ ELSEWHERE = {
     "massmap report configs/multi3.yaml --of compared",
     # another network, smaller: tests/train/test_networks.py
     "massmap train configs/multi3.yaml name=multi3_convnext model.network=convnext",
+    # networks for half an hour: tests/pipeline/test_stages.py
+    "massmap paper configs/leave_one_out.yaml --between --no-tune",
     # AtomDB's data are what it needs: tests/maps/test_cooling.py
     "massmap cooling_table FILE",
 }

@@ -16,7 +16,17 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.here import run_here
 from hpc_massmap.pipeline.missing import why_missing
-from hpc_massmap.pipeline.stages import MAIN, RETRAINED, TUNED, Stage, report_job, stages, stages_of_run, write_configs
+from hpc_massmap.pipeline.stages import (
+    MAIN,
+    RETRAINED,
+    TUNED,
+    Stage,
+    chosen_of,
+    report_job,
+    stages,
+    stages_of_run,
+    write_configs,
+)
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
 from tests.conftest import ROOT
@@ -72,6 +82,71 @@ def test_each_model_is_that_of_its_config_with_the_base_s_data(tmp_path: Path) -
         write_configs(load_config(Path("configs/demo.yaml")), ["low_mass_gadget_x"])
     with pytest.raises(InputError, match="--models moon: not one of star, sz"):
         write_configs(base, ["moon"])
+
+
+def test_between_simulations_each_tuned_model_is_trained_on_each_alone_with_its_hyperparameters(tmp_path: Path) -> None:
+    base = load_config(Path("configs/mock.yaml"), [f"runs={tmp_path}"])
+    paths = write_configs(base, ["star", "low_mass", "multi3"], between=True)
+    configs = {name: load_config(path) for name, path in paths.items()}
+    assert {name: (config.split.only, config.tuned_by) for name, config in configs.items()} == {
+        "star": ([], None),
+        "star_GADGET-X": (["GADGET-X"], "mock_star"),
+        "star_GIZMO-SIMBA": (["GIZMO-SIMBA"], "mock_star"),
+        "low_mass": ([], "mock_multi3"),
+        "multi3": ([], None),
+        "multi3_GADGET-X": (["GADGET-X"], "mock_multi3"),
+        "multi3_GIZMO-SIMBA": (["GIZMO-SIMBA"], "mock_multi3"),
+    }
+    assert configs["star_GADGET-X"].model == configs["star"].model
+    assert {config.name for config in configs.values()} == {f"mock_{name}" for name in configs}
+    needs = {stage.name: stage.after for stage in stages(base, paths, Path("p.yaml"), calibrate=True)}
+    assert needs["train_star_GIZMO-SIMBA"] == ["tune_star"]
+    assert needs["train_low_mass"] == ["tune_multi3"]
+    assert needs["evaluate_star_GIZMO-SIMBA"] == ["calibrate_star_GIZMO-SIMBA"]
+
+
+def test_of_more_than_two_simulations_each_is_left_out_as_well() -> None:
+    base = load_config(Path("configs/mock.yaml"))
+    third = base.simulations[0].model_copy(update={"name": "TNG"})
+    found = chosen_of(base.model_copy(update={"simulations": [*base.simulations, third]}), ["sz"], between=True)
+    assert {name: chosen.only for name, chosen in found.items()} == {
+        "sz": None,
+        **{f"sz_{name}": [name] for name in ("GADGET-X", "GIZMO-SIMBA", "TNG")},
+        "sz_without_GADGET-X": ["GIZMO-SIMBA", "TNG"],
+        "sz_without_GIZMO-SIMBA": ["GADGET-X", "TNG"],
+        "sz_without_TNG": ["GADGET-X", "GIZMO-SIMBA"],
+    }
+
+
+def test_one_simulation_has_nothing_between() -> None:
+    base = load_config(Path("configs/demo.yaml"))
+    with pytest.raises(InputError, match="--between: demo has one simulation, gadget4, and nothing to be tested betw"):
+        chosen_of(base, ["star"], between=True)
+
+
+def test_what_is_not_tuned_trains_with_the_base_s_hyperparameters(tmp_path: Path) -> None:
+    base = load_config(Path("configs/mock.yaml"), [f"runs={tmp_path}", "model.filters=5", "model.kernel=2"])
+    paths = write_configs(base, ["star", "low_mass"], between=True, tune=False)
+    configs = [load_config(path) for path in paths.values()]
+    assert {(config.model.filters, config.model.kernel, config.tuned_by) for config in configs} == {(5, 2, None)}
+    assert [config.model.views for config in configs[:3]] == [["star"]] * 3
+    found = stages(base, paths, Path("p.yaml"), tune=False)
+    assert not any(stage.name.startswith("tune") for stage in found)
+    assert {stage.name: stage.after for stage in found}["train_star_GADGET-X"] == ["make_maps"]
+
+
+def test_a_point_model_is_calibrated_unless_it_is_judged_already(base: Config) -> None:
+    paths = write_configs(base, ["star"])
+    run = Run.open(load_config(paths["star"]))
+
+    def calibrating() -> list[bool]:
+        return [stage.is_done for stage in stages(base, paths, Path("p.yaml"), calibrate=True) if "calib" in stage.name]
+
+    assert calibrating() == [False]
+    write_json(run.folder / "provenance" / "evaluate.json", {})
+    assert calibrating() == [True]
+    by_map = base.with_values("split", policy="map")
+    assert len(stages(by_map, write_configs(by_map, ["star"]), Path("p.yaml"), calibrate=True)) == 4
 
 
 def test_a_retrained_model_alone_needs_hyperparameters(base: Config) -> None:
@@ -209,6 +284,9 @@ def test_an_estimate_for_gpus_where_there_is_none_takes_the_paper_s_rate(base: C
     assert "star: 975 maps/s; study 333.3 h, final 3.3 h" in told
     assert "at most 336.7 h of one GPU" in told
     assert "that is 84.2 h of a node with 4 at once" in told
+    told = estimate(base, write_configs(base, ["star"], tune=False), Site(gpus_per_task=1), tune=False)
+    assert "star: 975 maps/s; study 0.0 h, final 3.3 h" in told
+    assert "at most 3.3 h of one GPU" in told
 
 
 def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,6 +301,18 @@ def test_a_dry_run_shows_the_stages_and_starts_none(tmp_path: Path, capsys: pyte
         f"report: slurm/paper_report.sh {folder}/all.yaml --models star",
     ]
     assert not (tmp_path / "paper" / "jobs.json").exists()
+
+
+def test_a_dry_run_between_simulations_has_no_studies_and_the_report_is_asked_for_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["configs/leave_one_out.yaml", f"runs={tmp_path}", "--between", "--no-tune", "--models", "star"]
+    loaded(Path("jobs/paper.py")).main([*words, "--dry-run"])
+    folder = tmp_path / "leave_one_out" / "configs"
+    shown = capsys.readouterr().out.splitlines()
+    names = [f"{step}_star{of}" for of in ("", "_GADGET-4", "_GIZMO") for step in ("train", "calibrate", "evaluate")]
+    assert [line.split(":")[0] for line in shown] == ["make_maps", *names, "report"]
+    assert shown[-1] == f"report: slurm/paper_report.sh {folder}/all.yaml --between --no-tune --models star"
 
 
 @pytest.mark.parametrize("stage", ["tran_star", "train_sz", "star"])

@@ -122,6 +122,15 @@ def test_retrained_models_are_judged_by_maps_of_their_kind(main: Inputs, compare
     assert "multi-3" not in right
 
 
+def test_more_retrained_models_than_fit_beside_each_other_stand_in_rows(
+    main: Inputs, compared: comparison.Comparison
+) -> None:
+    (shown,), n = compared.shown([main]), together.MOST_ACROSS + 2
+    figure = together.retrained_figure([(shown, main.metrics.everything)] * n, shown, [True] * n, "mass")
+    across = {round(panel.get_position().x0, 3) for panel in figure.axes}
+    assert (len(across), sum(panel.axison for panel in figure.axes)) == (together.MOST_ACROSS, n)
+
+
 def test_models_table_says_what_goes_in(compared: comparison.Comparison) -> None:
     rows = {row[0]: row[1:4] for row in comparison.models_table(compared).rows}
     assert rows["SZ"] == ["SZ", "total mass", 1]

@@ -57,7 +57,7 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 STAGES = [
-    *("cluster", "sims", "maps", "dataset", "model", "posterior", "train", "diagnostics", "predict", "tune"),
+    *("cluster", "sims", "maps", "dataset", "observe", "model", "posterior", "train", "diagnostics", "predict", "tune"),
     *("metrics", "report", "pipeline", "api"),
 ]
 

@@ -60,7 +60,8 @@ def schema_of_file(schema: type[BaseModel], title: str) -> dict[str, Any]:
         if name not in listed:
             its.pop("required", None)
     _tidy(whole)
-    extends = {"extends": {"type": "string", "description": "another file, whose keys this one changes"}}
+    what = "another file, whose keys this one changes, or several, of which the last goes over those before"
+    extends = {"extends": {"type": ["string", "array"], "items": {"type": "string"}, "description": what}}
     return {**whole, "title": title, "properties": {**extends, **whole["properties"]}}
 
 

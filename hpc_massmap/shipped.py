@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hpc_massmap.errors import InputError
 from hpc_massmap.storage import write_text
-from hpc_massmap.yamlfile import load_yaml
+from hpc_massmap.yamlfile import load_yaml, parents_of
 
 HERE = Path(__file__).parent
-PATTERNS = ("configs/*.yaml", "configs/sites/*.yaml", "slurm/*.sh")
+PATTERNS = ("configs/*.yaml", "configs/instruments/*.yaml", "configs/sites/*.yaml", "slurm/*.sh")
 OF_THIS_CLUSTER = "configs/sites/local.yaml"  # which `massmap site` writes
 
 
@@ -89,11 +89,12 @@ def _schema_of(name: str) -> list[str]:
     """The schema that a config or site file names in its first line, for editors."""
     if not name.endswith(".yaml"):
         return []
-    return [f"{Path(name).parent.as_posix()}/{'site' if '/sites/' in name else 'config'}.schema.json"]
+    return ["configs/sites/site.schema.json" if "/sites/" in name else "configs/config.schema.json"]
 
 
 def _with_parents(name: str) -> list[str]:
     if name.endswith(".sh"):
         return list(dict.fromkeys((name, "slurm/job.sh")))
-    parent = load_yaml(HERE / name).get("extends")
-    return [name] if parent is None else [name, *_with_parents((Path(name).parent / str(parent)).as_posix())]
+    parents = parents_of(HERE / name, load_yaml(HERE / name).get("extends", []))
+    above = [_with_parents((Path(name).parent / parent).as_posix()) for parent in parents]
+    return [name, *(one for its in above for one in its)]

@@ -193,7 +193,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str, str]) -> dict[str, Any]:
-    """The mapping of a YAML file over those that it extends.
+    """The mapping of a YAML file over those that it extends, of which a later one goes over an earlier.
 
     Parameters
     ----------
@@ -208,14 +208,21 @@ def read_with_parents(path: Path, children: tuple[Path, ...], origins: dict[str,
     if path.resolve() in children:
         raise InputError(f"{path}: extends itself")
     own = load_yaml(path)
-    parent = own.pop("extends", None)
     data: dict[str, Any] = {}
-    if isinstance(parent, str):
-        data = read_with_parents(path.parent / parent, (*children, path.resolve()), origins)
-    elif parent is not None:
-        raise InputError(f"{path}: extends: must be the name of one file")
+    for parent in parents_of(path, own.pop("extends", [])):
+        found: dict[str, str] = {}
+        merge(data, read_with_parents(path.parent / parent, (*children, path.resolve()), found), {}, "")
+        origins.update(found)
     merge(data, own, origins, str(path))
     return data
+
+
+def parents_of(path: Path, extends: Any) -> list[str]:
+    """The files that one extends, by what it says of them; raises an InputError if it is neither name nor names."""
+    parents = extends if isinstance(extends, list) else [extends]
+    if not all(isinstance(parent, str) for parent in parents):
+        raise InputError(f"{path}: extends: must be the name of a file, or a list of names")
+    return parents
 
 
 def merge(base: dict[str, Any], extra: dict[str, Any], origins: dict[str, str], source: str, prefix: str = "") -> None:

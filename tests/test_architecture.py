@@ -8,7 +8,7 @@ import pytest
 
 # what stands in none of them is shared by all: it imports from no stage
 STAGES = [
-    *("cluster", "sims", "maps", "dataset", "model", "posterior", "train", "diagnostics", "predict", "tune"),
+    *("cluster", "sims", "maps", "dataset", "observe", "model", "posterior", "train", "diagnostics", "predict", "tune"),
     *("metrics", "report", "pipeline"),
 ]
 DOORS = ["cli", "jobs", "api", "__main__"]  # may import from all

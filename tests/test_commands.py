@@ -85,7 +85,15 @@ IN_ORDER = [
 ]
 ELSEWHERE = {
     # tests/test_massmap.py and, of the package as it is installed, tests/test_packaging.py
-    *("massmap --help", "massmap completion bash", "massmap configs copy", "massmap configs list", "massmap demo"),
+    *(
+        "massmap --help",
+        "massmap completion bash",
+        "massmap configs copy",
+        "massmap configs copy configs/instruments",
+        "massmap configs list",
+        "massmap demo",
+    ),
+    "massmap configs copy configs/instruments",
     *("massmap run CONFIG", "massmap run configs/multi3.yaml", "python -m hpc_massmap"),
     # tests/test_config_help.py, tests/pipeline/test_status.py
     *("massmap config check", "massmap config schema", "massmap config show", "massmap config show configs/demo.yaml"),
@@ -99,6 +107,9 @@ ELSEWHERE = {
     "mpirun -n 4 massmap predict configs/multi3.yaml --maps other/maps.h5 --out elsewhere/other",
     "mpirun -n 4 massmap evaluate configs/multi3.yaml --of elsewhere/other",
     "massmap report configs/multi3.yaml --of elsewhere/other",
+    # other telescopes: tests/observe/test_runs.py
+    "massmap predict runs/gas2_observed observe.views.sz.noise.depth=20 --maps data/maps.h5 --out shallow",
+    "massmap evaluate runs/gas2_observed --of shallow",
     # maps of one's own with truth: tests/test_predict_own_truth.py
     "mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --truth --out compared",
     "mpirun -n 4 massmap evaluate configs/multi3.yaml --of compared",

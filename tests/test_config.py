@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpc_massmap.cluster.site import load_site, refuse_site
-from hpc_massmap.config import Config, load_config
+from hpc_massmap.config import Config, load_config, load_with_origins
 from hpc_massmap.errors import InputError, line_of
 from hpc_massmap.yamlfile import dump_yaml, parsed
 
@@ -49,6 +49,16 @@ def test_a_child_overrides_its_parent_key_by_key(minimal: Path) -> None:
     config = load_config(grandchild, ["train.threads=3", "maps.file=elsewhere/m.h5"])
     assert (config.name, config.train.epochs, config.train.patience, config.train.threads) == ("child", 7, 2, 3)
     assert config.maps.file == Path("elsewhere/m.h5")
+
+
+def test_of_several_parents_the_last_goes_over_those_before(minimal: Path) -> None:
+    for name, train in (("one", "{epochs: 7, patience: 4}"), ("other", "{epochs: 9}")):
+        minimal.with_name(f"{name}.yaml").write_text(f"train: {train}\n")
+    child = minimal.with_name("child.yaml")
+    child.write_text("extends: [x.yaml, one.yaml, other.yaml]\nname: child\n")
+    config, origins = load_with_origins(child)
+    assert (config.name, config.train.epochs, config.train.patience) == ("child", 9, 4)
+    assert [Path(origins[f"train.{key}"]).stem for key in ("epochs", "patience")] == ["other", "one"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +112,8 @@ def test_a_bad_override_is_one_line_that_names_key_and_remedy(minimal: Path, ove
         ("simulations: [{name: s, folder: f, snapshots: [1]}]\n", "name: missing"),
         (f"{MINIMAL}extends: nowhere.yaml\n", "no such config file"),
         (f"{MINIMAL}extends: bad.yaml\n", "extends itself"),
+        (f"{MINIMAL}extends: [nowhere.yaml]\n", "no such config file"),
+        (f"{MINIMAL}extends: [3]\n", "extends: must be the name of a file, or a list of names"),
         (f"{MINIMAL}train: {{lr: 1}}\n", "train.lr: unknown key"),
     ],
 )

@@ -76,7 +76,10 @@ def test_what_is_predicted_there_is_what_the_run_would_say(config: Path, tmp_pat
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--maps", "{run}/maps.h5", "--out", "{tmp}/out"], r"maps\.h5: halo \d+ trained this model \(halo \d+ of "),
+        (
+            ["--maps", "{run}/maps.h5", "--out", "{tmp}/out", "--halos", *map(str, range(60))],
+            r"maps\.h5: halo \d+ trained this model \(halo \d+ of ",
+        ),
         (["--maps", "{run}/other.h5", "--out", "{tmp}/out", "--halos", "1", "4"], "has halos 0 to 3, no 4"),
         (["--maps", "{run}/other.h5", "--out", "{run}/runs/small"], "is the folder of a run"),
         (["--maps", "{run}/none.h5", "--out", "{tmp}/out"], r"none\.h5: no such map file"),

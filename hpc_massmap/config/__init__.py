@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from hpc_massmap.config.halos import Band, Flat, Maps, Mock, Selection, Simulation, Split
 from hpc_massmap.config.network import LACKS, LEVELS, Model, Network, Output, Train
+from hpc_massmap.config.observe import AS_DRAWN, Beam, Counts, Effects, Noise, Observe, Sources
 from hpc_massmap.config.search import (
     HYPERPARAMETERS,
     Database,
@@ -26,13 +27,17 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.yamlfile import apply_override, merge, read_with_parents, validated
 
 __all__ = [
+    "AS_DRAWN",
     "HYPERPARAMETERS",
     "LARGEST",
     "LEVELS",
     "Band",
+    "Beam",
     "Config",
     "Count",
+    "Counts",
     "Database",
+    "Effects",
     "Evaluate",
     "Flat",
     "IntegerRange",
@@ -40,6 +45,8 @@ __all__ = [
     "Mock",
     "Model",
     "Network",
+    "Noise",
+    "Observe",
     "Output",
     "Positive",
     "Predict",
@@ -49,6 +56,7 @@ __all__ = [
     "Selection",
     "Shown",
     "Simulation",
+    "Sources",
     "Space",
     "Split",
     "Train",
@@ -111,6 +119,8 @@ class Config(Section):
     """how the maps are drawn"""
     split: Split = Split()
     """into training, validation and test"""
+    observe: Observe = Observe()
+    """what a telescope sees of the views"""
     model: Model = Model()
     """the network"""
     train: Train = Train()
@@ -140,6 +150,20 @@ class Config(Section):
         }
         if alone:
             object.__setattr__(self, "space", self.space.model_copy(update=alone))
+        return self
+
+    @model_validator(mode="after")
+    def _observes_its_views(self) -> Self:
+        for view, effects in self.observe.views.items():
+            if view not in self.model.views:
+                raise ValueError(f"observe.views: {view}: not one of model.views ({', '.join(self.model.views)})")
+            subtracts = effects.counts is not None and effects.counts.output == "subtracted"
+            below = effects.noise is not None or effects.large_scales is not None or subtracts
+            if self.train.normalisation == "log" and below:
+                raise ValueError(
+                    f"observe.views.{view}: noise leaves pixels below 0, which have no logarithm; set "
+                    "train.normalisation = linear"
+                )
         return self
 
     @model_validator(mode="after")

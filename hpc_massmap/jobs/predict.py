@@ -6,13 +6,14 @@ Of the run's test set, or of the maps that validated; of another map file; or of
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpc_massmap.cli import Parser, config_of, parse, parser, run_job
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from hpc_massmap.config import Observe
     from hpc_massmap.predict.rows import Which
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import TrainedModel
@@ -112,7 +113,8 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     from hpc_massmap.progress import progress
 
     with together(comm):
-        which = which_of(args, run, model)
+        which = which_of(args, run, model, model.observe)
+        check_observe(run, model)
         maps = open_maps(run.maps, [*model.description.views, *model.description.targets])
         split = split_maps(maps, model.split)  # the model's own split: what it was trained on is never its test
     path = run.predictions_of_validation if args.validation else run.predictions
@@ -122,46 +124,65 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
         return
     on_first(comm, run.keep_config)
     rows = split.validation if args.validation else split.test
-    likeness = likeness_of(run.likeness, model, maps, maps, rows, comm, keep=True)
+    likeness = likeness_of(run.likeness, model, maps, maps, which.observe, rows, comm, keep=True)
     with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
         predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
         step.finish()
 
 
-def which_of(args: Namespace, run: "Run", model: "TrainedModel") -> "Which":
+def check_observe(run: "Run", model: "TrainedModel") -> None:
+    """Raise an InputError if the config has other telescopes than trained the model, whose own maps are predicted."""
+    from hpc_massmap.errors import InputError
+    from hpc_massmap.run import difference
+
+    ours, its = (observe.model_dump(mode="json") for observe in (run.config.observe, model.observe))
+    changed = difference(its, ours, "observe") if run.config.observe.is_on or model.observe.is_on else ""
+    if changed:
+        raise InputError(f"{run.model}: trained with {changed}; for other telescopes give --maps {run.maps} and --out")
+
+
+def which_of(args: Namespace, run: "Run", model: "TrainedModel", observe: "Observe") -> "Which":
     """What is predicted and kept; raises an InputError if the model has no samples and is asked for some."""
     from hpc_massmap.posterior.kinds import samples_of
     from hpc_massmap.predict.rows import Which
 
     samples = samples_of(model.description, run.config.predict.samples, len(model.members))
-    return Which("validation" if args.validation else "test", samples, run.config.seed, run.config.predict.symmetries)
+    part: Literal["validation", "test"] = "validation" if args.validation else "test"
+    return Which(part, samples, run.config.seed, run.config.predict.symmetries, observe)
 
 
-def settings_of(which: "Which") -> dict[str, int]:
+def settings_of(which: "Which") -> dict[str, Any]:
     """What predictions depend on besides maps and model; nothing by default."""
-    settings = {"symmetries": True} if which.symmetries else {}
+    settings: dict[str, Any] = {"symmetries": True} if which.symmetries else {}
+    settings |= {"observe": which.observe.model_dump(mode="json")} if which.observe.is_on else {}
     return settings | ({"samples": which.samples, "seed": which.seed} if which.samples else {})
 
 
 def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    from hpc_massmap.config import AS_DRAWN
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.elsewhere import keep_elsewhere, make_elsewhere
     from hpc_massmap.mpi import on_first, together
+    from hpc_massmap.observe.observation import observed
     from hpc_massmap.predict.likeness import likeness_of
-    from hpc_massmap.predict.others import check_is_new, check_units, rows_of
+    from hpc_massmap.predict.others import check_is_new, check_units, own_test_set, rows_of
     from hpc_massmap.predict.rows import predict_rows
     from hpc_massmap.progress import progress, say
 
     with together(comm):
-        which = which_of(args, run, model)
+        which = which_of(args, run, model, AS_DRAWN if args.truth else run.config.observe)
     there = on_first(comm, lambda: make_elsewhere(run.config, args.out, args.maps))
     with together(comm):
         maps = open_maps(there.maps, [*model.description.views, *model.description.targets])
-        rows = rows_of(maps, args.halos)
         check_units(model, maps)
+        observed(maps, which.observe, model.description.views)  # refuses what cannot be seen
         home = open_maps(run.maps, model.description.views) if run.maps.exists() else None
-    if home is not None:
+        is_home = home is not None and home.digest == maps.digest and args.halos is None
+        rows = own_test_set(model, maps) if is_home else rows_of(maps, args.halos)
+    if is_home:
+        note = "Of this map file the model knows the test set, which is what was taken"
+    elif home is not None:
         note = on_first(comm, lambda: check_is_new(model, home, maps, rows))
     else:
         note = f"{run.maps}: not there, so nobody can tell whether these halos trained the model"
@@ -172,7 +193,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     if on_first(comm, lambda: step.is_finished(args.force)):
         return
     on_first(comm, lambda: keep_elsewhere(there, note))
-    likeness = likeness_of(run.likeness, model, home, maps, rows.test, comm)
+    likeness = likeness_of(run.likeness, model, home, maps, which.observe, rows.test, comm)
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
         predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
@@ -195,6 +216,7 @@ def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "M
 
 
 def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:
+    from hpc_massmap.config import AS_DRAWN
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.mpi import on_first, together
     from hpc_massmap.predict.apply import apply_model, check_out
@@ -204,7 +226,7 @@ def predict_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     from hpc_massmap.progress import progress, say
 
     with together(comm):
-        which = which_of(args, run, model)
+        which = which_of(args, run, model, AS_DRAWN)
         calibration = calibration_of(run.calibration, model, which.samples, which.symmetries)
     units = {view: model.normalisation.unit[view] for view in model.description.views}
     clusters = on_first(comm, lambda: find_clusters(args.maps, units))

@@ -33,16 +33,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(arguments(), argv)
 
     from hpc_massmap.elsewhere import notes_of
+    from hpc_massmap.observe.observation import described
     from hpc_massmap.progress import say
     from hpc_massmap.report.comparison import digests_of, run_at
     from hpc_massmap.report.inputs import input_digests, read_inputs
     from hpc_massmap.report.page import INDEX, closing_lines, write_report
 
     run, others = run_of(args), [run_at(path) for path in args.others]
-    config, notes = run.config, [*notes_of(run), *args.notes]
+    config, inputs = run.config, read_inputs(run)
+    notes = [*notes_of(run), *filter(None, [described(inputs.predictions.observe)]), *args.notes]
     settings = {**config.part("data", "model", "space"), "startup": config.tune.startup, "notes": notes}
     step = run.step("report", settings, input_digests(run) | digests_of(others), [run.report / INDEX])
-    inputs = read_inputs(run)
     if args.force:
         step.record.unlink(missing_ok=True)  # the page that is there stays until the new one replaces it
     if not step.is_finished(force=False):

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.dataset.mapfile import open_maps
     from hpc_massmap.dataset.split import split_maps
     from hpc_massmap.errors import InputError
+    from hpc_massmap.observe.observation import observed
     from hpc_massmap.progress import progress, say
     from hpc_massmap.run import Run
     from hpc_massmap.train.final import FinalTraining, Record, follow, how_it_went, is_trained, train_as_rank
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if run.best.exists():
         config = with_best(config, run.best)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
+    observed(maps, config.observe, config.model.views)  # refuses what cannot be seen, before anything is submitted
     rows = split_maps(maps, config.split)
     rank = rank_of_launcher()
     if rank is not None and (args.site or args.profile):

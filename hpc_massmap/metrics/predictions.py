@@ -13,11 +13,14 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
+from hpc_massmap.config import AS_DRAWN, Observe
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import Unreadable, attribute_of, attributes_of, dataset_of, names_in, opened, values_of
+from hpc_massmap.observe.observation import observed
 
 AGAIN = "run massmap predict again"
 
@@ -28,12 +31,14 @@ class Predictions:
 
     Attributes
     ----------
+    maps : with the views as the network was shown them
     name : of the run that predicted
     targets : what was predicted, each a name of `maps.maps`
     rows : (n_test,), row of each prediction in the map file
     levels : (k,), of the quantiles that are kept; none where there are none
     n_samples : of each map; 0 where there are none
     symmetries : whether they are averaged over those of the square
+    observe : the telescopes through which the network saw the maps
     """
 
     path: Path
@@ -44,6 +49,7 @@ class Predictions:
     levels: tuple[float, ...] = field(default=(), kw_only=True)
     n_samples: int = field(default=0, kw_only=True)
     symmetries: bool = field(default=False, kw_only=True)
+    observe: Observe = field(default=AS_DRAWN, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,6 +127,8 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         digest, made_from, name = (str(attribute_of(file, key)) for key in ("maps_digest", "maps", "name"))
         levels, n_samples = _extent(file, targets, len(rows))
         symmetries = "symmetries" in attributes_of(file)
+        observe = _observe(path, attributes_of(file))
+        views = np.atleast_1d(attribute_of(file, "views")).tolist() if observe.is_on else []
     if digest != maps.digest:
         raise InputError(
             f"{path}: predicted from {made_from} (digest {digest[:12]}), but {maps.path} has digest "
@@ -135,7 +143,17 @@ def read_predictions(path: Path, maps: MapFile) -> Predictions:
         if shape != (len(rows), PIXELS, PIXELS) or dtype != np.float32:
             wanted = f"float32 ({len(rows)}, {PIXELS}, {PIXELS})"
             raise InputError(f"{path}: /predictions/{target} is {dtype} {shape}, not {wanted}; {AGAIN}")
-    return Predictions(path, maps, name, targets, rows, levels=levels, n_samples=n_samples, symmetries=symmetries)
+    said: dict[str, Any] = {"levels": levels, "n_samples": n_samples, "symmetries": symmetries, "observe": observe}
+    return Predictions(path, observed(maps, observe, views), name, targets, rows, **said)
+
+
+def _observe(path: Path, said: dict[str, Any]) -> Observe:
+    if "observe" not in said:
+        return AS_DRAWN
+    try:
+        return Observe.model_validate_json(str(said["observe"]))
+    except ValidationError:
+        raise InputError(f"{path}: its attribute observe is damaged, or of another version; {AGAIN}") from None
 
 
 def _extent(file: h5py.File, targets: list[str], n_maps: int) -> tuple[tuple[float, ...], int]:

@@ -22,6 +22,7 @@ TAKES_FROM = {  # by the time; maps by digest
     **{"predict": ("train",), "predict_validation": ("train",), "calibrate": ("predict_validation",)},
     **{"evaluate": ("predict", "calibrate"), "report": ("evaluate",)},
 }
+OF_TRAINING = ("model", "train", "split", "seed", "observe")
 OF_MAPS = ("tune", "train", "predict", "predict_validation")
 
 
@@ -136,8 +137,10 @@ def _settings(run: Run, name: str, recorded: dict[str, Any]) -> dict[str, Any]:
         return others | ({"symmetries": True} if run.config.predict.symmetries else {})
     config = with_best(run.config, run.best) if name == "train" and run.best.exists() else run.config
     sections = {"make_maps": ("simulations", "selection", "maps"), "evaluate": ("evaluate",)}
-    now = config.part(*sections.get(name, ("model", "train", "split", "seed") if name == "train" else ()))
+    now = config.part(*sections.get(name, OF_TRAINING if name == "train" else ()))
     kept = {key: value for key, value in now.items() if key in recorded}
+    if name == "train" and config.observe.is_on:
+        kept |= config.part("observe")
     if name == "train":
         kept["train"] = {key: value for key, value in kept["train"].items() if key in recorded["train"]}
     return {**recorded, **kept}

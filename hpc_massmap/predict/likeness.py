@@ -15,6 +15,7 @@ import numpy as np
 
 from hpc_massmap.apertures import means_in_rings
 from hpc_massmap.arrays import FloatArray, IntArray
+from hpc_massmap.config import Observe
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.diagnostics.likeness import FEWEST_REGIONS, UNLIKE, Fold, Reference, fit, with_faults
@@ -22,6 +23,7 @@ from hpc_massmap.diagnostics.view_features import features, mean_profiles
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import Unreadable, attribute_of, dataset_of, group_of, new_hdf5, opened, values_of
 from hpc_massmap.mpi import on_first, share, together
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.progress import say
 from hpc_massmap.train.trained import TrainedModel
 
@@ -42,7 +44,7 @@ def reference_of(
     ----------
     path : likeness.h5
     keep : whether it is written if it is not there, or of other maps; only the run's own prediction may touch the run
-    home : the run's map file, where it is at hand
+    home : the run's map file as it was drawn, where it is at hand
 
     Raises
     ------
@@ -57,6 +59,7 @@ def reference_of(
         return None
     with together(comm):
         split = split_maps(home, model.split)
+        home = observed(home, model.observe, model.description.views)
     rows = chosen_rows(home, np.sort(np.concatenate([split.train, split.validation])))
     n_regions = len(np.unique(home.halos["region"][home.halo[rows]]))
     if n_regions < FEWEST_REGIONS:
@@ -74,11 +77,14 @@ def likeness_of(
     model: TrainedModel,
     home: MapFile | None,
     maps: MapFile,
+    observe: Observe,
     rows: IntArray,
     comm: "MPI.Intracomm",
     keep: bool = False,
 ) -> FloatArray | None:
-    """The p-values of rows, (n,), of a map file, and a line if any is small; parameters and errors of `reference_of`.
+    """The p-values of rows, (n,), of a map file, as they are seen, and a line if any is small.
+
+    Parameters and errors are those of `reference_of`.
 
     Returns
     -------
@@ -87,7 +93,9 @@ def likeness_of(
     reference = reference_of(path, model, home, comm, keep)
     if reference is None:
         return None
-    found = p_values_of(reference, maps, rows, comm)
+    with together(comm):
+        seen = observed(maps, observe, model.description.views)
+    found = p_values_of(reference, seen, rows, comm)
     if line := said_of_likeness(found):
         _say(comm, line)
     return found
@@ -185,7 +193,8 @@ def read_reference(path: Path, model: TrainedModel, maps: MapFile | None) -> Ref
 
 
 def _split(model: TrainedModel) -> str:
-    return json.dumps(model.split.model_dump(mode="json"), sort_keys=True)
+    observe = {"observe": model.observe.model_dump(mode="json")} if model.observe.is_on else {}
+    return json.dumps(model.split.model_dump(mode="json") | observe, sort_keys=True)
 
 
 def _views_of(maps: MapFile, rows: IntArray, views: list[str]) -> FloatArray:

@@ -29,6 +29,7 @@ def joined(folders: Sequence[Path]) -> TrainedModel:
             ("output", first.description.output, other.description.output),
             ("levels", first.description.levels, other.description.levels),
             ("split", first.split, other.split),
+            ("observe", first.observe, other.observe),
             ("normalisation", first.normalisation, other.normalisation),
         ):
             if ours != its:

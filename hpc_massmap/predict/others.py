@@ -35,6 +35,12 @@ def rows_of(maps: MapFile, halos: Iterable[int] | None) -> Rows:
     return Rows(none, none, np.flatnonzero(np.isin(maps.halo, chosen)))
 
 
+def own_test_set(model: TrainedModel, maps: MapFile) -> Rows:
+    """The test set of the map file that trained a model, to be predicted in another place."""
+    none: IntArray = np.zeros(0, np.int64)
+    return Rows(none, none, split_maps(maps, model.split).test)
+
+
 def check_units(model: TrainedModel, maps: MapFile) -> None:
     """Raise an InputError if a map is in another unit than the training maps were."""
     for name in (*model.description.views, *model.description.targets):

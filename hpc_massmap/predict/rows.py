@@ -8,9 +8,9 @@ Maps and HDF5's own tables carry checksums, so that no byte that changed on the 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from hpc_massmap.arrays import PIXELS, FloatArray, IntArray, checksums_of
 from hpc_massmap.balance import balanced
+from hpc_massmap.config import AS_DRAWN, Observe
 from hpc_massmap.dataset.batches import Batches
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.split import Rows
@@ -26,6 +27,7 @@ from hpc_massmap.diagnostics.likeness import UNLIKE
 from hpc_massmap.errors import InputError
 from hpc_massmap.hdf5 import new_hdf5
 from hpc_massmap.model.symmetries import OverSymmetries
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.posterior.kinds import kind_of, levels_of
 from hpc_massmap.predict.forward import prepared
 from hpc_massmap.predict.kept import Kept, kept
@@ -48,6 +50,7 @@ class Which:
     Attributes
     ----------
     part : of the split
+    observe : what telescopes see of the maps, which are given as they were drawn
     samples : of each map; `posterior.kinds.samples_of` says how many a model can have
     seed : of the samples
     symmetries : whether the network's answers are averaged over those of the square
@@ -57,6 +60,12 @@ class Which:
     samples: int = 0
     seed: int = 0
     symmetries: bool = False
+    observe: Observe = AS_DRAWN
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data; without telescopes, if there are none."""
+        plain = {name: value for name, value in vars(self).items() if name != "observe"}
+        return plain | ({"observe": self.observe.model_dump(mode="json")} if self.observe.is_on else {})
 
 
 def predict_rows(
@@ -82,7 +91,8 @@ def predict_rows(
     views, targets, rows = model.description.views, model.description.targets, _rows(split, which)
     says, threads = prepared(over_symmetries(model) if which.symmetries else model, comm)
     levels = levels_of(model.description)
-    batches = Batches(maps, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
+    seen = observed(maps, which.observe, views)
+    batches = Batches(seen, rows, views, targets, model.normalisation, MAPS_PER_BATCH)
 
     def work(task: int) -> Kept:
         batch = todo[task]
@@ -94,7 +104,7 @@ def predict_rows(
         todo = comm.bcast(None)
         balanced(comm, len(todo), work, threads, lambda task, predicted: True)
         return
-    pieces = Pieces.of(path, model.digest, maps.digest, rows.tolist(), asdict(which)) if which.samples else None
+    pieces = Pieces.of(path, model.digest, maps.digest, rows.tolist(), which.as_dict()) if which.samples else None
     with _writing(path, maps, split, model, name, which, likeness) as write:
 
         def keep(batch: int, predicted: Kept) -> None:
@@ -162,6 +172,8 @@ def _writing(
         file.attrs["views"] = model.description.views
         if which.symmetries:
             file.attrs["symmetries"] = True
+        if which.observe.is_on:
+            file.attrs["observe"] = which.observe.model_dump_json()
         if "h" in maps.attributes:
             file.attrs["h"] = maps.attributes["h"]
         write_halos(file, maps, rows)

@@ -15,6 +15,7 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.storage import write_text
 from hpc_massmap.train.checkpoint import load_checkpoint, save_checkpoint
 from hpc_massmap.train.memory import within_memory
@@ -90,7 +91,8 @@ def fit(
     if state:
         normalisation = Normalisation(**state["normalisation"])
     elif normalisation is None:
-        normalisation = fit_normalisation(maps, rows.train, names, config.train.normalisation)
+        seen = observed(maps, config.observe, config.model.views)
+        normalisation = fit_normalisation(seen, rows.train, names, config.train.normalisation)
     trainer = Trainer(maps, rows, config, ranks, normalisation)
     history: list[Epoch] = []
     progress = None
@@ -141,7 +143,8 @@ def identity_of(config: Config, maps: MapFile, world: int) -> dict[str, Any]:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """The keys of a config that the losses of a training depend on."""
-    settings = config.part("model", "train", "split", "seed")
+    observe = ("observe",) if config.observe.is_on else ()  # else it is not there, as before there were any
+    settings = config.part("model", "train", "split", "seed", *observe)
     del settings["train"]["checkpoint_seconds"]
     return settings
 

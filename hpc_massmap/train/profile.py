@@ -11,6 +11,7 @@ from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import fit_normalisation
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.storage import replacing
 from hpc_massmap.train.memory import within_memory
 from hpc_massmap.train.ranks import Ranks
@@ -36,7 +37,8 @@ def profile(maps: MapFile, rows: Rows, config: Config, ranks: Ranks, trace: Path
         If an epoch has too few steps.
     """
     names = [*config.model.views, *config.model.targets]
-    trainer = Trainer(maps, rows, config, ranks, fit_normalisation(maps, rows.train, names, config.train.normalisation))
+    seen = observed(maps, config.observe, config.model.views)
+    trainer = Trainer(maps, rows, config, ranks, fit_normalisation(seen, rows.train, names, config.train.normalisation))
     steps = trainer.training.steps(config.train.maps_per_epoch)
     if steps < WARM + STEPS:
         raise InputError(f"an epoch of {steps} steps is too short to profile; set a smaller train.batch_size")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
-from hpc_massmap.config import Model, Split
+from hpc_massmap.config import AS_DRAWN, Model, Observe, Split
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.errors import InputError, in_one_line
 from hpc_massmap.posterior.kinds import network_of
@@ -24,6 +24,7 @@ class _Identity(BaseModel):
     model: dict[str, Any]
     split: dict[str, Any]
     train: _Train
+    observe: dict[str, Any] = {}  # of one that saw its maps as they were drawn
 
 
 class _Contents(BaseModel):
@@ -41,6 +42,7 @@ class TrainedModel:
     Attributes
     ----------
     digest : SHA-256 of the checkpoint's content
+    observe : what telescopes saw of the maps that trained it
     members : of an ensemble, whose first is this one; its digest is that of theirs
     """
 
@@ -50,6 +52,7 @@ class TrainedModel:
     split: Split
     precision: str
     digest: str
+    observe: Observe = AS_DRAWN
     members: tuple["TrainedModel", ...] = ()
 
 
@@ -75,4 +78,5 @@ def load_model(folder: Path) -> TrainedModel:
         validated(Split, identity.split, {}, str(path)),
         identity.train.precision,
         state["digest"],
+        validated(Observe, identity.observe, {}, str(path)),
     )

@@ -5,20 +5,21 @@ the weights of one that was not.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from hpc_massmap.config import Config
-from hpc_massmap.dataset.batches import Batches
+from hpc_massmap.dataset.batches import Batch, Batches
 from hpc_massmap.dataset.device import on_device, prefetched
 from hpc_massmap.dataset.mapfile import MapFile
 from hpc_massmap.dataset.normalisation import Normalisation
 from hpc_massmap.dataset.split import Rows
 from hpc_massmap.errors import InputError
+from hpc_massmap.observe.observation import Observation
 from hpc_massmap.train.learner import Learner
 from hpc_massmap.train.precision import precision_on
 from hpc_massmap.train.ranks import Ranks
@@ -45,10 +46,14 @@ class Trainer:
     def __init__(self, maps: MapFile, rows: Rows, config: Config, ranks: Ranks, normalisation: Normalisation) -> None:
         self.config, self.ranks, self.normalisation = config, ranks, normalisation
         data = (config.model.views, config.model.targets, normalisation, config.train.batch_size)
+        observe = config.observe
+        self.observation = Observation(observe, maps, config.model.views) if observe.is_on else None
+        seen = self.observation.file() if self.observation else maps
         training = Batches(maps, rows.train, *data, ranks.rank, ranks.world, config.train.augment)
-        validation = Batches(maps, rows.validation, *data, ranks.rank, ranks.world)
+        validation = Batches(seen, rows.validation, *data, ranks.rank, ranks.world)
         precision = precision_on(ranks.device, config.train.precision)
-        self.training = on_device(training, ranks.device, precision)
+        # what is seen of a map is another in each epoch: it is not held
+        self.training = training if self.observation else on_device(training, ranks.device, precision)
         self.validation = on_device(validation, ranks.device, precision)
         self.learner = Learner(config, ranks, normalisation)
         self._at = 0, torch.zeros(()), 0, 0.0  # of the epoch that runs: steps, sum of losses, maps, time of its start
@@ -95,7 +100,7 @@ class Trainer:
         steps = self.training.steps(train.maps_per_epoch)
         total, n_maps = torch.tensor(progress.loss_sum, dtype=torch.float64, device=ranks.device), progress.maps
         self._at = progress.steps, total, n_maps, start
-        batches = self.training.shuffled(seed, epoch, train.maps_per_epoch, progress.steps)
+        batches = self._batches(epoch, progress.steps)
         for step, batch in enumerate(prefetched(batches, ranks.device), start=progress.steps):
             # dropout: its own stream for every step and rank, none to be stored
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch, ranks.rank, step]).generate_state(1)[0]))
@@ -106,6 +111,18 @@ class Trainer:
             self._at = step + 1, total, n_maps, start
             on_step(epoch, step + 1, steps)
         return float(total) / n_maps, n_maps
+
+    def _batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """Of a training epoch from one of its steps on, as telescopes see them in it."""
+        training, observation = self.training, self.observation
+        if observation is not None:
+            training = replace(training, maps=observation.file(epoch))
+        for batch in training.shuffled(self.config.seed, epoch, self.config.train.maps_per_epoch, first_step):
+            if observation is None or not self.config.observe.view_dropout:
+                yield batch
+                continue
+            there = torch.from_numpy(observation.there(batch.rows, epoch))
+            yield replace(batch, views=batch.views * there[:, :, None, None])
 
     def epoch_progress(self) -> EpochProgress:
         """How far the running epoch has come."""

@@ -15,6 +15,7 @@ from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.normalisation import Normalisation, fit_normalisation
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.progress import say
 from hpc_massmap.run import Run
 from hpc_massmap.storage import digest_of, read_json, replacing, write_json
@@ -94,12 +95,14 @@ def common_normalisation(run: Run, write: bool) -> Normalisation:
     maps = open_maps(run.maps, names)
     rows = split_maps(maps, config.split)
     path = run.trials / "normalisation.json"
-    of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation])
+    observe = [config.part("observe")] if config.observe.is_on else []
+    of = digest_of([maps.digest, config.part("split"), names, config.train.normalisation, *observe])
     with suppress(InputError):  # none yet, or damaged: measured again
         known = read_json(path)
         if isinstance(known, dict) and known.get("of") == digest_of([of, known.get("normalisation")]):
             return Normalisation(**known["normalisation"])
-    found = fit_normalisation(maps, rows.train, names, config.train.normalisation)
+    seen = observed(maps, config.observe, config.model.views)
+    found = fit_normalisation(seen, rows.train, names, config.train.normalisation)
     if write:
         write_json(path, {"of": digest_of([of, found.as_dict()]), "normalisation": found.as_dict()})
     return found

@@ -21,6 +21,7 @@ from hpc_massmap.dataset.mapfile import describe as describe_maps
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
 from hpc_massmap.errors import InputError
+from hpc_massmap.observe.observation import observed
 from hpc_massmap.progress import Bar, progress, say
 from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json
@@ -170,6 +171,7 @@ def _plan(config: Config, site: Site | None, force: bool) -> _Plan:
         _say_fewer(config.tune.evaluations, done)
         run = Run(config.with_values("tune", evaluations=done), run.folder)
     maps = open_maps(run.maps, [*config.model.views, *config.model.targets], check_values=True)
+    observed(maps, config.observe, config.model.views)  # refuses what cannot be seen
     rows = split_maps(maps, config.split)
     settings = {
         **settings_of(config),

@@ -22,6 +22,7 @@ SLOW = (
     *("test_commands", "test_failing_writes", "test_full_disk", "test_jobs", "test_monitor", "test_mpi"),
     *("test_packaging", "test_predict", "test_generality", "test_balance", "test_elsewhere", "test_error_bars"),
     *("cluster/test_submit", "posterior/test_flow", "report/test_page", "report/test_error_bars", "dataset/test_boxes"),
+    "train/test_networks",
 )
 QUICK = ("tune/test_pruning", "tune/test_space", "tune/test_suggest", "fuzz/test_config")
 SLOW_FIXTURES = {"launch", "mongo", "chromium", "first_output", "report", "build"}

@@ -9,6 +9,7 @@ done. A line of JSON is kept for each training, so that an interrupted compariso
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,23 @@ def varied(base: Config, variant: str, seed: int) -> Config:
 
 
 def train_and_judge(config: Config, maps: MapFile, most: int | None = None) -> dict[str, Any]:
-    """Train one model and compare its predictions with the truth, region by region, of `most` maps evenly spread."""
+    """Train one model and compare its predictions with the truth, region by region.
+
+    Parameters
+    ----------
+    most : so many maps validate, and so many test, evenly spread; None: all
+    """
     torch.set_num_threads(1)
     rows = split_maps(maps, config.split)
+    rows = replace(rows, validation=spread(rows.validation, most), test=spread(rows.test, most))
     with tempfile.TemporaryDirectory() as folder:
         history = fit(maps, rows, config, Ranks(), Path(folder)).history
         model = load_model(Path(folder))
     return {
         "epochs": len(history),
         "images_per_second": float(np.mean([epoch.images_per_second for epoch in history])),
-        "validation": by_region(model, maps, spread(rows.validation, most)),
-        "test": by_region(model, maps, spread(rows.test, most)),
+        "validation": by_region(model, maps, rows.validation),
+        "test": by_region(model, maps, rows.test),
     }
 
 

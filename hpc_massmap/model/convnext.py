@@ -36,7 +36,12 @@ class Block(nn.Module):
 
 def entry(model: Model, channels: int, width: int, dropout: float) -> nn.Module:
     """(n, channels, s, s) to (n, width, s, s), each pixel alone; dropout is the blocks'."""
-    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU())
+    mixed = nn.Conv2d(channels, width, 1)
+    # nothing normalises between levels, so that maps keep their brightness; from torch's own start they fade to nothing
+    nn.init.kaiming_normal_(mixed.weight, nonlinearity="relu")
+    assert mixed.bias is not None
+    nn.init.zeros_(mixed.bias)
+    return nn.Sequential(mixed, nn.GELU())
 
 
 def refined(model: Model, width: int, level: int, dropout: float) -> nn.Module:

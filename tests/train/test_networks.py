@@ -22,6 +22,7 @@ from hpc_massmap.metrics.predictions import read_predictions
 from hpc_massmap.model.build import NETWORKS, Needs, build_model
 from hpc_massmap.model.cost import cost_of
 from hpc_massmap.model.transformer import LARGEST, Attention, apart, from_windows, in_windows, positions
+from hpc_massmap.model.unet import Encoder
 from hpc_massmap.pipeline.estimate import estimate
 from hpc_massmap.pipeline.stages import write_configs
 from hpc_massmap.posterior.kinds import network_of
@@ -82,6 +83,17 @@ def test_any_views_give_maps_and_finite_gradients(network: str, encoders: str) -
             gradients = [weight.grad for weight in trained.parameters() if weight.grad is not None]
             assert len(gradients) == len(list(trained.parameters()))
             assert all(torch.isfinite(values).all() for values in (maps, *gradients))
+
+
+@every_network
+def test_what_a_map_says_does_not_fade_on_the_way_down(network: str) -> None:
+    """At first: from maps of scatter 1, features of a scatter of that order at every depth, or nothing is learnt."""
+    torch.manual_seed(0)
+    for layers in (1, 2, 3, 4):
+        encoder = Encoder(described(network, filters=8, layers=layers), 1, NETWORKS[network])
+        with torch.no_grad():
+            latent, skips = encoder(torch.randn(4, 1, 80, 80))
+        assert all(0.1 < maps.std((0, 2, 3)).mean() < 10 for maps in (latent, *skips))
 
 
 @every_network

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from hpc_massmap.diagnostics.coverage import LEVELS
 from hpc_massmap.diagnostics.estimate import Estimate, mean_of, share_of
@@ -36,6 +37,8 @@ BETWEEN = (
 )
 MARKS = {"network": "o", "mean_map": "s", "richness": "^"}
 AXES = {"l1": "L1", "b200": r"$b_{200}$", "power": "power, dex", "held": "held by 68 %"}
+LINEAR = 0.5  # |b200| beyond which its axis is logarithmic
+L1_TICKS, B200_TICKS = (0.1, 0.2, 0.4, 1, 3, 10), (-2, -0.5, 0, 0.5, 2, 10)
 ROW = 0.2  # inches of a row of the figure
 
 
@@ -124,7 +127,12 @@ def between_figure(tried: list[Tried]) -> Figure:
             if quantity != "l1":
                 panel.axvline(LEVELS[ONE_SIGMA] if quantity == "held" else 0, color=style.GUIDE, ls="--", lw=0.8)
         panels[0].set_yticks(list(place.values()), list(rows.values()))
-        panels[0].set_xlim(0, None)
+        panels[0].set_xscale("log")  # one that fails altogether leaves room to the others
+        panels[1].set_xscale("symlog", linthresh=LINEAR)
+        for panel, ticks in zip(panels[:2], (L1_TICKS, B200_TICKS), strict=True):
+            panel.xaxis.set_major_locator(FixedLocator(ticks))
+            panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            panel.xaxis.set_minor_locator(NullLocator())
         panels[3].set_xlim(-0.05, 1.05)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(MARKS))
     return figure

@@ -185,8 +185,13 @@ class Step:
             else:
                 path.unlink(missing_ok=True)
 
-    def finish(self) -> None:
-        """Record that every output stands."""
+    def finish(self, done: str = "", good: str = "") -> None:
+        """Record that every output stands; say what was done, how good it is, and where it is and what comes next.
+
+        Parameters
+        ----------
+        done, good : a line each; nothing where there is nothing to say
+        """
         write_json(
             self.record,
             {
@@ -199,8 +204,16 @@ class Step:
                 **machine(),
             },
         )
-        if self.name in NEXT:
-            say(f"next: massmap {NEXT[self.name]} {self.record.parents[1]}")
+        for line in (done, good, self._where_and_next(done + good)):
+            if line:
+                say(line)
+
+    def _where_and_next(self, said: str) -> str:
+        """The output, unless it has been said, and the command of the next step; nothing if none follows."""
+        if self.name not in NEXT:
+            return ""
+        where = "".join(f"{path}; " for path in self.outputs[:1] if str(path) not in said)
+        return f"{where}next: massmap {NEXT[self.name]} {self.record.parents[1]}"
 
 
 def machine() -> dict[str, Any]:

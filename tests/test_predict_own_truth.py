@@ -74,7 +74,9 @@ def test_metrics_are_those_of_the_map_file_that_they_are_cut_from(
     out, there = tmp_path / "out", tmp_path / "there"
     before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
     compared(config, clusters, out)
-    assert "4 maps; go on with massmap evaluate and report --of" in capsys.readouterr().out
+    ending = capsys.readouterr().out.splitlines()[-3:]
+    assert ending[0] == "predicted 4 maps of 4 halos"
+    assert ending[-1] == f"{out / 'predictions.h5'}; next: massmap evaluate {out}"
     predict.main([str(config), "--maps", str(other.path), "--out", str(there)])
     for folder in (out, there):
         evaluate.main([str(config), "evaluate.mass_intervals=[10, 18]", "--of", str(folder)])

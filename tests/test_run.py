@@ -27,6 +27,19 @@ def test_the_life_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_step_ends_with_what_it_did_how_good_and_what_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    step(tmp_path).finish("trained 3 epochs", "loss 0.1")
+    following = f"next: massmap predict {tmp_path}"
+    assert capsys.readouterr().out.splitlines() == ["trained 3 epochs", "loss 0.1", f"{out}; {following}"]
+    step(tmp_path).finish("trained 3 epochs", f"loss 0.1: {out}")
+    assert capsys.readouterr().out.splitlines()[1:] == [f"loss 0.1: {out}", following]
+    step(tmp_path).finish()
+    assert capsys.readouterr().out.splitlines() == [f"{out}; {following}"]
+
+
 def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     step(tmp_path).finish()

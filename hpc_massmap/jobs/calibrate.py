@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.diagnostics.calibration import write_calibration
     from hpc_massmap.metrics.calibrate import calibrate
     from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
-    from hpc_massmap.progress import progress, say
+    from hpc_massmap.progress import progress
     from hpc_massmap.run import Run
 
     run = Run.of(config_of(args))
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     with progress("calibrating", len(predictions) * len(predictions.targets), "maps") as bar:
         calibration = calibrate(predictions, bar.advance)
     write_calibration(run.calibration, calibration)
-    step.finish()
-    say(f"{run.calibration}: {calibration.promise()}")
+    step.finish("calibrated error bars on the maps that validated", f"{run.calibration}: {calibration.promise()}")
 
 
 if __name__ == "__main__":

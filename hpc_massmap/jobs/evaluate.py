@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     from hpc_massmap.metrics.floor import FLOOR, floor_of
     from hpc_massmap.metrics.predictions import digest_of_file, read_predictions
     from hpc_massmap.metrics.results import write_metrics
-    from hpc_massmap.metrics.summary import headline
+    from hpc_massmap.metrics.summary import headline, in_short
     from hpc_massmap.mpi import communicator, on_first, share, together
     from hpc_massmap.progress import progress, say
 
@@ -64,11 +64,11 @@ def main(argv: list[str] | None = None) -> None:
             if baselines is not None:
                 write_baselines(baselines_path, baselines, predictions)
             write_metrics(run.metrics, metrics)
-            step.finish()
             for line in headline(metrics):
                 say(line)
             if floor is not None:
                 say(f"without a network: {floor.name}")
+            step.finish(*in_short(metrics))
 
 
 if __name__ == "__main__":

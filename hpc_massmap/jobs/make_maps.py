@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         inputs = on_first(comm, lambda: inputs_of(config, sources))
         outputs = [run.maps, parts] if force else [run.maps]
         step = run.step("make_maps", config.part("simulations", "selection", "maps"), inputs, outputs)
-        if not on_first(comm, lambda: step.is_finished(force)):
+        finished = on_first(comm, lambda: step.is_finished(force))
+        if not finished:
             on_first(comm, run.keep_config)
             found, unread = read_candidates(sources, config.selection, config.maps, comm)
             drawn = draw_sample(found, config.selection, config.simulations)
@@ -54,12 +55,13 @@ def main(argv: list[str] | None = None) -> None:
             with progress(title, len(halos), "halos", show=comm.rank == 0) as bar:
                 make_maps(run.maps, halos, unread, config.maps, comm, on_halos=bar.advance)
             if comm.rank == 0:
-                step.finish()
+                step.finish(describe(open_maps(run.maps)))
         if comm.rank == 0:
             if args.consolidate and parts.exists():
                 consolidate(run.maps)
                 shutil.rmtree(parts)
-            say(describe(open_maps(run.maps)))
+            if finished:
+                say(describe(open_maps(run.maps)))
 
 
 def inputs_of(config: "Config", sources: "list[Source]") -> dict[str, str]:

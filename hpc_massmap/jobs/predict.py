@@ -13,7 +13,9 @@ from hpc_massmap.cli import Parser, config_of, parse, parser, run_job
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from hpc_massmap.arrays import FloatArray, IntArray
     from hpc_massmap.config import Observe
+    from hpc_massmap.dataset.mapfile import MapFile
     from hpc_massmap.predict.rows import Which
     from hpc_massmap.run import Run
     from hpc_massmap.train.trained import TrainedModel
@@ -128,7 +130,18 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
     with progress(f"predicting on {comm.size} ranks", len(rows), "maps", show=comm.rank == 0) as bar:
         predict_rows(path, model, maps, split, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
-        step.finish()
+        step.finish(*how_it_went(maps, rows, which, likeness))
+
+
+def how_it_went(maps: "MapFile", rows: "IntArray", which: "Which", likeness: "FloatArray | None") -> tuple[str, str]:
+    """What was predicted, and whether a map is unlike those that trained, where anybody can tell; a line each."""
+    from hpc_massmap.predict.likeness import said_of_likeness
+
+    samples = f", with {which.samples} samples of each" if which.samples else ""
+    done = f"predicted {len(rows)} maps of {len(set(maps.halo[rows].tolist()))} halos{samples}"
+    if likeness is None:
+        return done, ""
+    return done, said_of_likeness(likeness) or "none of them is unlike what the network was trained on"
 
 
 def check_observe(run: "Run", model: "TrainedModel") -> None:
@@ -197,8 +210,7 @@ def predict_map_file(args: Namespace, run: "Run", model: "TrainedModel", comm: "
     with progress(f"predicting on {comm.size} ranks", len(rows.test), "maps", show=comm.rank == 0) as bar:
         predict_rows(there.predictions, model, maps, rows, run.config.name, comm, bar.advance, which, likeness)
     if comm.rank == 0:
-        step.finish()
-        say(f"{there.predictions}: {len(rows.test)} maps; go on with massmap evaluate and report --of {args.out}")
+        step.finish(*how_it_went(maps, rows.test, which, likeness))
 
 
 def import_own_maps(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.Intracomm") -> None:

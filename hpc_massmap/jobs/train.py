@@ -73,9 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         while running is None or not follow(running, config, run.model, bar):
             (running,) = submit(training, name=name, logs=logs, copies=1, ranks=ranks, site=site)
             record.write(running)
-    for line in how_it_went(run.model, config):
-        say(line)
-    step.finish()
+    step.finish(*how_it_went(run.model, config))
 
 
 if __name__ == "__main__":

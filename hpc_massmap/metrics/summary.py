@@ -104,5 +104,15 @@ def headline(metrics: Metrics) -> list[str]:
     return lines
 
 
+def in_short(metrics: Metrics) -> tuple[str, str]:
+    """What was evaluated, and the two numbers of all maps of each target, in a line each."""
+    everything, halos = np.ones(len(metrics), bool), len(np.unique(metrics.maps["halo"]))
+    numbers: list[str] = []
+    for target in metrics.targets:
+        b200, of_pixels = b200_of(metrics, target, everything), pixels(metrics, target, "whole")
+        numbers.append(f"{target}: b200 {b200.text()}, pixels {of_pixels.text()}")
+    return f"evaluated {len(metrics)} test maps of {halos} halos", "; ".join(numbers)
+
+
 def _in_bins(metrics: Metrics) -> list[BoolArray]:
     return in_intervals(metrics, mass_bins(metrics).tolist())

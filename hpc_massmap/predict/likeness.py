@@ -82,9 +82,7 @@ def likeness_of(
     comm: "MPI.Intracomm",
     keep: bool = False,
 ) -> FloatArray | None:
-    """The p-values of rows, (n,), of a map file, as they are seen, and a line if any is small.
-
-    Parameters and errors are those of `reference_of`.
+    """The p-values of rows, (n,), of a map file, as they are seen; parameters and errors of `reference_of`.
 
     Returns
     -------
@@ -95,10 +93,7 @@ def likeness_of(
         return None
     with together(comm):
         seen = observed(maps, observe, model.description.views)
-    found = p_values_of(reference, seen, rows, comm)
-    if line := said_of_likeness(found):
-        _say(comm, line)
-    return found
+    return p_values_of(reference, seen, rows, comm)
 
 
 def _say(comm: "MPI.Intracomm", line: str) -> None:

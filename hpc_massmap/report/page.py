@@ -56,6 +56,7 @@ from hpc_massmap.report.style import Drawing
 from hpc_massmap.report.tables import Measured, Table, to_csv, to_html, write_table
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_text
+from hpc_massmap.tune.best import said_of_best
 from hpc_massmap.tune.documents import best_of
 from hpc_massmap.views import title_of, view_of
 
@@ -128,10 +129,8 @@ def write_report(inputs: Inputs, folder: Path, others: Sequence[Run] = (), notes
 
 def closing_lines(inputs: Inputs) -> Iterator[str]:
     """What a person wants to know when all is done: the best trial and the headline metrics."""
-    best = best_of(inputs.trials)
-    if best is not None:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
-        yield f"best of {len(inputs.trials)} trials: {best.tid} ({values}), validation loss {best.best:.4f}"
+    if line := said_of_best(inputs.trials):
+        yield line
     yield from summary.headline(inputs.metrics)
 
 

@@ -129,7 +129,7 @@ def train_as_rank(rank: int, training: FinalTraining, run: Run, step: Step, forc
         return
     Run.open(run.config)
     training()
-    step.finish()
+    step.finish(*how_it_went(training.folder, training.config))
 
 
 @contextmanager
@@ -232,14 +232,14 @@ def _where(folder: Path, config: Config) -> tuple[int, str, float | None]:
     )
 
 
-def how_it_went(folder: Path, config: Config) -> list[str]:
+def how_it_went(folder: Path, config: Config) -> tuple[str, str]:
     """What a training that has ended says: how many epochs and why no more, the best of them, and where it is."""
     with (folder / LOG).open(encoding="utf-8", newline="") as file:
         losses = [float(line["validation_loss"]) for line in csv.DictReader(file)]
     best = min(range(len(losses)), key=lambda n: losses[n])
     early = f"stopped early: none of the last {config.train.patience} was better"
-    return [
-        f"{len(losses)} of at most {config.train.epochs} epochs"
+    return (
+        f"trained {len(losses)} of at most {config.train.epochs} epochs"
         + (f"; {early}" if len(losses) < config.train.epochs else ""),
         f"the best is epoch {best + 1}, validation loss {losses[best]:.4f}: {folder / BEST}",
-    ]
+    )

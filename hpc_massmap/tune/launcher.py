@@ -27,7 +27,7 @@ from hpc_massmap.run import Run, Step
 from hpc_massmap.storage import read_json, write_json
 from hpc_massmap.train.loop import settings_of
 from hpc_massmap.train.recipe import check_shares
-from hpc_massmap.tune.best import write_best
+from hpc_massmap.tune.best import said_of_best, said_of_trials, write_best
 from hpc_massmap.tune.connection import StudyConnection, open_study
 from hpc_massmap.tune.database.connect import DatabaseUnreachable, database, ensure, stop
 from hpc_massmap.tune.documents import Document
@@ -136,9 +136,9 @@ def _launch(plan: _Plan, ownership: Ownership, force: bool) -> None:
         connection(lambda study: export(study, run.trials_export))
         documents = connection(Study.documents)
         keep_rest(run, documents)
-        write_best(run.best, documents, config)
+        trials = write_best(run.best, documents, config)
         evaluations = connection(Study.document)["evaluations"]  # another launcher may have made them more
-    plan.step_of(evaluations).finish()
+    plan.step_of(evaluations).finish(said_of_trials(trials), said_of_best(trials))
 
 
 def _reopen_if_it_grows(plan: _Plan) -> None:

@@ -126,6 +126,10 @@ def test_the_job_says_the_headline_once_and_is_done(folder: Folder, evaluate_job
     assert done.stdout.count("mass: 7 test maps") == 1
     assert "b200, 13.5 <= log10 M200 < 14: " in done.stdout
     assert "(0 maps)" in done.stdout  # no cluster is that heavy
+    what, good, following = done.stdout.splitlines()[-3:]
+    assert what.startswith("evaluated 7 test maps of ")
+    assert good.startswith("mass: b200 ")
+    assert following == f"{folder.run.metrics}; next: massmap report {folder.run.folder}"
     record = read_json(folder.run.folder / "provenance" / "evaluate.json")
     assert record["settings"] == folder.config.part("evaluate")
     written = folder.run.metrics.stat().st_mtime_ns

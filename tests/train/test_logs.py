@@ -53,8 +53,8 @@ def test_notes_tell_speed_and_time_left(tmp_path: Path, config: Config, monkeypa
 @pytest.mark.parametrize(
     ("losses", "first"),
     [
-        ([0.5, 0.4, 0.3], "3 of at most 3 epochs"),
-        ([0.3, 0.4], "2 of at most 3 epochs; stopped early: none of the last 5 was better"),
+        ([0.5, 0.4, 0.3], "trained 3 of at most 3 epochs"),
+        ([0.3, 0.4], "trained 2 of at most 3 epochs; stopped early: none of the last 5 was better"),
     ],
 )
 def test_an_ended_training_says_why_and_which_epoch_is_the_best(
@@ -64,7 +64,7 @@ def test_an_ended_training_says_why_and_which_epoch_is_the_best(
     (tmp_path / "log.csv").write_text(f"epoch,validation_loss\n{rows}")
     best = losses.index(min(losses)) + 1
     second = f"the best is epoch {best}, validation loss 0.3000: {tmp_path / 'best.pt'}"
-    assert how_it_went(tmp_path, config.with_values("train", patience=5)) == [first, second]
+    assert how_it_went(tmp_path, config.with_values("train", patience=5)) == (first, second)
 
 
 def events_of(folder: Path) -> list[tuple[str, int, float]]:

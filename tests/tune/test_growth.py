@@ -36,6 +36,10 @@ def test_fewer_evaluations_end_nothing_and_more_go_on_from_what_is_there(tmp_pat
     fewer = said(launch(run, "tune.evaluations=2"))
     assert "tune.evaluations = 2: the study has 5 already, and it only ever grows" in fewer
     assert "5/5 trials" in fewer
+    what, good, following = fewer.splitlines()[-3:]
+    assert what.startswith("tuned with 5 trials: ")
+    assert good.startswith("best of 5 trials: ")
+    assert following == f"{run.best}; next: massmap train {run.folder}"
     five, lines = losses(run), run.trials_export.read_text().splitlines()
     assert len(five) == 5
     assert load_yaml(run.folder / "config.yaml")["tune"]["evaluations"] == 5

@@ -49,7 +49,7 @@ def test_predicted_evaluated_and_reported_without_touching_the_run(
     page = (out / "report" / "index.html").read_text()
     assert f"The maps are of {other}, not the test set of" in page
     assert shared in page
-    assert f"Data of this run: maps of {other}." in page
+    assert f"<dt>Data</dt><dd>maps of {other}</dd>" in page
     predict.main([str(config), "--maps", str(other), "--out", str(out)])
     assert "predict: already done" in capsys.readouterr().out
 

@@ -134,7 +134,7 @@ def predict_part(args: Namespace, run: "Run", model: "TrainedModel", comm: "MPI.
 
 
 def how_it_went(maps: "MapFile", rows: "IntArray", which: "Which", likeness: "FloatArray | None") -> tuple[str, str]:
-    """What rows, (n,), were predicted, and how many, by their p-values (n,) if anybody can tell, are unlike; a line each."""
+    """What rows, (n,), were predicted, and how many are unlike by their p-values, (n,), if anybody can tell."""
     from hpc_massmap.predict.likeness import said_of_likeness
 
     samples = f", with {which.samples} samples of each" if which.samples else ""

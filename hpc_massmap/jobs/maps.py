@@ -8,6 +8,9 @@ from hpc_massmap.cli import Parser, add_verb, plain_parser, run_job
 
 SHOW = "massmap maps show runs/demo/maps.h5 --halo 0 17"
 CHECK = "massmap maps check runs/demo/maps.h5"
+PHOTONS = """massmap maps photons counts.fits --background background.fits --exposure exposure.fits
+             --instrument configs/instruments/rosat.yaml --redshift 0.0597 --h 0.7 --omega-m 0.3
+             --out clusters/A3158_xray.fits"""
 IMPORT_EXAMPLE = """massmap maps import gadgetx.h5 simba.h5 the300.h5
              --simulation GADGET-X GIZMO-SIMBA --h 0.6777 --omega-m 0.307115
              --redshift 128:0 127:0.022 126:0.045 125:0.069 124:0.093 123:0.117"""
@@ -15,7 +18,7 @@ IMPORT_EXAMPLE = """massmap maps import gadgetx.h5 simba.h5 the300.h5
 
 def arguments() -> Parser:
     parser = plain_parser("maps", __doc__, SHOW, CHECK)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|check|import")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|check|import|photons")
     drawn = "draw the maps of halos, as fig. 2 of the paper does"
     show = add_verb(verbs, "show", drawn, SHOW)
     show.add_argument("file", type=Path, help="a map file")
@@ -49,6 +52,19 @@ def arguments() -> Parser:
         metavar="UNIT",
         help="of star, total_mass and gas, as astropy writes it (default: %(default)s)",
     )
+    image = "make an X-ray map for massmap predict --maps of a real image in photons"
+    photons = add_verb(verbs, "photons", image, PHOTONS)
+    photons.add_argument("counts", type=Path, help="photons in each pixel, with a WCS (FITS)")
+    photons.add_argument(
+        "--background", type=Path, required=True, metavar="FITS", help="those expected without a cluster"
+    )
+    photons.add_argument("--exposure", type=Path, required=True, metavar="FITS", help="s, vignetted; 0 where masked")
+    what = "whose observe.views.xray.counts tells what a photon is worth"
+    photons.add_argument("--instrument", type=Path, required=True, metavar="YAML", help=what)
+    photons.add_argument("--redshift", type=float, required=True, metavar="Z", help="of the cluster")
+    photons.add_argument("--h", type=float, required=True, help="Hubble constant / 100 km/s/Mpc")
+    photons.add_argument("--omega-m", type=float, required=True, help="matter density at z = 0")
+    photons.add_argument("--out", type=Path, required=True, metavar="FITS", help="NAME_xray.fits")
     return parser
 
 
@@ -104,9 +120,18 @@ def take(args: argparse.Namespace) -> None:
     say(describe(open_maps(args.out)))
 
 
+def photons(args: argparse.Namespace) -> None:
+    from hpc_massmap.observe.images import read_telescope, write_brightness
+    from hpc_massmap.progress import say
+
+    telescope = read_telescope(args.instrument)
+    images = args.counts, args.background, args.exposure
+    say(write_brightness(args.out, images, telescope, args.redshift, args.h, args.omega_m))
+
+
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    {"show": show, "check": check, "import": take}[args.verb](args)
+    {"show": show, "check": check, "import": take, "photons": photons}[args.verb](args)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,13 @@ class Sky:
     distance: FloatArray
 
 
+def distances(redshift: float, h: float, omega_m: float) -> tuple[float, float]:
+    """Radians that a kpc is seen under, and the luminosity distance (cm), in a flat universe."""
+    cosmology = FlatLambdaCDM(H0=100 * h, Om0=omega_m)
+    away = float(cosmology.angular_diameter_distance(redshift).to_value("kpc"))
+    return 1 / away, float(cosmology.luminosity_distance(redshift).to_value("cm"))
+
+
 def sky_of(redshift: FloatArray, r200: FloatArray, h: float, omega_m: float) -> Sky:
     """Clusters of that R200, (n,) in kpc, at those redshifts, (n,), in a flat universe."""
     cosmology = FlatLambdaCDM(H0=100 * h, Om0=omega_m)

@@ -110,6 +110,15 @@ ELSEWHERE = {
     # other telescopes: tests/observe/test_runs.py
     "massmap predict runs/gas2_observed observe.views.sz.noise.depth=20 --maps data/maps.h5 --out shallow",
     "massmap evaluate runs/gas2_observed --of shallow",
+    # ten minutes; its steps through telescopes are those of tests/observe/test_runs.py
+    *(f"massmap {step} configs/rosat_mock.yaml" for step in ("mock", "make_maps", "train", "predict", "calibrate")),
+    "massmap predict configs/rosat_mock.yaml --validation",
+    "massmap predict configs/rosat_mock.yaml --maps clusters --out masses",
+    "massmap evaluate configs/rosat_mock.yaml",
+    # an image in photons: tests/observe/test_photons.py
+    "massmap maps photons",
+    "massmap maps photons counts.fits --background background.fits --exposure exposure.fits --instrument "
+    "configs/instruments/rosat.yaml --redshift 0.0597 --h 0.7 --omega-m 0.3 --out clusters/A3158_xray.fits",
     # maps of one's own with truth: tests/test_predict_own_truth.py
     "mpirun -n 4 massmap predict configs/multi3.yaml --maps clusters --truth --out compared",
     "mpirun -n 4 massmap evaluate configs/multi3.yaml --of compared",

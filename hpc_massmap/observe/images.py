@@ -1,11 +1,12 @@
 """FITS images of photons: read, made a map of one's own, written with where its pixels are and how large."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from hpc_massmap.arrays import FloatArray
@@ -82,7 +83,8 @@ def _read(path: Path) -> tuple[FloatArray, fits.Header]:
 
 
 def _wcs_of(path: Path, header: fits.Header) -> WCS:
-    with in_one_line(f"{path}: its WCS cannot be used"):
+    with in_one_line(f"{path}: its WCS cannot be used"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)  # of old names for what it understands
         wcs = WCS(header, naxis=2, fix=False)
         wcs.wcs.set()
     if not wcs.has_celestial:

@@ -155,7 +155,8 @@ class Model:
 
         Parameters
         ----------
-        maps : a map file, of which `halos` or all are predicted along every line of sight; or else
+        maps : a map file, of which `halos` or all are predicted along every line of sight, through the telescopes that
+            the network was trained with; or else
         views : name=map, as sz=..., star=...: (80, 80) or (n, 80, 80), each edge R200 from the centre; numbers are in
             the unit of the training maps, a Quantity in its own
         r200 : (n,) in kpc or with a unit, for masses and spectra
@@ -169,8 +170,11 @@ class Model:
             If views are missing, of another shape or unit, or not finite, or the model has no samples.
         """
         if maps is not None:
+            from hpc_massmap.observe.observation import observed
+
             rows = np.arange(len(maps)) if halos is None else np.flatnonzero(np.isin(maps.file.halo, halos))
-            stack = np.stack([np.asarray(maps.file.maps[view][rows]) for view in self.views], 1)
+            seen = observed(maps.file, self.trained.observe, self.views)
+            stack = np.stack([np.asarray(seen.maps[view][rows]) for view in self.views], 1)
             radii = maps.file.halos["r200"][maps.file.halo[rows]] * u.kpc
         else:
             stack = self._stacked(views, h)

@@ -5,8 +5,10 @@ from numpy.random import Generator
 
 from hpc_massmap.arrays import FloatArray
 from hpc_massmap.config.observe import Counts, Sources
+from hpc_massmap.errors import InputError
 from hpc_massmap.observe.sky import Sky
 
+MOST = 1e12  # photons in a pixel, more than any telescope has seen
 ERG = 1e40  # of a unit of the maps
 
 
@@ -27,10 +29,19 @@ def counted(maps: FloatArray, effect: Counts, sky: Sky, chance: list[Generator])
     -------
     (n, 80, 80), counts in each pixel; or, `subtracted`, in the unit of `maps`: less the expected background, over the
     counts of a unit, so that their mean is the map and some are below 0
+
+    Raises
+    ------
+    InputError
+        If there are more photons than can be: a unit is wrong.
     """
     unit = counts_per_unit(effect, sky)[:, None, None]
     background = (effect.background * effect.exposure * sky.arcmin**2)[:, None, None]
     expected = maps * unit + background
+    if expected.max() > MOST:
+        raise InputError(
+            f"observe: {expected.max():.1g} photons in a pixel; check exposure, conversion and background of counts"
+        )
     found = np.stack([one.poisson(mean) for one, mean in zip(chance, expected, strict=True)]).astype(np.float64)
     return found if effect.output == "counts" else np.asarray((found - background) / unit)
 

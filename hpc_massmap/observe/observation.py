@@ -118,6 +118,11 @@ class Observation:
         return [np.random.default_rng([self.observe.seed, int(row), when, key]) for row in rows]
 
     def _check(self) -> None:
+        self._check_settings()
+        for view in self.observe.views:  # what only pixels can tell, before the first job
+            self.file().maps[view][int(self.maps.halos["m200"].argmax()) * len(self.maps.rotations)]
+
+    def _check_settings(self) -> None:
         path = self.maps.path
         for view, settings in self.observe.views.items():
             for name, effect in EFFECTS.items():

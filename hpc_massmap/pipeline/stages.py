@@ -13,7 +13,7 @@ from hpc_massmap.errors import InputError
 from hpc_massmap.run import Run
 from hpc_massmap.shipped import here_or_shipped
 from hpc_massmap.storage import write_text
-from hpc_massmap.yamlfile import dump_yaml, load_yaml, validated
+from hpc_massmap.yamlfile import dump_yaml, validated
 
 TUNED = ("star", "sz", "xray", "multi1", "multi3", "gas2")  # section 3.1
 RETRAINED = ("low_mass", "high_mass", "low_mass_gizmo_simba", "low_mass_gadget_x")  # appendix A
@@ -239,5 +239,9 @@ def _is_done(run: Run, *steps: str) -> bool:
     """Whether these steps are recorded and the run's config is still the one they were done with."""
     if not run.is_recorded(*steps):
         return False
-    kept, now = load_yaml(run.folder / "config.yaml"), run.config.model_dump(mode="json")
-    return {**kept, "database": None} == {**now, "database": None}  # a site's own database is in the kept one
+    try:
+        kept = load_config(run.folder / "config.yaml")  # with what keys that are newer than it mean where they are not
+    except InputError:
+        return False
+    before, now = (config.model_dump(mode="json") | {"database": None} for config in (kept, run.config))
+    return before == now  # a site's own database is in the kept one

@@ -171,6 +171,10 @@ def test_what_no_config_may_say(changes: dict[str, Any], says: str) -> None:
             r"star maps are in 'h\^-1 .*, but .*star.counts is for such in '1e40",
         ),
         ({"views": {"xray": {"noise": {"depth": 1.0, "frequency": 90.0}}}}, "xray.noise is for such in '1'"),
+        (
+            {"views": {"xray": {"counts": {"exposure": 1e4, "conversion": 1e30}}}},
+            r"observe: .* photons in a pixel; check exposure, conversion",
+        ),
         ({"redshift": "halo"}, "halo 0 is at redshift 0, which has no angle on the sky; set observe.redshift"),
         (
             {"views": {"sz": {"beam": {"fwhm": 90.0}}}},

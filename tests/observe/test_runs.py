@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import hpc_massmap as mm
 from hpc_massmap.config import Config, Observe, load_config
 from hpc_massmap.dataset.mapfile import open_maps
 from hpc_massmap.dataset.split import split_maps
@@ -24,6 +25,7 @@ from hpc_massmap.train.loop import LAST, Callbacks, Pause, fit, settings_of
 from hpc_massmap.train.ranks import Ranks
 from hpc_massmap.train.trained import load_model
 from hpc_massmap.train.trainer import Trainer
+from hpc_massmap.tune.folders import common_normalisation
 from tests.synthetic import write_synthetic_maps
 
 CONFIG = """
@@ -68,6 +70,23 @@ def test_the_normalisation_is_of_what_is_seen(path: Path) -> None:
         assert model.normalisation.mean[view] == pytest.approx(float(seen.maps[view][rows].mean()), rel=1e-5)
         assert model.normalisation.std[view] != pytest.approx(float(maps.maps[view][rows].std()), rel=0.01)
     assert model.normalisation.std["mass"] == pytest.approx(float(maps.maps["mass"][rows].std()), rel=1e-5)
+
+
+def test_all_trials_of_a_study_have_the_normalisation_of_what_is_seen(path: Path) -> None:
+    run = Run.of(load_config(path))
+    assert common_normalisation(run, write=True) == load_model(run.model).normalisation
+    ideal_run = Run.of(load_config(path).model_copy(update={"observe": Observe()}))
+    assert common_normalisation(ideal_run, write=False) != load_model(run.model).normalisation
+
+
+def test_in_python_a_map_file_is_seen_as_on_the_command_line(path: Path) -> None:
+    run = Run.of(load_config(path))
+    predict.main([str(path)])
+    maps = mm.open_maps(run.maps)
+    with h5py.File(run.predictions) as file:
+        rows, predicted = file["index/row"][:], file["predictions/mass"][:]
+    found = mm.load_model(run.folder).predict(maps).maps["mass"].value
+    np.testing.assert_allclose(found[rows], predicted, rtol=1e-3, atol=1e3)
 
 
 def test_a_training_that_is_stopped_sees_the_same_again(path: Path, tmp_path: Path) -> None:

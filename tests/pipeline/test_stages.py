@@ -29,6 +29,7 @@ from hpc_massmap.pipeline.stages import (
 )
 from hpc_massmap.run import Run
 from hpc_massmap.storage import write_json, write_text
+from hpc_massmap.yamlfile import dump_yaml
 from tests.conftest import ROOT
 from tests.patience import wait_until, within
 from tests.synthetic import write_synthetic_maps
@@ -166,6 +167,16 @@ def test_done_is_what_is_recorded_with_this_config(base: Config) -> None:
     assert done == {"make_maps": False, "tune_star": False, "train_star": True, "evaluate_star": False}
     other = base.with_values("train", epochs=3)
     assert not any(stage.is_done for stage in stages(other, write_configs(other, ["star"]), Path("p.yaml")))
+
+
+def test_what_was_done_before_there_was_a_key_is_done(base: Config) -> None:
+    run = Run.of(base)
+    write_json(run.folder / "provenance" / "make_maps.json", {})
+    kept = base.model_dump(mode="json")
+    for changed, done in (({}, True), ({"seed": base.seed + 1}, False)):
+        text = {key: value for key, value in kept.items() if key != "observe"} | changed
+        write_text(run.folder / "config.yaml", dump_yaml(text))
+        assert stages(base, {}, run.folder / "config.yaml")[0].is_done == done
 
 
 def test_finished_maps_that_were_imported_need_no_snapshots(tmp_path: Path) -> None:
